@@ -1,0 +1,109 @@
+/**
+ * What the data plane is told of the configuration: plain, structured-cloneable records with every inheritance already
+ * resolved, one `PoolSettings` for each (database, user). Workers read nothing else, so that a reload is the exchange
+ * of these records. Fields keep the key of the config file; durations are milliseconds, sizes bytes.
+ */
+
+import type { HbaRule } from "../auth/hba.ts";
+
+/** How long a client keeps its server connection. */
+export type PoolMode = "session" | "transaction";
+
+/** What a user's `password` is, found once when the config is loaded. */
+export type StoredPassword =
+  | { kind: "empty" }
+  /** A SCRAM verifier as in `pg_authid`; a plain password has been made into one, and is kept beside it. */
+  | { kind: "scram"; verifier: string }
+  | { kind: "md5"; hash: string }
+  | { kind: "plain"; password: string; verifier: string }
+  /** A form whose feature is not there yet (JWT, PAM): logins are refused with this reason. */
+  | { kind: "unsupported"; what: string };
+
+/** How a pool proves itself to PostgreSQL. */
+export type ServerCredentials =
+  /** `server_username` + `server_password`. */
+  | { kind: "password"; password: string }
+  /** The md5 hash of the pool's user, as PostgreSQL stores it. */
+  | { kind: "md5"; hash: string }
+  /** The SCRAM ClientKey that the first client's login yields; the verifier must be the server's own. */
+  | { kind: "scram_passthrough"; verifier: string }
+  /** Nothing: PostgreSQL must trust this role. */
+  | { kind: "none" };
+
+/** One (database, user) pool. */
+export interface PoolSettings {
+  database: string;
+  user: string;
+  /** Index of the worker that owns this pool. */
+  home: number;
+  password: StoredPassword;
+  pool_mode: PoolMode;
+  pool_size: number;
+  min_pool_size: number;
+  /** Host name, IP address, or a directory (starts with `/`) with a unix socket. */
+  server_host: string;
+  server_port: number;
+  server_database: string;
+  server_username: string;
+  credentials: ServerCredentials;
+  application_name: string;
+  /** Operator's parameters for each server's StartupMessage: canonical name → value, in name order. */
+  startup_parameters: [string, string][];
+  connect_timeout: number;
+  query_wait_timeout: number;
+  idle_timeout: number;
+  server_lifetime: number;
+  server_idle_check_timeout: number;
+  server_round_robin: boolean;
+  sync_server_parameters: boolean;
+  cleanup_server_connections: boolean;
+  log_client_parameter_status_changes: boolean;
+  max_concurrent_creates: number;
+  scaling_warm_pool_ratio: number;
+  scaling_fast_retries: number;
+  scaling_max_parallel_creates: number;
+  prepared_statements: boolean;
+  prepared_statements_cache_size: number;
+  server_prepared_statements_cache_size: number;
+  client_anonymous_prepared_cache_size: number;
+  /** A digest of all that forces new server connections when it changes (address, credentials, parameters, TLS). */
+  server_digest: string;
+}
+
+/** Settings that hold for every client and server of the process. */
+export interface GeneralSettings {
+  max_connections: number;
+  admin_username: string;
+  /** md5 and SCRAM forms of the admin's password are derived from it at load. */
+  admin_password: StoredPassword;
+  /** Milliseconds from accept to the end of the login. */
+  client_login_timeout: number;
+  unix_socket_buffer_size: number;
+  tcp_socket_buffer_size: number;
+  /** Seconds; PostgreSQL's and the kernel's unit. */
+  tcp_so_linger: number;
+  tcp_no_delay: boolean;
+  tcp_keepalives_idle: number;
+  tcp_keepalives_interval: number;
+  tcp_keepalives_count: number;
+  tcp_user_timeout: number;
+  retain_connections_time: number;
+  retain_connections_max: number;
+  shutdown_timeout: number;
+  proxy_copy_data_timeout: number;
+  max_memory_usage: number;
+  message_size_to_be_stream: number;
+  log_client_connections: boolean;
+  log_client_disconnections: boolean;
+  pooler_check_query: string;
+  query_interner_gc_interval_seconds: number;
+  query_interner_anon_idle_ttl_seconds: number;
+  /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */
+  hba: HbaRule[] | undefined;
+}
+
+/** All that the workers are told. */
+export interface Settings {
+  general: GeneralSettings;
+  pools: PoolSettings[];
+}

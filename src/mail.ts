@@ -1,0 +1,175 @@
+/**
+ * Every mail between threads, and nothing else: types of plain data. The control plane (main thread) and the workers
+ * know each other by this file alone. Mail to a worker is followed by a write to its eventfd, since a worker sleeps in
+ * epoll_wait and never runs Deno's event loop.
+ */
+
+import type { Settings } from "./config/settings.ts";
+
+/** Levels by severity; a record is written when its number is at or under the limit in force. */
+export type LogLevel = "error" | "warn" | "info" | "debug" | "trace";
+
+/** One log record from a worker. */
+export interface LogMail {
+  kind: "log";
+  level: LogLevel;
+  /** Stable module name of spec/observability.md §4.5, as `pg_doorman::pool`. */
+  target: string;
+  message: string;
+  file: string;
+  line: number;
+  /** Milliseconds since the epoch. */
+  at: number;
+}
+
+/** A listening socket that workers accept on. */
+export interface ListenerMail {
+  fd: number;
+  transport: "tcp" | "unix";
+}
+
+export type ControlToWorker =
+  | {
+    kind: "start";
+    index: number;
+    workers: number;
+    /** Counters that all threads share; see `stats/shared.ts`. */
+    shared: SharedArrayBuffer;
+    wakeFd: number;
+    listeners: ListenerMail[];
+    settings: Settings;
+    logLevel: LogLevel;
+    /** Local interface networks, for `samehost` and `samenet`. */
+    interfaces: { address: string; netmask: string }[];
+    /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
+    mockSecret: Uint8Array;
+  }
+  | { kind: "peer"; index: number; wakeFd: number }
+  | { kind: "settings"; settings: Settings }
+  | { kind: "log_level"; level: LogLevel }
+  | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
+  | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
+  | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
+  | { kind: "ask"; request: number; what: WorkerQuestion }
+  | { kind: "command"; request: number; command: WorkerCommand }
+  | { kind: "cancel_done"; client: number };
+
+export type WorkerQuestion = "pools" | "clients" | "servers" | "stats" | "counts";
+
+export type WorkerCommand =
+  | { name: "pause" | "resume" | "reconnect"; database: string | undefined }
+  | { name: "stop_accepting" };
+
+export type WorkerToControl =
+  | { kind: "ready"; index: number }
+  | LogMail
+  | { kind: "admin_open"; client: number; user: string; database: string; address: string }
+  /** Frontend messages of an admin client, whole messages only, type byte included. */
+  | { kind: "admin_request"; client: number; bytes: Uint8Array }
+  | { kind: "admin_closed"; client: number }
+  | { kind: "resolve"; request: number; host: string }
+  | {
+    kind: "derive";
+    request: number;
+    password: string;
+    salt: Uint8Array;
+    iterations: number;
+  }
+  | { kind: "answer"; request: number; rows: unknown[]; error?: string }
+  | { kind: "fatal"; message: string };
+
+/** Row of a pool, gathered for SHOW POOLS, DATABASES, STATS, LISTS. Times are microseconds unless named otherwise. */
+export interface PoolRow {
+  database: string;
+  user: string;
+  pool_mode: "session" | "transaction";
+  pool_size: number;
+  min_pool_size: number;
+  server_host: string;
+  server_port: number;
+  server_database: string;
+  paused: boolean;
+  /** No new client may enter: the pool is gone from the config and lives until its last client leaves. */
+  retired: boolean;
+  cl_idle: number;
+  cl_active: number;
+  cl_waiting: number;
+  cl_cancel_req: number;
+  sv_active: number;
+  sv_idle: number;
+  sv_used: number;
+  sv_login: number;
+  maxwait_us: number;
+  oldest_active_age_ms: number;
+  total: PoolCounters;
+  /** Of the last closed 15 s period. */
+  averages: PoolCounters;
+  worker: number;
+}
+
+/** Sums of one pool; spec/observability.md §5.1. Times in microseconds. */
+export interface PoolCounters {
+  xact_count: number;
+  query_count: number;
+  /** Bytes read from PostgreSQL. */
+  received: number;
+  /** Bytes written to PostgreSQL. */
+  sent: number;
+  xact_time: number;
+  query_time: number;
+  wait_time: number;
+  errors: number;
+}
+
+/** Row of SHOW CLIENTS. */
+export interface ClientRow {
+  id: number;
+  database: string;
+  user: string;
+  application_name: string;
+  addr: string;
+  tls: boolean;
+  state: "idle" | "active" | "waiting" | "login";
+  wait: "idle" | "read" | "write";
+  transaction_count: number;
+  query_count: number;
+  error_count: number;
+  age_seconds: number;
+  worker: number;
+}
+
+/** Row of SHOW SERVERS. */
+export interface ServerRow {
+  id: number;
+  server_process_id: number;
+  database: string;
+  user: string;
+  application_name: string;
+  tls: boolean;
+  state: "login" | "active" | "idle";
+  wait: "idle" | "read" | "write";
+  transaction_count: number;
+  query_count: number;
+  bytes_sent: number;
+  bytes_received: number;
+  age_seconds: number;
+  prepare_cache_hit: number;
+  prepare_cache_miss: number;
+  prepare_cache_size: number;
+  worker: number;
+}
+
+/** Process-wide connection counters of SHOW CONNECTIONS, by worker. */
+export interface CountsRow {
+  total: number;
+  tls: number;
+  plain: number;
+  cancel: number;
+  clients: number;
+  worker: number;
+}
+
+/** A client that changes workers; `session` is a snapshot (client/state.ts). */
+export type WorkerToWorker =
+  | { kind: "hand_over"; fd: number; session: unknown }
+  | { kind: "cancel"; processId: number; secret: Uint8Array };

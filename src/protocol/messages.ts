@@ -1,0 +1,105 @@
+/**
+ * Writers of the small messages that the pooler itself sends, to clients and to servers. Each returns the whole
+ * message, type byte included. Source: PostgreSQL manual, "Message Formats".
+ */
+
+import { Backend, Frontend } from "./codes.ts";
+
+const encoder = new TextEncoder();
+
+function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(5 + body.length);
+  bytes[0] = type;
+  new DataView(bytes.buffer).setUint32(1, 4 + body.length);
+  bytes.set(body, 5);
+  return bytes;
+}
+
+/** Several messages as one piece of bytes. */
+export function join(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** Query (simple protocol). */
+export function query(sql: string): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Query, encoder.encode(sql + "\0"));
+}
+
+/** Sync. */
+export function sync(): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Sync, new Uint8Array(0));
+}
+
+/** Terminate. */
+export function terminate(): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Terminate, new Uint8Array(0));
+}
+
+/** PasswordMessage, with its terminator. */
+export function passwordMessage(answer: string): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Password, encoder.encode(answer + "\0"));
+}
+
+/** SASLInitialResponse. */
+export function saslInitialResponse(mechanism: string, data: string): Uint8Array<ArrayBuffer> {
+  const name = encoder.encode(mechanism + "\0");
+  const response = encoder.encode(data);
+  const body = new Uint8Array(name.length + 4 + response.length);
+  body.set(name);
+  new DataView(body.buffer).setUint32(name.length, response.length);
+  body.set(response, name.length + 4);
+  return message(Frontend.Password, body);
+}
+
+/** SASLResponse. */
+export function saslResponse(data: string): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Password, encoder.encode(data));
+}
+
+/** AuthenticationOk (0), CleartextPassword (3), MD5Password (5), SASL (10), SASLContinue (11), SASLFinal (12). */
+export function authentication(code: number, data?: Uint8Array): Uint8Array<ArrayBuffer> {
+  const body = new Uint8Array(4 + (data?.length ?? 0));
+  new DataView(body.buffer).setUint32(0, code);
+  if (data !== undefined) body.set(data, 4);
+  return message(Backend.Authentication, body);
+}
+
+/** ParameterStatus. */
+export function parameterStatus(name: string, value: string): Uint8Array<ArrayBuffer> {
+  return message(Backend.ParameterStatus, encoder.encode(`${name}\0${value}\0`));
+}
+
+/** BackendKeyData. */
+export function backendKeyData(processId: number, secret: Uint8Array): Uint8Array<ArrayBuffer> {
+  const body = new Uint8Array(4 + secret.length);
+  new DataView(body.buffer).setUint32(0, processId);
+  body.set(secret, 4);
+  return message(Backend.BackendKeyData, body);
+}
+
+/** ReadyForQuery with a transaction status. */
+export function readyForQuery(status: number): Uint8Array<ArrayBuffer> {
+  return message(Backend.ReadyForQuery, Uint8Array.of(status));
+}
+
+/** NegotiateProtocolVersion: the newest minor version we speak, and the options we do not know. */
+export function negotiateProtocolVersion(
+  minor: number,
+  options: string[],
+): Uint8Array<ArrayBuffer> {
+  const names = encoder.encode(options.map((name) => name + "\0").join(""));
+  const body = new Uint8Array(8 + names.length);
+  const view = new DataView(body.buffer);
+  view.setUint32(0, minor);
+  view.setUint32(4, options.length);
+  body.set(names, 8);
+  return message(Backend.NegotiateProtocolVersion, body);
+}

@@ -1,0 +1,160 @@
+/**
+ * The first packets of a connection, which have no type byte: StartupMessage, SSLRequest, GSSENCRequest and
+ * CancelRequest. Source: PostgreSQL manual, "Message Formats" and "Message Flow", "Start-up".
+ */
+
+import { readLength } from "./codes.ts";
+
+export const PROTOCOL_3_0 = 196608;
+const CANCEL_REQUEST = 80877102;
+const SSL_REQUEST = 80877103;
+const GSSENC_REQUEST = 80877104;
+
+/** PostgreSQL's own limit (`MAX_STARTUP_PACKET_LENGTH`). */
+export const MAX_STARTUP_BYTES = 10_000;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A parsed first packet. */
+export type StartupPacket =
+  | { kind: "ssl_request" }
+  | { kind: "gssenc_request" }
+  | { kind: "cancel"; processId: number; secret: Uint8Array }
+  | {
+    kind: "startup";
+    /** Minor version asked for; we speak 3.0. */
+    minor: number;
+    parameters: Map<string, string>;
+    /** `_pq_.` options: all unknown to us, answered by NegotiateProtocolVersion. */
+    options: string[];
+  }
+  | { kind: "unsupported_version"; major: number; minor: number }
+  | { kind: "malformed"; why: string };
+
+/** Length of the packet at `start`, 0 when fewer than four bytes are there, −1 when it can't be a first packet. */
+export function startupLength(bytes: Uint8Array, start: number, end: number): number {
+  if (end - start < 4) return 0;
+  const length = readLength(bytes, start);
+  return length < 8 || length > MAX_STARTUP_BYTES ? -1 : length;
+}
+
+/** Reads a whole first packet, `bytes[start..end)`. */
+export function readStartup(bytes: Uint8Array, start: number, end: number): StartupPacket {
+  const code = readLength(bytes, start + 4);
+  switch (code) {
+    case SSL_REQUEST:
+      return { kind: "ssl_request" };
+    case GSSENC_REQUEST:
+      return { kind: "gssenc_request" };
+    case CANCEL_REQUEST:
+      // 3.2 allows keys of 4 to 256 bytes.
+      if (end - start < 16 || end - start > 12 + 256) {
+        return { kind: "malformed", why: "cancel request of a wrong length" };
+      }
+      return {
+        kind: "cancel",
+        processId: readLength(bytes, start + 8) >>> 0,
+        secret: bytes.slice(start + 12, end),
+      };
+    default:
+      break;
+  }
+  const major = code >>> 16;
+  const minor = code & 0xffff;
+  if (major !== 3) return { kind: "unsupported_version", major, minor };
+  return readParameters(bytes, start + 8, end, minor);
+}
+
+function readParameters(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  minor: number,
+): StartupPacket {
+  if (bytes[end - 1] !== 0) {
+    return { kind: "malformed", why: "startup packet without a terminator" };
+  }
+  const parameters = new Map<string, string>();
+  const options: string[] = [];
+  let at = start;
+  while (at < end - 1) {
+    const nameEnd = bytes.indexOf(0, at);
+    const valueEnd = nameEnd < 0 ? -1 : bytes.indexOf(0, nameEnd + 1);
+    if (valueEnd < 0 || valueEnd >= end - 1 + 1 || nameEnd === at) {
+      return { kind: "malformed", why: "invalid startup packet layout" };
+    }
+    const name = decoder.decode(bytes.subarray(at, nameEnd));
+    if (name.startsWith("_pq_.")) options.push(name);
+    else parameters.set(name, decoder.decode(bytes.subarray(nameEnd + 1, valueEnd)));
+    at = valueEnd + 1;
+  }
+  if (at !== end - 1) {
+    return {
+      kind: "malformed",
+      why: "invalid startup packet layout: expected terminator as last byte",
+    };
+  }
+  return { kind: "startup", minor, parameters, options };
+}
+
+/** A StartupMessage 3.0 towards a server. */
+export function startupMessage(parameters: Iterable<[string, string]>): Uint8Array<ArrayBuffer> {
+  let text = "";
+  for (const [name, value] of parameters) text += `${name}\0${value}\0`;
+  const body = encoder.encode(text + "\0");
+  const message = new Uint8Array(8 + body.length);
+  const view = new DataView(message.buffer);
+  view.setUint32(0, message.length);
+  view.setUint32(4, PROTOCOL_3_0);
+  message.set(body, 8);
+  return message;
+}
+
+/** A CancelRequest towards a server. */
+export function cancelRequest(processId: number, secret: Uint8Array): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(12 + secret.length);
+  const view = new DataView(message.buffer);
+  view.setUint32(0, message.length);
+  view.setUint32(4, CANCEL_REQUEST);
+  view.setUint32(8, processId);
+  message.set(secret, 12);
+  return message;
+}
+
+/**
+ * Parameters in the `options` of a StartupMessage, as `psql` makes it of PGOPTIONS: `-c name=value` and
+ * `--name=value`, with backslash as the escape of white space. `undefined` when there is another switch.
+ */
+export function readOptions(text: string): [string, string][] | undefined {
+  const words: string[] = [];
+  let word = "";
+  let inWord = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (c === "\\" && i + 1 < text.length) {
+      word += text[++i];
+      inWord = true;
+    } else if (/\s/.test(c)) {
+      if (inWord) words.push(word);
+      word = "";
+      inWord = false;
+    } else {
+      word += c;
+      inWord = true;
+    }
+  }
+  if (inWord) words.push(word);
+  const found: [string, string][] = [];
+  for (let i = 0; i < words.length; i++) {
+    let setting: string;
+    if (words[i] === "-c" && i + 1 < words.length) setting = words[++i];
+    else if (words[i].startsWith("-c")) setting = words[i].slice(2);
+    else if (words[i].startsWith("--")) setting = words[i].slice(2);
+    else return undefined;
+    const equals = setting.indexOf("=");
+    if (equals < 1) return undefined;
+    found.push([setting.slice(0, equals).replaceAll("-", "_"), setting.slice(equals + 1)]);
+  }
+  return found;
+}

@@ -1,0 +1,148 @@
+// hot path
+/**
+ * The epoll loop of a worker: wait → handlers → timers → what was put off to the end of the turn. Level-triggered.
+ * A handler is called at most once a turn; descriptors that it closes are closed when the turn ends, so that a number
+ * can't come back as another connection while events of this turn still name it.
+ */
+
+import * as libc from "../os/libc.ts";
+import type { Fd } from "../os/fd.ts";
+import { EINTR, errnoText } from "../os/errno.ts";
+import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from "../os/layout.ts";
+import { type Timer, Timers } from "./timers.ts";
+
+/** What is registered for a descriptor. */
+export interface Handler {
+  /** `events` is epoll's bit set. */
+  onReady(events: number): void;
+}
+
+const EVENTS_A_TURN = 512;
+
+export class Reactor {
+  /** Milliseconds on a steady clock, read once a turn. */
+  now: number = performance.now();
+  readonly timers: Timers = new Timers();
+  #epoll: Fd;
+  #handlers: (Handler | undefined)[] = [];
+  #closing: Fd[] = [];
+  #atEnd: (() => void)[] = [];
+  #event = new Uint32Array(4);
+  #events = new Uint32Array(EVENTS_A_TURN * EPOLL_EVENT_WORDS);
+  #stopped = false;
+  /** A handler threw: a defect. The owner logs it and ends that connection; the loop goes on. */
+  onDefect: (handler: Handler | undefined, error: unknown) => void = (_, error) => {
+    throw error;
+  };
+
+  constructor() {
+    const epoll = libc.epollCreate1(0o2000000);
+    if (epoll < 0) throw new Error(`epoll_create1: ${errnoText(-epoll)}`);
+    this.#epoll = epoll as Fd;
+  }
+
+  register(fd: Fd, handler: Handler, events: number): void {
+    const result = this.#control(EPOLL_CTL_ADD, fd, events);
+    if (result < 0) throw new Error(`epoll_ctl(ADD, ${fd}): ${errnoText(-result)}`);
+    this.#handlers[fd] = handler;
+  }
+
+  modify(fd: Fd, events: number): void {
+    const result = this.#control(EPOLL_CTL_MOD, fd, events);
+    if (result < 0) throw new Error(`epoll_ctl(MOD, ${fd}): ${errnoText(-result)}`);
+  }
+
+  /** Takes a descriptor out of the loop without closing it: it goes to another worker or process. */
+  release(fd: Fd): void {
+    this.#handlers[fd] = undefined;
+    this.#control(2, fd, 0);
+  }
+
+  /** Forgets the handler now and closes the descriptor at the end of this turn. */
+  close(fd: Fd): void {
+    this.#handlers[fd] = undefined;
+    // While it waits to be closed the kernel must not report it.
+    this.#control(2, fd, 0);
+    this.#closing.push(fd);
+  }
+
+  /** Runs `fire` at `at` (this clock), not before. */
+  at(at: number, fire: () => void): Timer {
+    return this.timers.add(at, fire);
+  }
+
+  /** Runs `action` when the handlers of this turn are through. */
+  atEndOfTurn(action: () => void): void {
+    this.#atEnd.push(action);
+  }
+
+  /** Ends `run` after the current turn. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  run(): void {
+    while (!this.#stopped) this.turn(-1);
+  }
+
+  /** One turn; waits at most `mostMs` (−1: until something happens). */
+  turn(mostMs: number): void {
+    const next = this.timers.next();
+    let timeout = mostMs;
+    if (next !== Infinity) {
+      const until = Math.max(0, Math.ceil(next - performance.now()));
+      timeout = mostMs < 0 ? Math.min(until, 0x7fffffff) : Math.min(until, mostMs);
+    }
+    const events = this.#events;
+    const n = libc.epollWait(this.#epoll, events, EVENTS_A_TURN, timeout);
+    if (n < 0 && n !== -EINTR) throw new Error(`epoll_wait: ${errnoText(-n)}`);
+    this.now = performance.now();
+    for (let i = 0; i < n; i++) {
+      const at = i * EPOLL_EVENT_WORDS;
+      const handler = this.#handlers[events[at + EPOLL_DATA_WORD]];
+      if (handler !== undefined) this.#dispatch(handler, events[at]);
+    }
+    if (next <= this.now) this.#expire();
+    if (this.#atEnd.length > 0) this.#finish();
+    if (this.#closing.length > 0) this.#closeAll();
+  }
+
+  #dispatch(handler: Handler, events: number): void {
+    try {
+      handler.onReady(events);
+    } catch (error) {
+      this.onDefect(handler, error);
+    }
+  }
+
+  #expire(): void {
+    try {
+      this.timers.expire(this.now);
+    } catch (error) {
+      this.onDefect(undefined, error);
+    }
+  }
+
+  #finish(): void {
+    const actions = this.#atEnd;
+    this.#atEnd = [];
+    for (const action of actions) {
+      try {
+        action();
+      } catch (error) {
+        this.onDefect(undefined, error);
+      }
+    }
+  }
+
+  #closeAll(): void {
+    for (const fd of this.#closing) libc.close(fd);
+    this.#closing.length = 0;
+  }
+
+  #control(operation: number, fd: Fd, events: number): number {
+    this.#event[0] = events;
+    this.#event[EPOLL_DATA_WORD] = fd;
+    return libc.epollCtl(this.#epoll, operation, fd, this.#event);
+  }
+}
