@@ -1,0 +1,255 @@
+/**
+ * `./denow task build`: makes dist/pg_doorman, the native executable, by `deno compile`.
+ *
+ * What must hold: the same sources give the same bytes on any machine and in any folder. So nothing is compiled in
+ * place: the sources and the npm packages that they import are laid out in a temporary folder with fixed times, and
+ * compiled there. Left alone, `deno compile` would record the files' times, the cache's path and every package that
+ * deno.json names, those of the tests too (60 MB).
+ *
+ * A build whose inputs have not changed since the last one is skipped: the stamp beside the executable holds the hash
+ * of all that goes in and of what came out, and both are computed anew. The system tests call `build` on that ground.
+ */
+
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { print, say } from "./say.ts";
+import { findRuntime, type Runtime, sha256 } from "./toolchain.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const DIST = join(ROOT, "dist");
+const MAIN = "src/main.ts";
+/** Entries that no import statement leads to. */
+const WORKERS = ["src/worker/worker.ts"];
+/** Flags for the engine, compiled in. Each needs figures from bench/ that say what it brings. */
+const V8_FLAGS: string[] = [];
+/** All files get this time, since `deno compile` records it. */
+const FIXED_TIME = new Date("2020-01-01T00:00:00Z");
+
+interface Stamp {
+  inputs: string;
+  output: string;
+}
+
+/** What `build` made or found. */
+export interface BuildResult {
+  /** Absolute path of the executable. */
+  path: string;
+  sha256: string;
+  /** False if it was up to date already. */
+  built: boolean;
+  runtime: Runtime;
+}
+
+/** Options of `build`. */
+export interface BuildOptions {
+  /** Type-check first. */
+  check?: boolean;
+  /** Build even if the inputs are those of the last build. */
+  force?: boolean;
+}
+
+async function deno(
+  args: string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const decoder = new TextDecoder();
+  if (!success) throw new Error(`deno ${args[0]}:\n${decoder.decode(stderr).trim()}`);
+  return decoder.decode(stdout);
+}
+
+/** Every regular file below a folder, in an order that does not depend on the file system. */
+async function filesBelow(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(folder)) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory) found.push(...await filesBelow(path));
+    else if (entry.isFile) found.push(path);
+  }
+  return found.sort();
+}
+
+async function copyBelow(from: string, to: string, wanted: (path: string) => boolean) {
+  for (const path of await filesBelow(from)) {
+    const inside = relative(from, path);
+    if (!wanted(inside)) continue;
+    const target = join(to, inside);
+    await Deno.mkdir(dirname(target), { recursive: true });
+    await Deno.copyFile(path, target);
+  }
+}
+
+interface PackageFile {
+  name?: string;
+  version?: string;
+  dependencies?: Record<string, string>;
+}
+
+async function readPackageFile(folder: string): Promise<PackageFile> {
+  try {
+    return JSON.parse(await Deno.readTextFile(join(folder, "package.json"))) as PackageFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return {};
+    throw error;
+  }
+}
+
+/** The folder of an npm package in Deno's cache, found from the file that its import resolves to. */
+async function packageFolder(specifier: string, name: string): Promise<string> {
+  let folder = dirname(fileURLToPath(import.meta.resolve(specifier)));
+  while ((await readPackageFile(folder)).name !== name) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error(`${specifier}: no folder of package ${name}`);
+    folder = parent;
+  }
+  return folder;
+}
+
+/** The npm packages that the program imports, as `name@version`. */
+async function importedPackages(): Promise<string[]> {
+  const packages = new Set<string>();
+  for (const entry of [MAIN, ...WORKERS]) {
+    const graph = JSON.parse(await deno(["info", "--json", entry], ROOT)) as {
+      modules: { kind: string; npmPackage?: string; specifier: string; error?: string }[];
+    };
+    for (const module of graph.modules) {
+      if (module.error) throw new Error(`${module.specifier}: ${module.error}`);
+      if (module.npmPackage) packages.add(module.npmPackage);
+    }
+  }
+  return [...packages].sort();
+}
+
+/** Lays out all that goes into the executable, and nothing else. */
+async function layOut(stage: string): Promise<void> {
+  await copyBelow(
+    join(ROOT, "src"),
+    join(stage, "src"),
+    (path) => !path.endsWith("_test.ts") && !path.includes("testdata/"),
+  );
+
+  const dependencies: Record<string, string> = {};
+  for (const id of await importedPackages()) {
+    const name = id.slice(0, id.lastIndexOf("@"));
+    const folder = await packageFolder(`npm:${id}`, name);
+    const { version, dependencies: needed } = await readPackageFile(folder);
+    // Deno's cache may hold these under other versions; none of our packages has any, so that is not solved here.
+    if (needed && Object.keys(needed).length > 0) {
+      throw new Error(`${id} has dependencies of its own: tools/build.ts does not lay those out`);
+    }
+    dependencies[name] = version ?? "";
+    // Deno analyses every other file too and records what it found, with the path of this folder.
+    await copyBelow(
+      folder,
+      join(stage, "node_modules", name),
+      (path) => /\.(js|mjs|cjs)$/.test(path) || path === "package.json",
+    );
+  }
+
+  const project = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
+  const { name, version, exports, compilerOptions } = project;
+  await Deno.writeTextFile(
+    join(stage, "deno.json"),
+    JSON.stringify({ name, version, exports, nodeModulesDir: "manual", compilerOptions }),
+  );
+  await Deno.writeTextFile(
+    join(stage, "package.json"),
+    JSON.stringify({ type: "module", dependencies }),
+  );
+}
+
+async function hashOfInputs(stage: string, runtime: Runtime): Promise<string> {
+  const lines = [
+    `deno ${Deno.version.deno} ${Deno.build.target}`,
+    `runtime ${runtime.sha256}`,
+    `compile ${compileArguments("").join(" ")}`,
+  ];
+  for (const path of await filesBelow(stage)) {
+    lines.push(`${relative(stage, path)} ${sha256(await Deno.readFile(path))}`);
+  }
+  return sha256(lines.join("\n"));
+}
+
+function compileArguments(output: string): string[] {
+  return [
+    "compile",
+    "--quiet",
+    "--allow-all",
+    "--no-check",
+    "--no-lock",
+    // Else the program loads machine code from a file of a fixed name in /tmp, where any user could put one.
+    "--no-code-cache",
+    ...(V8_FLAGS.length > 0 ? [`--v8-flags=${V8_FLAGS.join(",")}`] : []),
+    ...WORKERS.flatMap((worker) => ["--include", worker]),
+    "--output",
+    output,
+    MAIN,
+  ];
+}
+
+async function compile(stage: string, runtime: Runtime): Promise<string> {
+  for (const path of await filesBelow(stage)) await Deno.utime(path, FIXED_TIME, FIXED_TIME);
+  const output = join(stage, "output", "pg_doorman");
+  await Deno.mkdir(dirname(output));
+  await deno(compileArguments(output), stage, { DENORT_BIN: runtime.path });
+  return output;
+}
+
+async function isUpToDate(path: string, stampPath: string, inputs: string): Promise<Stamp | null> {
+  try {
+    const stamp = JSON.parse(await Deno.readTextFile(stampPath)) as Stamp;
+    if (stamp.inputs !== inputs) return null;
+    return sha256(await Deno.readFile(path)) === stamp.output ? stamp : null;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** Makes dist/pg_doorman, or finds that it is up to date. Calls in several processes at once wait for each other. */
+export async function build(options: BuildOptions = {}): Promise<BuildResult> {
+  await Deno.mkdir(DIST, { recursive: true });
+  using lock = await Deno.open(join(DIST, ".build.lock"), { create: true, write: true });
+  await lock.lock(true);
+  const stage = await Deno.makeTempDir({ prefix: "pg_doorman-build-" });
+  try {
+    const runtime = await findRuntime();
+    if (options.check) await deno(["check", "--quiet", MAIN, ...WORKERS], ROOT);
+    await layOut(stage);
+
+    const path = join(DIST, "pg_doorman");
+    const stampPath = join(DIST, ".pg_doorman.stamp");
+    const inputs = await hashOfInputs(stage, runtime);
+    const stamp = options.force ? null : await isUpToDate(path, stampPath, inputs);
+    if (stamp) return { path, sha256: stamp.output, built: false, runtime };
+
+    const output = await compile(stage, runtime);
+    const made: Stamp = { inputs, output: sha256(await Deno.readFile(output)) };
+    const unfinished = join(DIST, ".pg_doorman.unfinished");
+    await Deno.copyFile(output, unfinished);
+    await Deno.chmod(unfinished, 0o755);
+    // By rename, so that a running executable keeps its file.
+    await Deno.rename(unfinished, path);
+    await Deno.writeTextFile(stampPath, JSON.stringify(made) + "\n");
+    return { path, sha256: made.output, built: true, runtime };
+  } finally {
+    await Deno.remove(stage, { recursive: true });
+  }
+}
+
+if (import.meta.main) {
+  const started = performance.now();
+  const result = await build({ check: true, force: Deno.args.includes("--force") });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  say(`runtime: ${result.runtime.source} (${result.runtime.sha256.slice(0, 16)}…)`);
+  say(result.built ? `built in ${seconds} s` : "up to date");
+  print(`${result.sha256}  ${relative(Deno.cwd(), result.path)}`);
+}
