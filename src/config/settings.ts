@@ -47,7 +47,9 @@ export interface PoolSettings {
   server_username: string;
   credentials: ServerCredentials;
   application_name: string;
-  /** Operator's parameters for each server's StartupMessage: canonical name → value, in name order. */
+  /** The operator fixed it by `startup_parameters`: what a client sends in its StartupMessage does not replace it. */
+  application_name_pinned: boolean;
+  /** Operator's parameters for each server's StartupMessage: canonical name → value, in name order, without application_name. */
   startup_parameters: [string, string][];
   connect_timeout: number;
   query_wait_timeout: number;

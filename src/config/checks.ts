@@ -1,0 +1,103 @@
+/**
+ * Checks that the general section and every pool share.
+ */
+
+import type { DecodedPool } from "./decode_pool.ts";
+import type { ReadText } from "./include.ts";
+import { readFailure } from "./include.ts";
+import type { Report } from "./report.ts";
+import { keyPath } from "./source.ts";
+import {
+  canonicalParameterName,
+  PARAMETER_BUDGET_BYTES,
+  parameterBytes,
+  parameterFault,
+} from "./startup_parameters.ts";
+import type { Config, ServerTlsMode } from "./types.ts";
+
+/** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** What the checks work on. */
+export interface Checked {
+  config: Config;
+  pools: readonly DecodedPool[];
+  report: Report;
+  readText: ReadText;
+}
+
+/** A socket in this directory must have a name that the kernel takes. */
+export function checkSocketPath(dir: string, port: number, path: string, report: Report): void {
+  const bytes = new TextEncoder().encode(`${dir}/.s.PGSQL.${port}`).length;
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    report.fault(
+      path,
+      `the socket's path would have ${bytes} bytes`,
+      `at most ${MAX_SOCKET_PATH_BYTES}`,
+    );
+  }
+}
+
+/** `verify-…` needs somebody to trust. */
+export function checkServerCa(
+  mode: ServerTlsMode,
+  ca: string | undefined,
+  section: string,
+  report: Report,
+): void {
+  if (!mode.startsWith("verify-") || ca !== undefined) return;
+  report.fault(`${section}.server_tls_mode`, `${mode} needs server_tls_ca_cert`);
+}
+
+/** A certificate and its key come together. */
+export function checkPair(
+  report: Report,
+  certificatePath: string,
+  keyFilePath: string,
+  files: { certificate: string | undefined; key: string | undefined },
+): void {
+  if (files.certificate !== undefined && files.key === undefined) {
+    report.fault(certificatePath, "needs the private key as well", `set ${keyFilePath}`);
+  }
+  if (files.key !== undefined && files.certificate === undefined) {
+    report.fault(keyFilePath, "needs the certificate as well", `set ${certificatePath}`);
+  }
+}
+
+/** The file must be readable and look like PEM. */
+export function checkPem(path: string, file: string | undefined, checked: Checked): void {
+  if (file === undefined) return;
+  let text: string;
+  try {
+    text = checked.readText(file);
+  } catch (error) {
+    checked.report.fault(path, `could not open ${JSON.stringify(file)}: ${readFailure(error)}`);
+    return;
+  }
+  if (text.includes("-----BEGIN ")) return;
+  checked.report.fault(path, `${JSON.stringify(file)} holds no PEM block`);
+}
+
+/** One layer of startup parameters by itself. */
+export function checkParameterLayer(
+  layer: ReadonlyMap<string, string>,
+  path: string,
+  report: Report,
+): void {
+  const names = new Map<string, string>();
+  for (const [name, value] of layer) {
+    const entryPath = keyPath(path, name);
+    const fault = parameterFault(name, value);
+    if (fault !== undefined) report.fault(entryPath, fault);
+    const canonical = canonicalParameterName(name);
+    const other = names.get(canonical);
+    if (other !== undefined) {
+      report.fault(entryPath, `"${name}" and "${other}" are the same parameter: keep one`);
+    }
+    names.set(canonical, name);
+  }
+  const bytes = parameterBytes(layer);
+  if (bytes > PARAMETER_BUDGET_BYTES) {
+    report.fault(path, `takes ${bytes} bytes`, `at most ${PARAMETER_BUDGET_BYTES}`);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Decodes `[pools.NAME]` with what is nested in it: its users, as a list or in the older form of a map with numeric
+ * keys, and its `auth_query`.
+ */
+
+import { decodeSection } from "./decode.ts";
+import type { Section } from "./decode.ts";
+import { AUTH_QUERY_KEYS, POOL_KEYS, USER_KEYS } from "./schema_pool.ts";
+import type { SourceNode } from "./source.ts";
+import { keyPath, KIND_NAMES } from "./source.ts";
+import type { AuthQueryConfig, PoolConfig, UserConfig } from "./types.ts";
+
+/** A pool with the paths that its checks name. */
+export interface DecodedPool {
+  name: string;
+  path: string;
+  pool: PoolConfig;
+  /** Path of each user, in the pool's order. */
+  userPaths: string[];
+}
+
+/** The pool of one `[pools.NAME]` table. */
+export function decodePool(
+  name: string,
+  node: SourceNode,
+  around: Pick<Section, "report" | "elsewhere">,
+): DecodedPool {
+  const path = keyPath("pools", name);
+  const userPaths: string[] = [];
+  around.report.place(path, node);
+  const record = decodeSection({
+    ...around,
+    rows: POOL_KEYS,
+    path,
+    compound: (spec, entry, entryPath) =>
+      spec.type === "user_list" ? decodeUsers(entry, entryPath, around, userPaths) : decodeSection(
+        { ...around, rows: AUTH_QUERY_KEYS, path: entryPath },
+        entry,
+      ) as unknown as AuthQueryConfig,
+  }, node);
+  return { name, path, pool: record as unknown as PoolConfig, userPaths };
+}
+
+function decodeUsers(
+  node: SourceNode,
+  path: string,
+  around: Pick<Section, "report" | "elsewhere">,
+  userPaths: string[],
+): UserConfig[] {
+  const { report } = around;
+  return userNodes(node, path, report).map(([userPath, entry]) => {
+    report.place(userPath, entry);
+    userPaths.push(userPath);
+    const section: Section = { ...around, rows: USER_KEYS, path: userPath };
+    return decodeSection(section, entry) as unknown as UserConfig;
+  });
+}
+
+function userNodes(
+  node: SourceNode,
+  path: string,
+  report: Section["report"],
+): [string, SourceNode][] {
+  if (node.kind === "list") return node.items.map((item, index) => [`${path}[${index}]`, item]);
+  if (node.kind !== "table") {
+    report.fault(path, `must be a list of users, is ${KIND_NAMES[node.kind]}`);
+    return [];
+  }
+  const users: [string, SourceNode][] = [];
+  for (const [key, item] of node.entries) {
+    const userPath = keyPath(path, key);
+    if (/^[0-9]+$/.test(key)) users.push([userPath, item]);
+    else {
+      report.place(userPath, item);
+      report.fault(
+        userPath,
+        "users are a list, or a map with numbers as keys",
+        "write [[pools.NAME.users]] in TOML, a list in YAML",
+      );
+    }
+  }
+  return users.sort(([a], [b]) => userNumber(a) - userNumber(b));
+}
+
+function userNumber(path: string): number {
+  return Number(path.slice(path.lastIndexOf(".") + 1));
+}

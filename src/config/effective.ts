@@ -1,0 +1,234 @@
+/**
+ * Resolves a configuration into what the workers are told: inheritance user → pool → general applied, passwords
+ * classified, the secret of each pool towards PostgreSQL chosen, startup parameters merged, every pool given its home
+ * worker.
+ */
+
+import { createHash } from "node:crypto";
+import type { HbaRule } from "../auth/hba.ts";
+import { mergeParameters } from "./startup_parameters.ts";
+import type {
+  GeneralSettings,
+  PoolSettings,
+  ServerCredentials,
+  Settings,
+  StoredPassword,
+} from "./settings.ts";
+import { JWT_PRIVATE_KEY_PREFIX, passwordForm } from "./stored_password.ts";
+import type { Config, GeneralConfig, PoolConfig, UserConfig } from "./types.ts";
+
+/** What resolving needs besides the configuration. */
+export interface Resolving {
+  workers: number;
+  /** Home worker of every pool seen so far, by `poolKey`; new pools are added. */
+  homes: Map<string, number>;
+  /** The SCRAM verifier of a plain password, in PostgreSQL's text form. */
+  makeVerifier: (password: string, user: string) => string;
+  /** Rules that stand for the old `general.hba` list. */
+  legacyHbaRules: (networks: readonly string[]) => HbaRule[];
+  /**
+   * Verifiers made before, kept by the caller from one load to the next: each costs a millisecond, and a client that
+   * logs in around a reload should see the same salt.
+   */
+  verifiers?: Map<string, string>;
+}
+
+/** Identity of a pool: its database and user as one string. */
+export function poolKey(database: string, user: string): string {
+  return `${database}\0${user}`;
+}
+
+/** The settings that a valid configuration amounts to. */
+export function resolveSettings(config: Config, resolving: Resolving): Settings {
+  const pools: PoolSettings[] = [];
+  for (const [database, pool] of config.pools) {
+    for (const user of pool.users) {
+      pools.push(resolvePool({ general: config.general, database, pool, user }, resolving));
+    }
+  }
+  assignHomes(pools, resolving);
+  return { general: resolveGeneral(config.general, resolving), pools };
+}
+
+function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSettings {
+  const { admin_username } = general;
+  return {
+    max_connections: general.max_connections,
+    admin_username,
+    admin_password: storedPassword(general.admin_password, admin_username, resolving),
+    client_login_timeout: general.client_login_timeout,
+    unix_socket_buffer_size: general.unix_socket_buffer_size,
+    tcp_socket_buffer_size: general.tcp_socket_buffer_size,
+    tcp_so_linger: general.tcp_so_linger,
+    tcp_no_delay: general.tcp_no_delay,
+    tcp_keepalives_idle: general.tcp_keepalives_idle,
+    tcp_keepalives_interval: general.tcp_keepalives_interval,
+    tcp_keepalives_count: general.tcp_keepalives_count,
+    tcp_user_timeout: general.tcp_user_timeout,
+    retain_connections_time: general.retain_connections_time,
+    retain_connections_max: general.retain_connections_max,
+    shutdown_timeout: general.shutdown_timeout,
+    proxy_copy_data_timeout: general.proxy_copy_data_timeout,
+    max_memory_usage: general.max_memory_usage,
+    message_size_to_be_stream: general.message_size_to_be_stream,
+    log_client_connections: general.log_client_connections,
+    log_client_disconnections: general.log_client_disconnections,
+    pooler_check_query: general.pooler_check_query,
+    query_interner_gc_interval_seconds: general.query_interner_gc_interval_seconds,
+    query_interner_anon_idle_ttl_seconds: general.query_interner_anon_idle_ttl_seconds,
+    hba: hbaRules(general, resolving),
+  };
+}
+
+function hbaRules(general: GeneralConfig, resolving: Resolving): HbaRule[] | undefined {
+  if (general.pg_hba !== undefined) return general.pg_hba.rules;
+  return general.hba.length > 0 ? resolving.legacyHbaRules(general.hba) : undefined;
+}
+
+/** One user of one pool, with everything that it inherits from. */
+interface Inheritance {
+  general: GeneralConfig;
+  database: string;
+  pool: PoolConfig;
+  user: UserConfig;
+}
+
+function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
+  const { general, database, pool, user } = from;
+  const parameters = mergeParameters(general.startup_parameters, pool.startup_parameters);
+  const pinned = parameters.get("application_name");
+  parameters.delete("application_name");
+  const cacheSize = pool.prepared_statements_cache_size ?? general.prepared_statements_cache_size;
+  const settings: PoolSettings = {
+    database,
+    user: user.username,
+    home: 0,
+    password: user.auth_pam_service === undefined
+      ? storedPassword(user.password, user.username, resolving)
+      : { kind: "unsupported", what: "auth_pam_service" },
+    pool_mode: user.pool_mode ?? pool.pool_mode,
+    pool_size: user.pool_size,
+    min_pool_size: user.min_pool_size ?? 0,
+    server_host: pool.server_host,
+    server_port: pool.server_port,
+    server_database: pool.server_database ?? database,
+    server_username: user.server_username ?? user.username,
+    credentials: serverCredentials(user),
+    application_name: pinned ?? pool.application_name,
+    application_name_pinned: pinned !== undefined,
+    startup_parameters: [...parameters].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
+    connect_timeout: pool.connect_timeout ?? general.connect_timeout,
+    query_wait_timeout: pool.query_wait_timeout ?? general.query_wait_timeout,
+    idle_timeout: user.idle_timeout ?? pool.idle_timeout ?? general.idle_timeout,
+    server_lifetime: user.server_lifetime ?? pool.server_lifetime ?? general.server_lifetime,
+    server_idle_check_timeout: general.server_idle_check_timeout,
+    server_round_robin: general.server_round_robin,
+    sync_server_parameters: general.sync_server_parameters,
+    cleanup_server_connections: pool.cleanup_server_connections,
+    log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
+    max_concurrent_creates: general.max_concurrent_creates,
+    scaling_warm_pool_ratio: pool.scaling_warm_pool_ratio ?? general.scaling_warm_pool_ratio,
+    scaling_fast_retries: pool.scaling_fast_retries ?? general.scaling_fast_retries,
+    scaling_max_parallel_creates: general.scaling_max_parallel_creates,
+    prepared_statements: general.prepared_statements,
+    prepared_statements_cache_size: cacheSize,
+    server_prepared_statements_cache_size: serverCacheSize(from, cacheSize),
+    client_anonymous_prepared_cache_size: general.client_anonymous_prepared_cache_size ?? cacheSize,
+    server_digest: "",
+  };
+  settings.server_digest = serverDigest(settings, from);
+  return settings;
+}
+
+/** A pool without a cache keeps no statements on its servers either, whatever the server key says. */
+function serverCacheSize({ general, pool }: Inheritance, cacheSize: number): number {
+  if (cacheSize === 0) return 0;
+  return pool.server_prepared_statements_cache_size ??
+    general.server_prepared_statements_cache_size ?? cacheSize;
+}
+
+function storedPassword(password: string, user: string, resolving: Resolving): StoredPassword {
+  switch (passwordForm(password)) {
+    case "empty":
+      return { kind: "empty" };
+    case "scram":
+      return { kind: "scram", verifier: password };
+    case "md5":
+      return { kind: "md5", hash: password.toLowerCase() };
+    case "jwt":
+      return { kind: "unsupported", what: "JWT" };
+    case "plain":
+    case "plain_like_md5":
+    case "broken_scram":
+      return { kind: "plain", password, verifier: verifierOf(password, user, resolving) };
+  }
+}
+
+function verifierOf(password: string, user: string, resolving: Resolving): string {
+  const { verifiers, makeVerifier } = resolving;
+  const key = `${user}\0${password}`;
+  const known = verifiers?.get(key);
+  if (known !== undefined) return known;
+  const made = makeVerifier(password, user);
+  verifiers?.set(key, made);
+  return made;
+}
+
+/** How the pool of a listed user proves itself to PostgreSQL. */
+function serverCredentials(user: UserConfig): ServerCredentials {
+  const { username, password, server_username, server_password } = user;
+  if (server_password !== undefined) {
+    return server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)
+      ? { kind: "none" }
+      : { kind: "password", password: server_password };
+  }
+  if (server_username !== undefined && server_username !== username) return { kind: "none" };
+  switch (passwordForm(password)) {
+    case "md5":
+      return { kind: "md5", hash: password.toLowerCase() };
+    case "scram":
+      return { kind: "scram_passthrough", verifier: password };
+    case "plain":
+    case "plain_like_md5":
+      return { kind: "password", password };
+    default:
+      return { kind: "none" };
+  }
+}
+
+/** Changes whenever a server connection opened before would not be what the settings ask for now. */
+function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): string {
+  const asked = [
+    settings.server_host,
+    settings.server_port,
+    settings.server_database,
+    settings.server_username,
+    settings.credentials,
+    settings.application_name,
+    settings.startup_parameters,
+    pool.server_tls_mode ?? general.server_tls_mode,
+    pool.server_tls_ca_cert ?? general.server_tls_ca_cert,
+    pool.server_tls_certificate ?? general.server_tls_certificate,
+    pool.server_tls_private_key ?? general.server_tls_private_key,
+  ];
+  return createHash("sha256").update(JSON.stringify(asked)).digest("hex");
+}
+
+/** Pools stay where they are; new ones go to the worker with the fewest. */
+function assignHomes(pools: PoolSettings[], { workers, homes }: Resolving): void {
+  const counts = new Array<number>(workers).fill(0);
+  const homeless: PoolSettings[] = [];
+  for (const pool of pools) {
+    const home = homes.get(poolKey(pool.database, pool.user));
+    if (home === undefined || home >= workers) homeless.push(pool);
+    else {
+      pool.home = home;
+      counts[home] = (counts[home] as number) + 1;
+    }
+  }
+  for (const pool of homeless) {
+    pool.home = counts.indexOf(Math.min(...counts));
+    counts[pool.home] = (counts[pool.home] as number) + 1;
+    homes.set(poolKey(pool.database, pool.user), pool.home);
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Keys of `[web]`, `[talos]` and `[include]`.
+ */
+
+import type { KeyTable } from "./schema.ts";
+import { keyRows } from "./schema.ts";
+import type { IncludeConfig, TalosConfig, WebConfig } from "./types.ts";
+
+const WEB_TABLE: KeyTable<WebConfig> = {
+  enabled: {
+    type: "bool",
+    default: false,
+    reload: "R",
+    doc: "Serve `/metrics`, and the console with `ui`.",
+  },
+  host: { type: "string", default: "0.0.0.0", reload: "R", doc: "IP address to listen on." },
+  port: { type: "u16", default: 9127, reload: "R", doc: "Port to listen on." },
+  ui: { type: "bool", default: false, reload: "A", doc: "Serve the console and `/api/`." },
+  ui_anonymous: {
+    type: "bool",
+    default: false,
+    reload: "A",
+    doc: "Let the public parts be read without a login.",
+  },
+  log_tap_max_entries: {
+    type: "u32",
+    default: 8192,
+    reload: "N",
+    doc: "Log lines kept for the console; 0 = none.",
+  },
+  sso_enabled: { type: "bool", default: false, reload: "A", doc: "Accept RS256 tokens." },
+  sso_proxy_url: {
+    type: "string",
+    reload: "A",
+    unset: "no redirect",
+    doc: "Where browsers are sent to sign in.",
+  },
+  sso_public_key_file: {
+    type: "path",
+    reload: "A",
+    unset: "no tokens",
+    doc: "RSA public key that tokens are checked with: PEM.",
+  },
+  sso_audience: {
+    type: "string_list",
+    default: [],
+    reload: "A",
+    doc: "Accepted `aud` values of tokens.",
+  },
+  sso_allowed_users: {
+    type: "string_list",
+    default: ["*"],
+    reload: "A",
+    doc: "Users let in by token; `*` or nothing = all.",
+  },
+  sso_groups_claim: {
+    type: "string",
+    default: "groups",
+    reload: "A",
+    doc: "Claim with the names of groups.",
+  },
+  sso_admin_groups: {
+    type: "string_list",
+    default: [],
+    reload: "A",
+    doc: "Groups that become admins.",
+  },
+  sso_require_https: {
+    type: "bool",
+    default: false,
+    reload: "A",
+    doc: "Refuse tokens that a trusted proxy does not vouch to have come over HTTPS.",
+  },
+  trusted_proxies: {
+    type: "cidr_list",
+    default: [],
+    reload: "A",
+    doc: "Networks whose forwarding headers are believed.",
+  },
+};
+
+const TALOS_TABLE: KeyTable<TalosConfig> = {
+  keys: {
+    type: "path_list",
+    required: true,
+    reload: "A",
+    doc: "RSA public keys (PEM) by file name: the stem is the token's `kid`.",
+  },
+  databases: {
+    type: "string_list",
+    required: true,
+    reload: "N",
+    doc: "Databases named in tokens' `resource_access`.",
+  },
+};
+
+const INCLUDE_TABLE: KeyTable<IncludeConfig> = {
+  files: {
+    type: "path_list",
+    default: [],
+    reload: "A",
+    doc:
+      "More config files, merged in this order: tables are merged, lists joined, later values win.",
+  },
+};
+
+/** Rows of `[web]`. */
+export const WEB_KEYS = keyRows(WEB_TABLE);
+
+/** Rows of `[talos]`. */
+export const TALOS_KEYS = keyRows(TALOS_TABLE);
+
+/** Rows of `[include]`. */
+export const INCLUDE_KEYS = keyRows(INCLUDE_TABLE);

@@ -1,0 +1,90 @@
+/**
+ * Operator's `startup_parameters`: names in canonical form, the checks of each layer, the merging of layers, and the
+ * size of the StartupMessage that they end up in. Names are not checked against PostgreSQL's list, values not read.
+ */
+
+/** Longest StartupMessage that PostgreSQL takes (MAX_STARTUP_PACKET_LENGTH). */
+export const MAX_STARTUP_PACKET_BYTES = 10_000;
+/** What parameters may take of it: the rest is for user, database and application_name. */
+export const PARAMETER_BUDGET_BYTES = MAX_STARTUP_PACKET_BYTES - 512;
+
+/** Parameters that PostgreSQL reports, in its own spelling. */
+const REPORTED = new Map(
+  [
+    "client_encoding",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "standard_conforming_strings",
+    "application_name",
+  ].map((name) => [name.toLowerCase(), name]),
+);
+
+const RESERVED = new Set([
+  "user",
+  "database",
+  "replication",
+  "options",
+  "role",
+  "session_authorization",
+]);
+
+const NAME_SHAPE = /^[A-Za-z_][A-Za-z0-9_.]*$/;
+const encoder = new TextEncoder();
+
+/** PostgreSQL's spelling of the parameters it reports, lower case for all others. */
+export function canonicalParameterName(name: string): string {
+  const lower = name.toLowerCase();
+  return REPORTED.get(lower) ?? lower;
+}
+
+/** What is wrong with one entry; undefined when nothing is. */
+export function parameterFault(name: string, value: string): string | undefined {
+  if (name === "") return "a parameter needs a name";
+  const lower = name.toLowerCase();
+  if (RESERVED.has(lower)) return `"${name}" is reserved: the pooler decides it itself`;
+  if (lower.startsWith("_pq_.")) return `"${name}" is a protocol option, not a parameter`;
+  if (!NAME_SHAPE.test(name)) return `"${name}" cannot be the name of a parameter`;
+  if (value.includes("\0")) return `the value of "${name}" holds a NUL byte`;
+  return undefined;
+}
+
+/** Bytes that the entries take in a StartupMessage. */
+export function parameterBytes(parameters: Iterable<readonly [string, string]>): number {
+  let total = 0;
+  for (const [name, value] of parameters) total += pairBytes(name, value);
+  return total;
+}
+
+/** Canonical name → value; of two layers that set the same name the later one wins. */
+export function mergeParameters(
+  ...layers: readonly ReadonlyMap<string, string>[]
+): Map<string, string> {
+  const merged = new Map<string, string>();
+  for (const layer of layers) {
+    for (const [name, value] of layer) merged.set(canonicalParameterName(name), value);
+  }
+  return merged;
+}
+
+/** Length of the whole StartupMessage of a server connection. */
+export function startupPacketBytes(packet: {
+  user: string;
+  database: string;
+  applicationName: string;
+  /** Merged, canonical. */
+  parameters: ReadonlyMap<string, string>;
+}): number {
+  const lengthAndVersion = 8;
+  const terminator = 1;
+  let total = lengthAndVersion + pairBytes("user", packet.user) +
+    pairBytes("database", packet.database) + parameterBytes(packet.parameters) + terminator;
+  if (!packet.parameters.has("application_name")) {
+    total += pairBytes("application_name", packet.applicationName);
+  }
+  return total;
+}
+
+function pairBytes(name: string, value: string): number {
+  return encoder.encode(name).length + encoder.encode(value).length + 2;
+}

@@ -1,0 +1,227 @@
+/**
+ * The configuration as the operator wrote it: typed, validated, with the defaults of each key filled in, but without
+ * inheritance between user, pool and general (`effective.ts` resolves that). Fields keep the key of the config file;
+ * durations are milliseconds, sizes bytes, an optional field is a key that was not set and has no default of its own.
+ * `schema.ts` describes every field; the two are tied together by the compiler.
+ */
+
+import type { HbaRule } from "../auth/hba.ts";
+import type { PoolMode } from "./settings.ts";
+
+/** Severities by name, as the command line and `general.log_level` write them. */
+export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
+
+/** Shape of log lines. */
+export type ConfigLogFormat = "text" | "structured" | "debug";
+
+/** What clients are offered and asked for on SSLRequest. */
+export type ClientTlsMode = "allow" | "disable" | "require" | "verify-full";
+
+/** How a pool secures its connections to PostgreSQL. */
+export type ServerTlsMode =
+  | "disable"
+  | "allow"
+  | "prefer"
+  | "require"
+  | "verify-ca"
+  | "verify-full";
+
+/** `general.pg_hba` after reading: where its text came from, and the rules in it. */
+export interface HbaSetting {
+  /** The file the rules were read from; undefined when they stand in the config itself. */
+  path: string | undefined;
+  rules: HbaRule[];
+}
+
+/** `[general]`. */
+export interface GeneralConfig {
+  host: string;
+  port: number;
+  backlog: number;
+  max_connections: number;
+  unix_socket_dir?: string;
+  /** Permission bits. */
+  unix_socket_mode: number;
+  unix_socket_buffer_size: number;
+  tcp_socket_buffer_size: number;
+  /** The five `tcp_` numbers below are seconds or counts, the kernel's units. */
+  tcp_so_linger: number;
+  tcp_no_delay: boolean;
+  tcp_keepalives_idle: number;
+  tcp_keepalives_interval: number;
+  tcp_keepalives_count: number;
+  tcp_user_timeout: number;
+
+  client_login_timeout: number;
+  connect_timeout: number;
+  query_wait_timeout: number;
+  idle_timeout: number;
+  server_lifetime: number;
+  server_idle_check_timeout: number;
+  retain_connections_time: number;
+  retain_connections_max: number;
+  shutdown_timeout: number;
+  proxy_copy_data_timeout: number;
+
+  max_concurrent_creates: number;
+  scaling_warm_pool_ratio: number;
+  scaling_fast_retries: number;
+  scaling_max_parallel_creates: number;
+  max_memory_usage: number;
+  message_size_to_be_stream: number;
+  server_round_robin: boolean;
+  sync_server_parameters: boolean;
+
+  log_level?: ConfigLogLevel;
+  log_format?: ConfigLogFormat;
+  log_client_connections: boolean;
+  log_client_disconnections: boolean;
+  syslog_prog_name?: string;
+
+  worker_threads: number;
+  worker_cpu_affinity_pinning: boolean;
+  worker_stack_size?: number;
+  max_blocking_threads?: number;
+  tokio_global_queue_interval?: number;
+  tokio_event_interval?: number;
+
+  tls_certificate?: string;
+  tls_private_key?: string;
+  tls_ca_cert?: string;
+  tls_mode?: ClientTlsMode;
+  tls_rate_limit_per_second: number;
+  server_tls_mode: ServerTlsMode;
+  server_tls_ca_cert?: string;
+  server_tls_certificate?: string;
+  server_tls_private_key?: string;
+
+  patroni_api_urls?: string[];
+  fallback_cooldown?: number;
+  patroni_api_timeout?: number;
+  fallback_connect_timeout?: number;
+  fallback_lifetime?: number;
+
+  admin_username: string;
+  admin_password: string;
+  prepared_statements: boolean;
+  prepared_statements_cache_size: number;
+  server_prepared_statements_cache_size?: number;
+  client_anonymous_prepared_cache_size?: number;
+  query_interner_gc_interval_seconds: number;
+  query_interner_anon_idle_ttl_seconds: number;
+  pooler_check_query: string;
+
+  /** Legacy allow-list of networks; excludes `pg_hba`. */
+  hba: string[];
+  pg_hba?: HbaSetting;
+  startup_parameters: Map<string, string>;
+  daemon_pid_file: string;
+}
+
+/** `[web]`, also spelled `[prometheus]`. */
+export interface WebConfig {
+  enabled: boolean;
+  host: string;
+  port: number;
+  ui: boolean;
+  ui_anonymous: boolean;
+  log_tap_max_entries: number;
+  sso_enabled: boolean;
+  sso_proxy_url?: string;
+  sso_public_key_file?: string;
+  sso_audience: string[];
+  sso_allowed_users: string[];
+  sso_groups_claim: string;
+  sso_admin_groups: string[];
+  sso_require_https: boolean;
+  trusted_proxies: string[];
+}
+
+/** `[talos]`. */
+export interface TalosConfig {
+  keys: string[];
+  databases: string[];
+}
+
+/** One entry of `pools.NAME.users`. */
+export interface UserConfig {
+  username: string;
+  password: string;
+  pool_size: number;
+  min_pool_size?: number;
+  pool_mode?: PoolMode;
+  server_lifetime?: number;
+  idle_timeout?: number;
+  server_username?: string;
+  server_password?: string;
+  auth_pam_service?: string;
+}
+
+/** `[pools.NAME.auth_query]`. */
+export interface AuthQueryConfig {
+  query: string;
+  user: string;
+  password: string;
+  database?: string;
+  workers: number;
+  server_user?: string;
+  server_password?: string;
+  pool_size: number;
+  min_pool_size: number;
+  cache_ttl: number;
+  cache_failure_ttl: number;
+  min_interval: number;
+}
+
+/** `[pools.NAME]`. */
+export interface PoolConfig {
+  server_host: string;
+  server_port: number;
+  server_database?: string;
+  application_name: string;
+  pool_mode: PoolMode;
+  connect_timeout?: number;
+  query_wait_timeout?: number;
+  idle_timeout?: number;
+  server_lifetime?: number;
+  cleanup_server_connections: boolean;
+  log_client_parameter_status_changes: boolean;
+  prepared_statements_cache_size?: number;
+  server_prepared_statements_cache_size?: number;
+  scaling_warm_pool_ratio?: number;
+  scaling_fast_retries?: number;
+  max_db_connections?: number;
+  min_connection_lifetime: number;
+  reserve_pool_size: number;
+  reserve_pool_timeout: number;
+  min_guaranteed_pool_size: number;
+  patroni_api_urls?: string[];
+  fallback_cooldown?: number;
+  patroni_api_timeout?: number;
+  fallback_connect_timeout?: number;
+  fallback_lifetime?: number;
+  server_tls_mode?: ServerTlsMode;
+  server_tls_ca_cert?: string;
+  server_tls_certificate?: string;
+  server_tls_private_key?: string;
+  auth_query?: AuthQueryConfig;
+  startup_parameters: Map<string, string>;
+  users: UserConfig[];
+}
+
+/** `[include]`. */
+export interface IncludeConfig {
+  files: string[];
+}
+
+/** A whole configuration. */
+export interface Config {
+  /** The file it was loaded from, as given. */
+  path: string;
+  general: GeneralConfig;
+  web: WebConfig;
+  talos?: TalosConfig;
+  include: IncludeConfig;
+  /** By database name, in the order of the file. */
+  pools: Map<string, PoolConfig>;
+}

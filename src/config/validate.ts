@@ -1,0 +1,126 @@
+/**
+ * Checks that a decoded configuration makes sense as a whole: keys that exclude or need each other, sizes that cannot
+ * work, files that must be readable. Each check stands alone and adds its faults; one that follows from an earlier fault
+ * is left out.
+ */
+
+import type { Checked } from "./checks.ts";
+import {
+  checkPair,
+  checkParameterLayer,
+  checkPem,
+  checkServerCa,
+  checkSocketPath,
+} from "./checks.ts";
+import type { Report } from "./report.ts";
+import { passwordForm } from "./stored_password.ts";
+import type { GeneralConfig } from "./types.ts";
+import { validatePool } from "./validate_pool.ts";
+
+/** Runs every check of a whole configuration. */
+export function validate(checked: Checked): void {
+  const { config, report } = checked;
+  checkSockets(config.general, report);
+  checkAccess(config.general, report);
+  checkPrepared(config.general, report);
+  checkClientTls(checked);
+  checkServerTls(config.general, checked);
+  checkParameterLayer(config.general.startup_parameters, "general.startup_parameters", report);
+  checkTalos(checked);
+  for (const pool of checked.pools) validatePool(pool, checked);
+}
+
+function checkSockets(general: GeneralConfig, report: Report): void {
+  const size = general.tcp_socket_buffer_size;
+  if (size > 0 && size < 65_536) {
+    report.warn("general.tcp_socket_buffer_size", `${size} bytes are few`, "0, or 64KB and more");
+  }
+  if (general.unix_socket_dir !== undefined) {
+    checkSocketPath(general.unix_socket_dir, general.port, "general.unix_socket_dir", report);
+  }
+}
+
+function checkAccess(general: GeneralConfig, report: Report): void {
+  const listed = general.hba.length > 0;
+  if (listed && report.isSet("general.pg_hba")) {
+    report.fault("general.hba", "excludes pg_hba", "keep one of the two");
+  } else if (listed && general.unix_socket_dir !== undefined) {
+    report.warn("general.hba", "does not hold for clients on the Unix socket", "use pg_hba");
+  }
+  if (passwordForm(general.admin_password) === "broken_scram") {
+    report.fault(
+      "general.admin_password",
+      "starts like a SCRAM verifier and is none",
+      "copy the whole verifier",
+    );
+  }
+}
+
+function checkPrepared(general: GeneralConfig, report: Report): void {
+  if (general.prepared_statements && general.prepared_statements_cache_size === 0) {
+    report.fault(
+      "general.prepared_statements_cache_size",
+      "must not be 0 while prepared_statements is true",
+      "set prepared_statements to false",
+    );
+  }
+  if (general.client_anonymous_prepared_cache_size === 0) {
+    report.warn(
+      "general.client_anonymous_prepared_cache_size",
+      "0 lets each client's memory grow without limit",
+    );
+  }
+}
+
+function checkClientTls(checked: Checked): void {
+  const { report } = checked;
+  const { general } = checked.config;
+  const { tls_certificate, tls_private_key, tls_ca_cert, tls_mode } = general;
+  checkPair(report, "general.tls_certificate", "general.tls_private_key", {
+    certificate: tls_certificate,
+    key: tls_private_key,
+  });
+  const forced = tls_mode === "require" || tls_mode === "verify-full";
+  if (forced && tls_certificate === undefined && tls_private_key === undefined) {
+    report.fault("general.tls_mode", `${tls_mode} needs tls_certificate and tls_private_key`);
+  }
+  if (tls_mode === "verify-full" && tls_ca_cert === undefined) {
+    report.fault("general.tls_mode", "verify-full needs tls_ca_cert");
+  }
+  if (tls_mode !== "disable") {
+    checkPem("general.tls_certificate", tls_certificate, checked);
+    checkPem("general.tls_private_key", tls_private_key, checked);
+    checkPem("general.tls_ca_cert", tls_ca_cert, checked);
+  }
+  const rate = general.tls_rate_limit_per_second;
+  if (rate % 100 !== 0) {
+    report.fault("general.tls_rate_limit_per_second", `must be a multiple of 100, is ${rate}`);
+  }
+}
+
+/** The TLS files and mode of the general section; pools may override each one. */
+function checkServerTls(general: GeneralConfig, checked: Checked): void {
+  const { report } = checked;
+  checkPair(report, "general.server_tls_certificate", "general.server_tls_private_key", {
+    certificate: general.server_tls_certificate,
+    key: general.server_tls_private_key,
+  });
+  checkServerCa(general.server_tls_mode, general.server_tls_ca_cert, "general", report);
+  if (general.server_tls_mode === "disable") return;
+  if (general.server_tls_mode.startsWith("verify-")) {
+    checkPem("general.server_tls_ca_cert", general.server_tls_ca_cert, checked);
+  }
+  checkPem("general.server_tls_certificate", general.server_tls_certificate, checked);
+  checkPem("general.server_tls_private_key", general.server_tls_private_key, checked);
+}
+
+function checkTalos(checked: Checked): void {
+  checked.config.talos?.keys.forEach((file, index) => {
+    const path = `talos.keys[${index}]`;
+    checkPem(path, file, checked);
+    const name = file.slice(file.lastIndexOf("/") + 1);
+    if (name.replace(/\.[^.]*$/, "") === "") {
+      checked.report.fault(path, "the file's name without its ending is empty", "it is the key id");
+    }
+  });
+}
