@@ -3,7 +3,7 @@
  * that a check that runs long after the parsing still names file and line. Values of secret keys never come in here.
  */
 
-import type { Fault, SourceFile, SourceNode } from "./source.ts";
+import type { Fault, SourceNode } from "./source.ts";
 import { parentPath } from "./source.ts";
 
 /** Findings of one load, and the places of the keys they are about. */
@@ -63,9 +63,4 @@ export class Report {
     }
     return { file: this.#mainFile, line: undefined };
   }
-}
-
-/** A file without lines, for what was not read from text. */
-export function namelessPlaces(name: string): SourceFile {
-  return { name, line: () => undefined };
 }
