@@ -67,6 +67,9 @@ export type StoredPasswordKind = "empty" | "scram" | "md5" | "plain" | "unsuppor
 /** What to do with a login; "scram-sha-256" and "md5" for users without a password run against a mock and fail. */
 export type LoginMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256";
 
+/** Longer names are nobody's (PostgreSQL's end at 63 bytes); patterns are not run on what a stranger may send. */
+const MAX_NAME_CHARACTERS = 256;
+
 /** Compiles the pattern of a rule; throws a SyntaxError. PostgreSQL's `.` matches a line break, too. */
 export function compileHbaPattern(pattern: string): RegExp {
   return new RegExp(pattern, "us");
@@ -104,6 +107,9 @@ export class HbaMatcher {
 
   /** The first rule that fits; `undefined`: the login is not permitted. */
   match(request: HbaRequest): HbaRule | undefined {
+    if (Math.max(request.database.length, request.user.length) > MAX_NAME_CHARACTERS) {
+      return undefined;
+    }
     const peer = request.transport === "tcp" ? parsePeer(request.address) : undefined;
     // An address that can't be read might be one that a `reject` is meant for.
     if (request.transport === "tcp" && peer === undefined) return undefined;

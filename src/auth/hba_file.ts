@@ -68,7 +68,7 @@ export function parseHba(text: string, from: HbaSource): HbaParse {
   const warnings: HbaFault[] = [];
   const rules: HbaRule[] = [];
   for (const line of tokenizeHba(text, from.source, from, faults)) {
-    const rule = new Record(line, faults, warnings).read();
+    const rule = new RecordReader(line, faults, warnings).read();
     if (rule !== undefined) rules.push(rule);
   }
   if (rules.length === 0 && faults.length === 0) {
@@ -83,7 +83,7 @@ export function parseHba(text: string, from: HbaSource): HbaParse {
 }
 
 /** Reads one record from left to right. */
-class Record {
+class RecordReader {
   readonly #line: HbaLine;
   readonly #faults: HbaFault[];
   readonly #warnings: HbaFault[];

@@ -232,11 +232,10 @@ function joinLines(text: string): { line: number; text: string }[] {
   const physical = text.split("\n");
   for (const [i, raw] of physical.entries()) {
     const part = raw.replace(/\r+$/, "");
-    if (part.endsWith("\\") && i < physical.length - 1) {
-      pending += part.slice(0, -1);
-      continue;
-    }
-    joined.push({ line: start, text: pending + part });
+    const continued = part.endsWith("\\");
+    pending += continued ? part.slice(0, -1) : part;
+    if (continued && i < physical.length - 1) continue;
+    joined.push({ line: start, text: pending });
     pending = "";
     start = i + 2;
   }
