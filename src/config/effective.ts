@@ -24,6 +24,8 @@ export interface Resolving {
   homes: Map<string, number>;
   /** The SCRAM verifier of a plain password, in PostgreSQL's text form. */
   makeVerifier: (password: string, user: string) => string;
+  /** The md5 hash of a plain password, as PostgreSQL stores it. */
+  md5Hash: (password: string, user: string) => string;
   /** Rules that stand for the old `general.hba` list. */
   legacyHbaRules: (networks: readonly string[]) => HbaRule[];
   /**
@@ -160,7 +162,12 @@ function storedPassword(password: string, user: string, resolving: Resolving): S
     case "plain":
     case "plain_like_md5":
     case "broken_scram":
-      return { kind: "plain", password, verifier: verifierOf(password, user, resolving) };
+      return {
+        kind: "plain",
+        password,
+        verifier: verifierOf(password, user, resolving),
+        md5: resolving.md5Hash(password, user),
+      };
   }
 }
 
