@@ -12,7 +12,7 @@ import { passwordBytes } from "./saslprep.ts";
 export const SCRAM_MECHANISM = "SCRAM-SHA-256";
 /** PostgreSQL's default of `scram_iterations`. */
 export const DEFAULT_ITERATIONS = 4096;
-/** Above this a PBKDF2 run takes seconds: a hostile server could stall us. */
+/** At this a PBKDF2 run takes seconds; beyond it a hostile server could stall us. */
 export const MAX_ITERATIONS = 10_000_000;
 /** PostgreSQL's own limit for a SASL message of a client (PG_MAX_SASL_MESSAGE_LENGTH). */
 export const MAX_MESSAGE_BYTES = 1024;
@@ -162,7 +162,7 @@ export function formatVerifier(verifier: ScramVerifier): string {
 }
 
 /**
- * SaltedPassword: the slow step (PBKDF2, about 1 ms at 4096 iterations), apart so that it can run on another thread and
+ * SaltedPassword: the slow step (PBKDF2, 1 to 3 ms at 4096 iterations), apart so that it can run on another thread and
  * be kept. Throws a RangeError for iterations that the parsers here would have refused.
  */
 export function saltPassword(
