@@ -4,15 +4,15 @@
  * strings, a key given twice counts the second time (here with a warning).
  */
 
-import type { Alias, Document, Pair, Scalar, YAMLMap } from "yaml";
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
+import type { Alias, Document, Node, Pair, Scalar, YAMLMap } from "yaml";
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from "yaml";
 import type { Fault, SourceFile, SourceNode, TableNode } from "./source.ts";
 import { keyPath } from "./source.ts";
 
 /** A tree nested deeper than this is no config; it also ends aliases that contain themselves. */
 const MAX_DEPTH = 64;
 /** Aliases can unfold a small text into a huge tree. */
-const MAX_NODES = 2_000_000;
+const MAX_NODES = 1_000_000;
 
 /** The tree of a YAML text, or all faults that keep it from being read. */
 export function readYaml(
@@ -51,6 +51,10 @@ class Reader {
   readonly #document: Document.Parsed;
   readonly #file: SourceFile;
   #nodes = 0;
+  /** Found at the first alias: most files have none. */
+  #targets: Map<Alias, Node> | undefined;
+  /** Given up: what follows would only repeat the fault. */
+  #tooLarge = false;
 
   constructor(document: Document.Parsed, file: SourceFile) {
     this.#document = document;
@@ -76,10 +80,11 @@ class Reader {
 
   /** Undefined for null, and after a fault. */
   #node(item: unknown, path: string, offset: number, depth: number): SourceNode | undefined {
+    if (this.#tooLarge) return undefined;
     if (depth > MAX_DEPTH || ++this.#nodes > MAX_NODES) {
-      // Once is enough: the rest of the tree is in the same trouble.
-      if (this.#nodes !== Infinity) this.fault(path, offset, "the file is nested too deeply");
-      this.#nodes = Infinity;
+      this.#tooLarge = true;
+      const what = depth > MAX_DEPTH ? "is nested too deeply" : "unfolds to too many values";
+      this.fault(path, offset, `the file ${what}`);
       return undefined;
     }
     if (isAlias(item)) return this.#alias(item, path, offset, depth);
@@ -92,7 +97,7 @@ class Reader {
         const before = this.faults.length;
         const node = this.#node(entry, entryPath, at, depth + 1);
         if (node !== undefined) items.push(node);
-        else if (this.faults.length === before) {
+        else if (this.faults.length === before && !this.#tooLarge) {
           this.fault(entryPath, at, "a list must not hold an empty value", "remove the item");
         }
       });
@@ -102,7 +107,8 @@ class Reader {
   }
 
   #alias(alias: Alias, path: string, offset: number, depth: number): SourceNode | undefined {
-    const target = alias.resolve(this.#document);
+    this.#targets ??= aliasTargets(this.#document);
+    const target = this.#targets.get(alias);
     if (target !== undefined) return this.#node(target, path, offset, depth + 1);
     this.fault(path, offset, `there is no anchor &${alias.source} above`);
     return undefined;
@@ -160,6 +166,21 @@ class Reader {
     }
     return undefined;
   }
+}
+
+/** What each alias stands for: the last node before it that bears its name. */
+function aliasTargets(document: Document.Parsed): Map<Alias, Node> {
+  const anchors = new Map<string, Node>();
+  const targets = new Map<Alias, Node>();
+  visit(document, {
+    Node(_key, node) {
+      if (isAlias(node)) {
+        const target = anchors.get(node.source);
+        if (target !== undefined) targets.set(node, target);
+      } else if (node.anchor !== undefined) anchors.set(node.anchor, node);
+    },
+  });
+  return targets;
 }
 
 function keyText(key: unknown): string | undefined {
