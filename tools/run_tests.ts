@@ -1,0 +1,135 @@
+/**
+ * `./denow task test`: everything that must hold before a change lands, in the order in which it fails fastest: format,
+ * lint, types, unit tests, build, then the tests that start real servers. Ends with one line that sums up every test;
+ * a stage that is no test run and fails counts as one failure.
+ *
+ * Not named test.ts: `deno test` would take it for a test and run it, and it would run `deno test`.
+ *
+ * Files in tests/ run one after the other: they measure times and start servers, and two cores are all there is.
+ */
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "./build.ts";
+import { parseReport, type Tally } from "./junit.ts";
+import { print, say } from "./say.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+/** Folders with TypeScript of ours; one that does not exist yet is passed over. */
+const SOURCES = ["src", "tests", "bench", "tools"];
+const UNIT_TESTS = ["src", "tools"];
+const SYSTEM_TESTS = ["tests"];
+
+interface Outcome extends Tally {
+  name: string;
+  seconds: number;
+}
+
+type Stage = () => Promise<Partial<Tally>>;
+
+async function deno(args: string[], env: Record<string, string> = {}): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: ROOT,
+    env,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return success;
+}
+
+function existing(folders: string[]): string[] {
+  return folders.filter((folder) => {
+    try {
+      return Deno.statSync(join(ROOT, folder)).isDirectory;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  });
+}
+
+async function check(args: string[]): Promise<Partial<Tally>> {
+  return await deno(args) ? {} : { failed: 1 };
+}
+
+async function runTests(folders: string[], env: Record<string, string> = {}): Promise<Tally> {
+  const report = await Deno.makeTempFile({ prefix: "pg_doorman-report-", suffix: ".xml" });
+  try {
+    const success = await deno(
+      ["test", "--allow-all", "--no-check", `--junit-path=${report}`, ...existing(folders)],
+      env,
+    );
+    const tally = parseReport(await Deno.readTextFile(report));
+    // A file that cannot be loaded, or a run that was cut off, is in no report.
+    if (!success && tally.failed === 0) tally.failed = 1;
+    if (success && tally.passed === 0) {
+      say(`no test ran in ${folders.join(", ")}`);
+      tally.failed = 1;
+    }
+    for (const name of tally.skippedNames) say(`skipped: ${name}`);
+    return tally;
+  } finally {
+    await Deno.remove(report);
+  }
+}
+
+async function systemTests(): Promise<Partial<Tally>> {
+  const result = await build();
+  say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
+  return await runTests(SYSTEM_TESTS, { PG_DOORMAN_BINARY: result.path });
+}
+
+const STAGES: Record<string, Stage> = {
+  format: () => check(["fmt", "--check"]),
+  lint: () => check(["lint"]),
+  types: () => check(["check", "--quiet", ...existing(SOURCES)]),
+  unit: () => runTests(UNIT_TESTS),
+  system: systemTests,
+};
+
+async function runStage(name: string, stage: Stage): Promise<Outcome> {
+  say(`\n=== ${name}`);
+  const started = performance.now();
+  let tally: Partial<Tally>;
+  try {
+    tally = await stage();
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    tally = { failed: 1 };
+  }
+  const seconds = (performance.now() - started) / 1000;
+  return { name, seconds, passed: 0, failed: 0, skipped: 0, skippedNames: [], ...tally };
+}
+
+function sum(outcomes: Outcome[], field: "passed" | "failed" | "skipped"): number {
+  return outcomes.reduce((total, outcome) => total + outcome[field], 0);
+}
+
+const asked = Deno.args.length > 0 ? Deno.args : Object.keys(STAGES);
+const unknown = asked.filter((name) => !(name in STAGES));
+if (unknown.length > 0) {
+  say(`no such stage: ${unknown.join(", ")}; there are ${Object.keys(STAGES).join(", ")}`);
+  Deno.exit(2);
+}
+
+const outcomes: Outcome[] = [];
+for (const name of asked) outcomes.push(await runStage(name, STAGES[name]!));
+
+say("");
+for (const { name, seconds, passed, failed } of outcomes) {
+  const verdict = failed > 0 ? `${failed} FAILED` : "ok";
+  say(
+    `${name.padEnd(8)} ${seconds.toFixed(1).padStart(7)} s  ${verdict}${
+      passed ? `, ${passed} passed` : ""
+    }`,
+  );
+}
+const [passed, failed, skipped] = [
+  sum(outcomes, "passed"),
+  sum(outcomes, "failed"),
+  sum(outcomes, "skipped"),
+];
+print(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
+Deno.exit(failed > 0 ? 1 : 0);
