@@ -1,0 +1,235 @@
+/**
+ * The table of the console's commands: how each is written, how its text becomes a `Command`, and which SHOWs there
+ * are. SHOW passes over surplus words, as it always has; a command that changes something does not, since a word too
+ * many may have been meant to limit it.
+ */
+
+import { completeWord } from "./completion.ts";
+import type { Completion } from "./completion.ts";
+import type { AdminEnvironment, PoolCommand } from "./environment.ts";
+import { Refusal } from "./refusal.ts";
+import type { Column } from "./rows.ts";
+import { text } from "./rows.ts";
+import type { SessionCommand } from "./session_sql.ts";
+import { parseSessionSql, parseSet, parseShowParameter, valueFrom } from "./session_sql.ts";
+import { showClients } from "./show/clients.ts";
+import { showConfig } from "./show/config.ts";
+import { showConnections } from "./show/connections.ts";
+import { showDatabases } from "./show/databases.ts";
+import { showHelp } from "./show/help.ts";
+import { showLists } from "./show/lists.ts";
+import { showLogLevel } from "./show/log_level.ts";
+import { showPools } from "./show/pools.ts";
+import { showServers } from "./show/servers.ts";
+import type { Show } from "./show/show.ts";
+import { showStats } from "./show/stats.ts";
+import { showUsers } from "./show/users.ts";
+import { showVersion } from "./show/version.ts";
+import type { StatementText, Token } from "./tokens.ts";
+import { splitStatements } from "./tokens.ts";
+
+/** A statement that the console can run. */
+export type Command =
+  | { kind: "show"; show: Show }
+  | { kind: "complete"; completion: Completion }
+  | { kind: "pool"; verb: PoolCommand | "kill"; database: DatabaseName | undefined }
+  | { kind: "reload" }
+  | { kind: "shutdown" }
+  | { kind: "upgrade" }
+  | { kind: "set_log_level"; filter: string }
+  | SessionCommand;
+
+/** A database as the operator wrote it: the names it may mean, the likeliest first. */
+export type DatabaseName = readonly string[];
+
+interface Verb {
+  readonly verb: string;
+  /** Its lines in SHOW HELP. */
+  readonly help: readonly string[];
+  /** Whether this build can do it; absent means always. */
+  available?(environment: AdminEnvironment): boolean;
+  parse(statement: StatementText): Command;
+}
+
+const SHOWS: readonly Show[] = [
+  showHelp(helpLines),
+  showConfig,
+  showDatabases,
+  showPools,
+  showClients,
+  showServers,
+  showConnections,
+  showStats,
+  showVersion,
+  showUsers,
+  showLogLevel,
+  showLists,
+];
+
+const VERBS: readonly Verb[] = [
+  {
+    verb: "SHOW",
+    help: [
+      `SHOW ${SHOWS.map((show) => show.name.toUpperCase()).join("|")}`,
+      "SHOW LISTS",
+      "SHOW CONNECTIONS",
+      "SHOW STATS",
+    ],
+    parse: parseShow,
+  },
+  {
+    verb: "SET",
+    help: ["SET log_level = '<filter>'"],
+    available: (environment) => environment.setLogLevel !== undefined,
+    parse: parseSetting,
+  },
+  {
+    verb: "RELOAD",
+    help: ["RELOAD"],
+    available: (environment) => environment.reload !== undefined,
+    parse: (statement) => alone(statement, { kind: "reload" }),
+  },
+  {
+    verb: "SHUTDOWN",
+    help: ["SHUTDOWN"],
+    available: (environment) => environment.shutdown !== undefined,
+    parse: (statement) => alone(statement, { kind: "shutdown" }),
+  },
+  {
+    verb: "UPGRADE",
+    help: ["UPGRADE"],
+    available: (environment) => environment.upgrade !== undefined,
+    parse: (statement) => alone(statement, { kind: "upgrade" }),
+  },
+  { verb: "PAUSE", help: ["PAUSE [db]"], parse: (statement) => onPools(statement, "pause") },
+  { verb: "RESUME", help: ["RESUME [db]"], parse: (statement) => onPools(statement, "resume") },
+  {
+    verb: "RECONNECT",
+    help: ["RECONNECT [db]"],
+    parse: (statement) => onPools(statement, "reconnect"),
+  },
+  {
+    verb: "KILL",
+    help: ["KILL [db]"],
+    available: (environment) => environment.kill !== undefined,
+    parse: (statement) => onPools(statement, "kill"),
+  },
+];
+
+function helpLines(environment: AdminEnvironment): string[] {
+  return VERBS.filter((verb) => verb.available?.(environment) ?? true).flatMap((verb) => verb.help);
+}
+
+/** The commands in the text of a Query or Parse; none if it is empty. Throws `Refusal` if any of them is unknown. */
+export function parseCommands(query: string): Command[] {
+  const completion = completeWord(query, SHOWS.map((show) => show.name));
+  if (completion !== undefined) return [{ kind: "complete", completion }];
+  return splitStatements(query).map(parseStatement);
+}
+
+function parseStatement(statement: StatementText): Command {
+  const first = statement.tokens[0];
+  const word = first.kind === "word" ? first.text.toUpperCase() : "";
+  const verb = VERBS.find((candidate) => candidate.verb === word);
+  if (verb !== undefined) return verb.parse(statement);
+  const own = parseSessionSql(statement);
+  if (own !== undefined) return own;
+  const hint = { hint: "SHOW HELP lists the commands" };
+  if (word === "COPY") {
+    throw new Refusal("0A000", "COPY is not supported on the admin database", hint);
+  }
+  if (word === "RESET") throw new Refusal("58000", "unsupported RESET on the admin database", hint);
+  // Not more than the first word: the rest may hold what is nobody's business, and goes to the log.
+  const named = word === "" ? "query" : `query ${shorten(word)}`;
+  throw new Refusal("58000", `unsupported ${named} on the admin database`, hint);
+}
+
+function parseShow(statement: StatementText): Command {
+  const name = statement.tokens[1];
+  const hint = { hint: "SHOW HELP lists the commands" };
+  if (name === undefined) {
+    throw new Refusal("58000", "unsupported SHOW on the admin database: a name must follow", hint);
+  }
+  const show = SHOWS.find((candidate) => candidate.name === name.text.toLowerCase());
+  if (show !== undefined) return { kind: "show", show };
+  const parameter = parseShowParameter(statement);
+  if (parameter !== undefined) return parameter;
+  const message = `unsupported SHOW "${shorten(name.text)}" on the admin database`;
+  throw new Refusal("58000", message, hint);
+}
+
+function parseSetting(statement: StatementText): Command {
+  const { tokens } = statement;
+  const scoped = /^(session|local)$/i.test(tokens[1]?.text ?? "") ? 1 : 0;
+  const name = tokens[1 + scoped];
+  if (name?.text.toLowerCase() === "log_level") return parseLogLevel(statement, 2 + scoped);
+  const usual = parseSet(statement);
+  if (usual !== undefined) return usual;
+  if (tokens.length < 3) {
+    throw new Refusal("42601", "SET needs a parameter and a value: SET log_level = '<filter>'");
+  }
+  const unknown = shorten(name?.text ?? "").toUpperCase();
+  throw new Refusal("42601", `unknown parameter "${unknown}" on the admin database`, {
+    hint: "what can be set: log_level",
+  });
+}
+
+function parseLogLevel(statement: StatementText, at: number): Command {
+  const separator = statement.tokens[at];
+  const separated = separator?.kind === "symbol" && separator.text === "=" ||
+    separator?.kind === "word" && separator.text.toUpperCase() === "TO";
+  const value = separated ? at + 1 : at;
+  if (statement.tokens[value] === undefined) {
+    throw new Refusal("42601", "SET log_level needs a value: SET log_level = '<filter>'");
+  }
+  return { kind: "set_log_level", filter: valueFrom(statement, value).trim() };
+}
+
+function onPools(statement: StatementText, verb: PoolCommand | "kill"): Command {
+  const { tokens } = statement;
+  if (tokens.length > 2) throw unexpected(tokens[2]);
+  const name = tokens[1];
+  if (name === undefined) return { kind: "pool", verb, database: undefined };
+  if (name.kind === "quoted") return { kind: "pool", verb, database: [name.text] };
+  if (name.kind !== "word") throw unexpected(name);
+  // Scripts have always written mixed case without quotes; SQL folds it. The name as written goes first.
+  return { kind: "pool", verb, database: [name.text, name.text.toLowerCase()] };
+}
+
+function alone(statement: StatementText, command: Command): Command {
+  if (statement.tokens.length > 1) throw unexpected(statement.tokens[1]);
+  return command;
+}
+
+function unexpected(token: Token): Refusal {
+  return new Refusal("42601", `syntax error at or near "${shorten(token.text)}"`);
+}
+
+const SHOWN_CHARACTERS = 63;
+
+function shorten(word: string): string {
+  return word.length <= SHOWN_CHARACTERS ? word : `${word.slice(0, SHOWN_CHARACTERS)}...`;
+}
+
+const SUCCESS = [text("success")];
+
+/** The columns of a command's result set; `undefined` if it has none. */
+export function columnsOf(command: Command): readonly Column[] | undefined {
+  switch (command.kind) {
+    case "show":
+      return command.show.columns;
+    case "complete":
+      return command.completion.columns;
+    case "show_parameter":
+      return [text(command.parameter.name)];
+    case "select":
+      return command.items.map((item) => item.column);
+    case "no_types":
+      return command.columns;
+    case "shutdown":
+    case "upgrade":
+      return SUCCESS;
+    default:
+      return undefined;
+  }
+}

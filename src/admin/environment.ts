@@ -1,0 +1,65 @@
+/**
+ * What the admin console needs of the rest of the process, declared here and implemented by the control plane. Rows are
+ * gathered from every worker at the moment of asking. Optional members are features that a build may lack: their
+ * commands are then refused with SQLSTATE 0A000 and left out of SHOW HELP.
+ */
+
+import type { ClientRow, CountsRow, LogLevel, PoolRow, ServerRow } from "../mail.ts";
+
+/** One line of SHOW CONFIG; secrets are masked by whoever makes it. */
+export interface ConfigRow {
+  key: string;
+  value: string;
+  default: string;
+  /** Whether a reload applies a new value. */
+  changeable: "yes" | "no";
+}
+
+/** What came of reading the configuration anew. */
+export interface ReloadOutcome {
+  ok: boolean;
+  /** One line on what changed; empty when nothing did. */
+  summary: string;
+  /** Why the configuration was rejected, one fault an entry, without secrets. */
+  faults: string[];
+}
+
+/** Commands on the pools of one database, or of all. */
+export type PoolCommand = "pause" | "resume" | "reconnect";
+
+/** The control plane as the admin console sees it. A rejected promise is answered as an error; the session goes on. */
+export interface AdminEnvironment {
+  /** Version of the program, as `3.10.7`. */
+  readonly version: string;
+  /** A pool that is spread over workers may give one row for each; they are added up here. */
+  pools(): Promise<PoolRow[]>;
+  clients(): Promise<ClientRow[]>;
+  servers(): Promise<ServerRow[]>;
+  counts(): Promise<CountsRow[]>;
+  configRows(): ConfigRow[];
+  hasDatabase(name: string): boolean;
+  /** Resolves to the number of pools touched, once all workers have obeyed. */
+  command(name: PoolCommand, database: string | undefined): Promise<number>;
+  /** The log filter in force. */
+  logLevel(): string;
+  log(level: LogLevel, message: string): void;
+
+  /** Ends every client and server connection of the pools; resolves to the number of pools touched. */
+  kill?(database: string | undefined): Promise<number>;
+  reload?(): Promise<ReloadOutcome>;
+  /** Begins the shutdown and returns at once: the answer to the command is still to be sent. */
+  shutdown?(): void;
+  /** Begins a binary upgrade like `shutdown`; returns why it can't begin, or nothing. */
+  upgrade?(): string | undefined;
+  /** Replaces the log filter until the process ends; returns why it is refused, or nothing. */
+  setLogLevel?(filter: string): string | undefined;
+}
+
+/** The admin client of one console. */
+export interface AdminClient {
+  id: number;
+  user: string;
+  database: string;
+  /** `ip:port`, for the log. */
+  address: string;
+}

@@ -1,0 +1,40 @@
+/** SHOW CLIENTS: every client that is connected, admin clients too. */
+
+import { numeric, text } from "../rows.ts";
+import type { Show } from "./show.ts";
+
+/** `client_id` is the token that stands in log lines. */
+export const showClients: Show = {
+  name: "clients",
+  columns: [
+    text("client_id"),
+    text("database"),
+    text("user"),
+    text("application_name"),
+    text("addr"),
+    text("tls"),
+    text("state"),
+    text("wait"),
+    numeric("transaction_count"),
+    numeric("query_count"),
+    numeric("error_count"),
+    numeric("age_seconds"),
+  ],
+  async rows(environment) {
+    const clients = await environment.clients();
+    return [...clients].sort((a, b) => a.id - b.id).map((client) => [
+      `#c${client.id}`,
+      client.database,
+      client.user,
+      client.application_name,
+      client.addr,
+      String(client.tls),
+      client.state,
+      client.wait,
+      client.transaction_count,
+      client.query_count,
+      client.error_count,
+      client.age_seconds,
+    ]);
+  },
+};

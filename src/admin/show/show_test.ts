@@ -1,0 +1,301 @@
+import assert from "node:assert/strict";
+import { Console } from "../console.ts";
+import type { AdminEnvironment } from "../environment.ts";
+import {
+  clientRow,
+  counters,
+  fakeEnvironment,
+  poolRow,
+  serverRow,
+} from "../testing/fake_environment.ts";
+import { query, read, rowsOf } from "../testing/wire.ts";
+
+const TYPES: Record<number, string> = { 25: "T", 23: "I", 1700: "N" };
+
+async function show(
+  name: string,
+  changes: Partial<AdminEnvironment> = {},
+): Promise<{ columns: string[]; rows: string[][] }> {
+  const { environment } = fakeEnvironment(changes);
+  const client = { id: 1, user: "admin", database: "pgdoorman", address: "127.0.0.1:1" };
+  const { bytes } = await new Console(environment, client).handle(query(`SHOW ${name}`));
+  const messages = read(bytes);
+  assert.deepEqual(messages.slice(-2).map((message) => message.text), ["SHOW", "I"]);
+  const columns = messages[0].columns.map((column) => `${column.name} ${TYPES[column.oid]}`);
+  return { columns, rows: rowsOf(messages) };
+}
+
+function asRecord({ columns, rows }: { columns: string[]; rows: string[][] }, row = 0) {
+  return Object.fromEntries(columns.map((column, at) => [column.split(" ")[0], rows[row][at]]));
+}
+
+// The tables of the compatibility reference, column by column.
+const COLUMNS: Record<string, string> = {
+  HELP: "item T",
+  VERSION: "version T",
+  LOG_LEVEL: "log_level T",
+  CONFIG: "key T, value T, default T, changeable T",
+  DATABASES: "name T, host T, port T, database T, force_user T, pool_size I, min_pool_size I, " +
+    "reserve_pool I, pool_mode T, max_connections I, current_connections I",
+  LISTS: "list T, items I",
+  POOLS: "database T, user T, pool_mode T, cl_idle N, cl_active N, cl_waiting N, " +
+    "cl_cancel_req N, sv_active N, sv_idle N, sv_used N, sv_login N, pool_size N, maxwait N, " +
+    "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N",
+  CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
+    "wait T, transaction_count N, query_count N, error_count N, age_seconds N",
+  SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
+    "tls T, state T, wait T, transaction_count N, query_count N, bytes_sent N, " +
+    "bytes_received N, age_seconds N, prepare_cache_hit N, prepare_cache_miss N, " +
+    "prepare_cache_size N",
+  CONNECTIONS: "total N, errors N, tls N, plain N, cancel N",
+  STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
+    "total_sent N, total_xact_time N, total_query_time N, total_wait_time N, total_errors N, " +
+    "avg_xact_count N, avg_query_count N, avg_recv N, avg_sent N, avg_errors N, " +
+    "avg_xact_time N, avg_query_time N, avg_wait_time N",
+  USERS: "name T, pool_mode T",
+};
+
+for (const [name, columns] of Object.entries(COLUMNS)) {
+  Deno.test(`show: ${name} has its columns in order and type, and rows`, async () => {
+    const shown = await show(name);
+    assert.equal(shown.columns.join(", "), columns);
+    assert.ok(shown.rows.length > 0);
+  });
+}
+
+Deno.test("show: POOLS splits the longest wait of now into seconds and microseconds", async () => {
+  const pool = poolRow({
+    cl_idle: 1,
+    cl_active: 2,
+    cl_waiting: 3,
+    sv_active: 4,
+    sv_idle: 5,
+    sv_login: 6,
+    maxwait_us: 12_000_345,
+    oldest_active_age_ms: 78,
+    paused: true,
+    averages: counters({ xact_time: 900 }),
+  });
+  const shown = await show("POOLS", { pools: () => Promise.resolve([pool]) });
+  assert.deepEqual(shown.rows, [[
+    "app",
+    "alice",
+    "transaction",
+    ..."1 2 3 0 4 5 0 6 20".split(" "),
+    ..."12 345 900 1 0 78".split(" "),
+  ]]);
+});
+
+Deno.test("show: a pool on several workers is one row", async () => {
+  const shards = [
+    poolRow({
+      cl_active: 2,
+      sv_idle: 1,
+      maxwait_us: 2_000_000,
+      total: counters({ xact_count: 10, received: 100 }),
+      averages: counters({ xact_count: 3, xact_time: 100, query_count: 0, query_time: 7 }),
+    }),
+    poolRow({
+      cl_active: 3,
+      sv_idle: 4,
+      maxwait_us: 1_000_000,
+      paused: true,
+      total: counters({ xact_count: 5, received: 50 }),
+      averages: counters({ xact_count: 1, xact_time: 500, query_count: 0, query_time: 5 }),
+      worker: 1,
+    }),
+  ];
+  const changes = { pools: () => Promise.resolve(shards) };
+  const pools = await show("POOLS", changes);
+  assert.equal(pools.rows.length, 1);
+  const pool = asRecord(pools);
+  assert.deepEqual(
+    [pool.cl_active, pool.sv_idle, pool.pool_size, pool.maxwait, pool.paused, pool.avg_xact_time],
+    ["5", "5", "20", "2", "1", "200"],
+  );
+  const stats = asRecord(await show("STATS", changes));
+  assert.deepEqual(
+    [stats.total_xact_count, stats.total_received, stats.avg_xact_count, stats.avg_query_time],
+    ["15", "150", "4", "7"],
+  );
+});
+
+Deno.test("show: rows are ordered by database and user", async () => {
+  const rows = [
+    poolRow({ database: "b", user: "x" }),
+    poolRow({ database: "a", user: "z" }),
+    poolRow({ database: "a", user: "y" }),
+  ];
+  const shown = await show("USERS", { pools: () => Promise.resolve(rows) });
+  assert.deepEqual(shown.rows.map((row) => row[0]), ["y", "z", "x"]);
+});
+
+Deno.test("show: DATABASES tells where a pool leads", async () => {
+  const rows = [poolRow({ sv_active: 3, sv_idle: 4, sv_login: 5 })];
+  const shown = await show("DATABASES", { pools: () => Promise.resolve(rows) });
+  assert.deepEqual(shown.rows, [
+    [
+      "app",
+      "10.0.0.5",
+      "5432",
+      "app_production",
+      "alice",
+      "20",
+      "2",
+      "0",
+      "transaction",
+      "20",
+      "7",
+    ],
+  ]);
+});
+
+Deno.test("show: STATS gives sums, rates, and the wait per transaction", async () => {
+  const total = counters({
+    xact_count: 1,
+    query_count: 2,
+    received: 2 ** 53,
+    sent: 4,
+    xact_time: 5,
+    query_time: 6,
+    wait_time: 7,
+    errors: 8,
+  });
+  const averages = counters({
+    xact_count: 9,
+    query_count: 10,
+    received: 11,
+    sent: 12,
+    errors: 13,
+    xact_time: 14,
+    query_time: 15,
+    wait_time: 100,
+  });
+  const rows = [poolRow({ total, averages })];
+  const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
+  assert.deepEqual(
+    shown.rows[0].slice(2).join(" "),
+    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11",
+  );
+});
+
+Deno.test("show: STATS has no wait per transaction under one a second", async () => {
+  const rows = [poolRow({ averages: counters({ wait_time: 33 }) })];
+  const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
+  assert.equal(shown.rows[0].at(-1), "0");
+});
+
+Deno.test("show: CLIENTS by id, named as in the log", async () => {
+  const rows = [clientRow({ id: 12, tls: true, state: "waiting" }), clientRow()];
+  const shown = await show("CLIENTS", { clients: () => Promise.resolve(rows) });
+  assert.deepEqual(
+    shown.rows.map((row) => row.join("|")),
+    [
+      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60",
+      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60",
+    ],
+  );
+});
+
+Deno.test("show: SERVERS with ids in hex", async () => {
+  const rows = [serverRow(), serverRow({ id: 0xfeedbeef, database: "aaa" })];
+  const shown = await show("SERVERS", { servers: () => Promise.resolve(rows) });
+  assert.deepEqual(
+    shown.rows.map((row) => row.join("|")),
+    [
+      "0xFEEDBEEF|4242|aaa|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3",
+      "0x0000BEEF|4242|app|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3",
+    ],
+  );
+});
+
+Deno.test("show: no servers is an empty result", async () => {
+  const shown = await show("SERVERS", { servers: () => Promise.resolve([]) });
+  assert.equal(shown.rows.length, 0);
+  assert.equal(shown.columns.length, 16);
+});
+
+Deno.test("show: CONNECTIONS adds the workers up, errors never under 0", async () => {
+  const shown = await show("CONNECTIONS");
+  assert.deepEqual(shown.rows, [["14", "2", "2", "9", "1"]]);
+  const twice = await show("CONNECTIONS", {
+    counts: () =>
+      Promise.resolve([{ total: 1, tls: 1, plain: 0, cancel: 1, clients: 0, worker: 0 }]),
+  });
+  assert.deepEqual(twice.rows, [["1", "0", "1", "0", "1"]]);
+});
+
+Deno.test("show: LISTS counts by state, the console's own included", async () => {
+  const shown = await show("LISTS", {
+    pools: () => Promise.resolve([poolRow(), poolRow({ user: "bob" })]),
+    clients: () =>
+      Promise.resolve([
+        clientRow(),
+        clientRow({ state: "active" }),
+        clientRow({ state: "active" }),
+        clientRow({ state: "waiting" }),
+        clientRow({ state: "login" }),
+      ]),
+    servers: () => Promise.resolve([serverRow(), serverRow({ state: "active" })]),
+  });
+  assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
+    "databases 2",
+    "users 3",
+    "pools 3",
+    "free_clients 1",
+    "used_clients 2",
+    "login_clients 1",
+    "free_servers 1",
+    "used_servers 1",
+    "dns_names 0",
+    "dns_zones 0",
+    "dns_queries 0",
+    "dns_pending 0",
+  ]);
+});
+
+Deno.test("show: CONFIG lists keys as they come", async () => {
+  const shown = await show("CONFIG");
+  assert.deepEqual(shown.rows, [
+    ["host", "0.0.0.0", "0.0.0.0", "no"],
+    ["idle_timeout", "30s", "10m", "yes"],
+  ]);
+});
+
+Deno.test("show: VERSION and LOG_LEVEL", async () => {
+  assert.deepEqual((await show("VERSION")).rows, [["PgDoorman 3.10.7"]]);
+  assert.deepEqual((await show("LOG_LEVEL")).rows, [["info,pg_doorman::pool=debug"]]);
+});
+
+const SHOW_LINE =
+  "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|USERS|LOG_LEVEL|LISTS";
+
+Deno.test("show: HELP lists what this build can do", async () => {
+  const plain = await show("HELP");
+  assert.deepEqual(plain.rows.map((row) => row[0]), [
+    SHOW_LINE,
+    "SHOW LISTS",
+    "SHOW CONNECTIONS",
+    "SHOW STATS",
+    "PAUSE [db]",
+    "RESUME [db]",
+    "RECONNECT [db]",
+  ]);
+  const full = await show("HELP", {
+    kill: () => Promise.resolve(0),
+    reload: () => Promise.resolve({ ok: true, summary: "", faults: [] }),
+    shutdown: () => {},
+    upgrade: () => undefined,
+    setLogLevel: () => undefined,
+  });
+  assert.deepEqual(full.rows.map((row) => row[0]).slice(4), [
+    "SET log_level = '<filter>'",
+    "RELOAD",
+    "SHUTDOWN",
+    "UPGRADE",
+    "PAUSE [db]",
+    "RESUME [db]",
+    "RECONNECT [db]",
+    "KILL [db]",
+  ]);
+});

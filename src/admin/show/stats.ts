@@ -1,0 +1,63 @@
+/**
+ * SHOW STATS: sums since the pool's beginning, and averages of the last closed period. `PoolRow.averages` holds what
+ * the period's end made of the sums: events and bytes per second, microseconds per transaction and per query, and
+ * microseconds waited per second.
+ */
+
+import type { PoolCounters } from "../../mail.ts";
+import { numeric, text } from "../rows.ts";
+import { gatherPools } from "./gathered_pools.ts";
+import type { Show } from "./show.ts";
+
+/** Counters of each pool. */
+export const showStats: Show = {
+  name: "stats",
+  columns: [
+    text("database"),
+    text("user"),
+    numeric("total_xact_count"),
+    numeric("total_query_count"),
+    numeric("total_received"),
+    numeric("total_sent"),
+    numeric("total_xact_time"),
+    numeric("total_query_time"),
+    numeric("total_wait_time"),
+    numeric("total_errors"),
+    numeric("avg_xact_count"),
+    numeric("avg_query_count"),
+    numeric("avg_recv"),
+    numeric("avg_sent"),
+    numeric("avg_errors"),
+    numeric("avg_xact_time"),
+    numeric("avg_query_time"),
+    numeric("avg_wait_time"),
+  ],
+  async rows(environment) {
+    const pools = await gatherPools(environment);
+    return pools.map(({ database, user, total, averages }) => [
+      database,
+      user,
+      total.xact_count,
+      total.query_count,
+      total.received,
+      total.sent,
+      total.xact_time,
+      total.query_time,
+      total.wait_time,
+      total.errors,
+      averages.xact_count,
+      averages.query_count,
+      averages.received,
+      averages.sent,
+      averages.errors,
+      averages.xact_time,
+      averages.query_time,
+      waitPerTransaction(averages),
+    ]);
+  },
+};
+
+function waitPerTransaction(averages: PoolCounters): number {
+  if (averages.xact_count <= 0) return 0;
+  return Math.trunc(averages.wait_time / averages.xact_count);
+}

@@ -1,0 +1,133 @@
+/** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
+
+import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
+import type { AdminEnvironment, PoolCommand } from "../environment.ts";
+
+/** A pool with nothing going on. */
+export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
+  return {
+    database: "app",
+    user: "alice",
+    pool_mode: "transaction",
+    pool_size: 20,
+    min_pool_size: 2,
+    server_host: "10.0.0.5",
+    server_port: 5432,
+    server_database: "app_production",
+    paused: false,
+    retired: false,
+    cl_idle: 0,
+    cl_active: 0,
+    cl_waiting: 0,
+    cl_cancel_req: 0,
+    sv_active: 0,
+    sv_idle: 0,
+    sv_used: 0,
+    sv_login: 0,
+    maxwait_us: 0,
+    oldest_active_age_ms: 0,
+    total: counters(),
+    averages: counters(),
+    worker: 0,
+    ...changes,
+  };
+}
+
+/** Counters at zero, but for `changes`. */
+export function counters(changes: Partial<PoolCounters> = {}): PoolCounters {
+  return {
+    xact_count: 0,
+    query_count: 0,
+    received: 0,
+    sent: 0,
+    xact_time: 0,
+    query_time: 0,
+    wait_time: 0,
+    errors: 0,
+    ...changes,
+  };
+}
+
+/** A client that waits for nothing. */
+export function clientRow(changes: Partial<ClientRow> = {}): ClientRow {
+  return {
+    id: 7,
+    database: "app",
+    user: "alice",
+    application_name: "psql",
+    addr: "10.0.0.9:40000",
+    tls: false,
+    state: "idle",
+    wait: "read",
+    transaction_count: 3,
+    query_count: 4,
+    error_count: 1,
+    age_seconds: 60,
+    worker: 0,
+    ...changes,
+  };
+}
+
+/** A server connection that nobody uses. */
+export function serverRow(changes: Partial<ServerRow> = {}): ServerRow {
+  return {
+    id: 0xbeef,
+    server_process_id: 4242,
+    database: "app",
+    user: "alice",
+    application_name: "psql",
+    tls: true,
+    state: "idle",
+    wait: "idle",
+    transaction_count: 5,
+    query_count: 6,
+    bytes_sent: 700,
+    bytes_received: 800,
+    age_seconds: 90,
+    prepare_cache_hit: 1,
+    prepare_cache_miss: 2,
+    prepare_cache_size: 3,
+    worker: 0,
+    ...changes,
+  };
+}
+
+/** What the environment was told, in order. */
+export interface Told {
+  commands: string[];
+  log: string[];
+}
+
+/** An environment with the pools `app`/`alice` and `My DB`/`bob`, without any optional feature. */
+export function fakeEnvironment(
+  changes: Partial<AdminEnvironment> = {},
+): { environment: AdminEnvironment; told: Told } {
+  const told: Told = { commands: [], log: [] };
+  const databases = ["app", "My DB", "MyDb", "mydb", "lower"];
+  const environment: AdminEnvironment = {
+    version: "3.10.7",
+    pools: () => Promise.resolve([poolRow(), poolRow({ database: "My DB", user: "bob" })]),
+    clients: () => Promise.resolve([clientRow()]),
+    servers: () => Promise.resolve([serverRow()]),
+    counts: () =>
+      Promise.resolve([
+        { total: 10, tls: 2, plain: 5, cancel: 1, clients: 3, worker: 0 },
+        { total: 4, tls: 0, plain: 4, cancel: 0, clients: 1, worker: 1 },
+      ]),
+    configRows: () => [
+      { key: "host", value: "0.0.0.0", default: "0.0.0.0", changeable: "no" },
+      { key: "idle_timeout", value: "30s", default: "10m", changeable: "yes" },
+    ],
+    hasDatabase: (name) => databases.includes(name),
+    command: (name: PoolCommand, database) => {
+      told.commands.push(database === undefined ? name : `${name} ${database}`);
+      return Promise.resolve(1);
+    },
+    logLevel: () => "info,pg_doorman::pool=debug",
+    log: (level, message) => {
+      told.log.push(`${level} ${message}`);
+    },
+    ...changes,
+  };
+  return { environment, told };
+}
