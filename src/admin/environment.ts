@@ -12,7 +12,7 @@ export interface ConfigRow {
   value: string;
   default: string;
   /** Whether a reload applies a new value. */
-  changeable: "yes" | "no";
+  changeable: boolean;
 }
 
 /** What came of reading the configuration anew. */

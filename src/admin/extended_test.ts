@@ -115,7 +115,7 @@ Deno.test("extended: rows are those of the first Execute", async () => {
   const { session } = open({
     configRows: () => {
       asked++;
-      return ["a", "b", "c"].map((key) => ({ key, value: "", default: "", changeable: "yes" }));
+      return ["a", "b", "c"].map((key) => ({ key, value: "", default: "", changeable: true }));
     },
   });
   const lines = await say(

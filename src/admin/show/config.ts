@@ -12,7 +12,7 @@ export const showConfig: Show = {
       row.key,
       row.value,
       row.default,
-      row.changeable,
+      row.changeable ? "yes" : "no",
     ]);
   },
 };

@@ -254,7 +254,7 @@ Deno.test("show: LISTS counts by state, the console's own included", async () =>
   ]);
 });
 
-Deno.test("show: CONFIG lists keys as they come", async () => {
+Deno.test("show: CONFIG says yes and no", async () => {
   const shown = await show("CONFIG");
   assert.deepEqual(shown.rows, [
     ["host", "0.0.0.0", "0.0.0.0", "no"],

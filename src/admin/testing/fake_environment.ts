@@ -115,8 +115,8 @@ export function fakeEnvironment(
         { total: 4, tls: 0, plain: 4, cancel: 0, clients: 1, worker: 1 },
       ]),
     configRows: () => [
-      { key: "host", value: "0.0.0.0", default: "0.0.0.0", changeable: "no" },
-      { key: "idle_timeout", value: "30s", default: "10m", changeable: "yes" },
+      { key: "host", value: "0.0.0.0", default: "0.0.0.0", changeable: false },
+      { key: "idle_timeout", value: "30s", default: "10m", changeable: true },
     ],
     hasDatabase: (name) => databases.includes(name),
     command: (name: PoolCommand, database) => {
