@@ -5,22 +5,10 @@
  */
 
 import type { Settings } from "./config/settings.ts";
+import type { LogFilter } from "./log/filter.ts";
+import type { LogLevel, LogRecord } from "./log/format.ts";
 
-/** Levels by severity; a record is written when its number is at or under the limit in force. */
-export type LogLevel = "error" | "warn" | "info" | "debug" | "trace";
-
-/** One log record from a worker. */
-export interface LogMail {
-  kind: "log";
-  level: LogLevel;
-  /** Stable module name of spec/observability.md §4.5, as `pg_doorman::pool`. */
-  target: string;
-  message: string;
-  file: string;
-  line: number;
-  /** Milliseconds since the epoch. */
-  at: number;
-}
+export type { LogLevel };
 
 /** A listening socket that workers accept on. */
 export interface ListenerMail {
@@ -38,31 +26,29 @@ export type ControlToWorker =
     wakeFd: number;
     listeners: ListenerMail[];
     settings: Settings;
-    logLevel: LogLevel;
+    logFilter: LogFilter;
     /** Local interface networks, for `samehost` and `samenet`. */
     interfaces: { address: string; netmask: string }[];
     /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
     mockSecret: Uint8Array;
   }
-  | { kind: "peer"; index: number; wakeFd: number }
   | { kind: "settings"; settings: Settings }
-  | { kind: "log_level"; level: LogLevel }
+  | { kind: "log_filter"; filter: LogFilter }
   | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
   | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
   | { kind: "ask"; request: number; what: WorkerQuestion }
-  | { kind: "command"; request: number; command: WorkerCommand }
-  | { kind: "cancel_done"; client: number };
+  | { kind: "command"; request: number; command: WorkerCommand };
 
-export type WorkerQuestion = "pools" | "clients" | "servers" | "stats" | "counts";
+export type WorkerQuestion = "pools" | "clients" | "servers" | "counts";
 
 export type WorkerCommand =
   | { name: "pause" | "resume" | "reconnect"; database: string | undefined }
-  | { name: "stop_accepting" };
+  | { name: "stop_accepting"; database: undefined };
 
 export type WorkerToControl =
   | { kind: "ready"; index: number }
-  | LogMail
+  | { kind: "log"; record: LogRecord }
   | { kind: "admin_open"; client: number; user: string; database: string; address: string }
   /** Frontend messages of an admin client, whole messages only, type byte included. */
   | { kind: "admin_request"; client: number; bytes: Uint8Array }
@@ -171,5 +157,13 @@ export interface CountsRow {
 
 /** A client that changes workers; `session` is a snapshot (client/state.ts). */
 export type WorkerToWorker =
+  /** `session` is a `SessionSnapshot` of client/session.ts. */
   | { kind: "hand_over"; fd: number; session: unknown }
   | { kind: "cancel"; processId: number; secret: Uint8Array };
+
+/** What a worker is started with; ports can't be mailed later. */
+export interface WorkerStart {
+  mail: ControlToWorker & { kind: "start" };
+  control: MessagePort;
+  peers: { index: number; wakeFd: number; port: MessagePort }[];
+}

@@ -15,7 +15,7 @@ export type StoredPassword =
   /** A SCRAM verifier as in `pg_authid`; a plain password has been made into one, and is kept beside it. */
   | { kind: "scram"; verifier: string }
   | { kind: "md5"; hash: string }
-  | { kind: "plain"; password: string; verifier: string }
+  | { kind: "plain"; password: string; verifier: string; md5: string }
   /** A form whose feature is not there yet (JWT, PAM): logins are refused with this reason. */
   | { kind: "unsupported"; what: string };
 

@@ -51,7 +51,7 @@ export class OwedReplies {
   length = 0;
   /** An error was answered and the Sync that ends the skipping has not been sent. */
   #skipping = false;
-  /** COPY FROM STDIN through Execute runs: Sync is not answered. */
+  /** COPY FROM STDIN runs: Sync is not answered. */
   #copyIn = false;
 
   /** Notes that a message was sent. `entry` is a kind, with `SWALLOW` where the replies are ours. */
@@ -61,8 +61,11 @@ export class OwedReplies {
       if (kind !== Owed.Sync) return;
       this.#skipping = false;
     }
-    if (kind === Owed.CopyEnd) this.#copyIn = false;
-    else if (this.#copyIn && kind === Owed.Sync) return;
+    if (kind === Owed.CopyEnd) {
+      this.#copyIn = false;
+      // After a failed COPY the client may still be sending; PostgreSQL ignores it, and so does the queue.
+      if (this.length === 0) return;
+    } else if (this.#copyIn && kind === Owed.Sync) return;
     if (this.length === this.#ring.length) this.#grow();
     this.#ring[(this.#head + this.length) & (this.#ring.length - 1)] = entry;
     this.length++;
@@ -78,7 +81,7 @@ export class OwedReplies {
     return this.length > 0 && (this.#ring[this.#head] & SWALLOW) !== 0;
   }
 
-  /** Whether a client's COPY FROM STDIN through the extended protocol runs. */
+  /** Whether a COPY FROM STDIN runs and its end has not been sent. */
   get copyIn(): boolean {
     return this.#copyIn;
   }
@@ -102,8 +105,8 @@ export class OwedReplies {
       case Backend.CopyBothResponse:
         return kind === Owed.Query || kind === Owed.Execute ? verdict : Verdict.Desync;
       case Backend.CopyInResponse:
-        if (kind === Owed.Execute) this.#startCopyIn();
-        else if (kind !== Owed.Query) return Verdict.Desync;
+        if (kind !== Owed.Execute && kind !== Owed.Query) return Verdict.Desync;
+        this.#startCopyIn();
         return verdict;
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
@@ -153,6 +156,7 @@ export class OwedReplies {
       case Backend.FunctionCallResponse:
         return kind === Owed.FunctionCall ? verdict : Verdict.Desync;
       case Backend.ErrorResponse:
+        this.#copyIn = false;
         if (kind !== Owed.Query && kind !== Owed.FunctionCall && kind !== Owed.Sync) this.#skip();
         return verdict;
       default:
@@ -188,7 +192,6 @@ export class OwedReplies {
   }
 
   #skip(): void {
-    this.#copyIn = false;
     while (this.length > 0) {
       if ((this.#ring[this.#head] & KIND) === Owed.Sync) return;
       this.#head = (this.#head + 1) & (this.#ring.length - 1);

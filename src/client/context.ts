@@ -1,0 +1,38 @@
+/**
+ * What a session needs of its worker; implemented there (worker/worker.ts).
+ */
+
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Log } from "../log/log.ts";
+import type { GeneralSettings } from "../config/settings.ts";
+import type { WorkerToControl } from "../mail.ts";
+import type { HbaMatcher } from "../auth/hba.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { Session } from "./session.ts";
+import type { StoredPassword } from "../config/settings.ts";
+
+/** Where the pool of a (database, user) is, or why there is none. */
+export type PoolLookup =
+  | { kind: "here"; pool: Pool }
+  | { kind: "elsewhere"; worker: number }
+  /** The database is configured, the user is not; `kinds` tells how the known users of it log in. */
+  | { kind: "no_user"; kinds: StoredPassword["kind"][] }
+  | { kind: "no_database" };
+
+export interface ClientContext {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly shared: Int32Array;
+  readonly mockSecret: Uint8Array;
+  general: GeneralSettings;
+  hba: HbaMatcher | undefined;
+  /** Connections by kind, for SHOW CONNECTIONS. */
+  readonly counts: { total: number; tls: number; plain: number; cancel: number };
+  findPool(database: string, user: string): PoolLookup;
+  handOver(worker: number, session: Session): void;
+  /** A CancelRequest came: the client may be on any worker. */
+  cancel(processId: number, secret: Uint8Array): void;
+  /** The session is closed. */
+  leave(session: Session): void;
+  toControl(mail: WorkerToControl): void;
+}

@@ -1,0 +1,176 @@
+// hot path
+/**
+ * From the client to its server: cuts what was read into messages, notes for each what the server will owe, and sends
+ * whole ranges on as they are. Long messages pass in pieces; only their headers are looked at.
+ */
+
+import { Frontend, frontendLimit, readLength, TransactionStatus } from "../protocol/codes.ts";
+import { readyForQuery } from "../protocol/messages.ts";
+import { Owed } from "../protocol/owed_replies.ts";
+import { REASONS } from "../reasons.ts";
+import { Dirty } from "../server/state.ts";
+import { MOST_OWED, type Session } from "./session.ts";
+import { Stage } from "./state.ts";
+
+const IDLE_READY = readyForQuery(TransactionStatus.Idle);
+
+/** Sends `bytes[at..end)` to the linked server. */
+export function relay(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): void {
+  const state = session.state;
+  const server = session.server!;
+  const owed = server.owed;
+  let from = at;
+  while (at < end) {
+    if (state.left > 0) {
+      const take = Math.min(state.left, end - at);
+      state.left -= take;
+      at += take;
+      // A message that began before the server was checked out is dropped to its end.
+      if (state.leftDropped) from = at;
+      continue;
+    }
+    state.leftDropped = false;
+    if (end - at < 5) break;
+    const type = bytes[at];
+    const length = readLength(bytes, at + 1);
+    if (length < 4 || length > frontendLimit(type)) {
+      if (at > from) server.send(bytes, from, at);
+      violation(session, type, length);
+      return;
+    }
+    switch (type) {
+      case Frontend.Query:
+        owed.push(Owed.Query);
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.Parse:
+        // The byte behind the header tells a named statement, which stays on the server.
+        if (end - at < 6) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
+        if (bytes[at + 5] !== 0) server.state.dirty |= Dirty.Prepare;
+        owed.push(Owed.Parse);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Bind:
+        owed.push(Owed.Bind);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Describe:
+        if (end - at < 6) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
+        owed.push(bytes[at + 5] === 0x53 ? Owed.DescribeStatement : Owed.DescribePortal);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Execute:
+        owed.push(Owed.Execute);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Close:
+        owed.push(Owed.Close);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Sync:
+        owed.push(Owed.Sync);
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.FunctionCall:
+        owed.push(Owed.FunctionCall);
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        owed.push(Owed.CopyEnd);
+        break;
+      case Frontend.Terminate:
+        if (at > from) server.send(bytes, from, at);
+        session.close(REASONS.clientTerminated, "");
+        return;
+      default:
+        // CopyData and Flush: nothing answers them.
+        break;
+    }
+    state.left = length + 1;
+  }
+  finish(session, bytes, from, at, end);
+}
+
+/** Sends what was looked at, keeps the rest, and sees to back-pressure. */
+function finish(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  end: number,
+): void {
+  const server = session.server!;
+  if (at > from) server.send(bytes, from, at);
+  if (at < end) session.keep(bytes, at, end);
+  if (server.congested) session.stopReading();
+  else if (server.owed.length > MOST_OWED) session.throttle();
+  else if (server.owed.length === 0) session.releaseIfIdle();
+}
+
+/** A client without a server: answers what needs none, and gets a server for the rest. */
+export function route(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): void {
+  const state = session.state;
+  while (at < end) {
+    if (state.left > 0) {
+      const take = Math.min(state.left, end - at);
+      state.left -= take;
+      at += take;
+      continue;
+    }
+    if (end - at < 5) break;
+    const type = bytes[at];
+    const length = readLength(bytes, at + 1);
+    if (length < 4 || length > frontendLimit(type)) {
+      violation(session, type, length);
+      return;
+    }
+    switch (type) {
+      case Frontend.Terminate:
+        session.close(REASONS.clientTerminated, "");
+        return;
+      case Frontend.Sync:
+        state.skipToSync = false;
+        session.write(IDLE_READY);
+        if (state.stage !== Stage.Idle) return;
+        break;
+      case Frontend.Flush:
+      case Frontend.CopyData:
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        // Late data of a COPY that has failed: PostgreSQL ignores it, too.
+        break;
+      default:
+        if (state.skipToSync) break;
+        session.request(bytes, at, end);
+        return;
+    }
+    state.left = length + 1;
+    state.leftDropped = true;
+  }
+  if (at < end) session.keep(bytes, at, end);
+}
+
+function violation(session: Session, type: number, length: number): void {
+  const what = frontendLimit(type) === 0
+    ? `invalid frontend message type ${type}`
+    : `invalid message length ${length}`;
+  session.context.log.warn("pg_doorman::client::protocol", `${session.name} ${what}`);
+  session.fail("FATAL", REASONS.protocolViolation, what, "");
+}

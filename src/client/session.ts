@@ -1,0 +1,586 @@
+// hot path
+/**
+ * A client's session: the read pump and the write side of its socket, its stages, and the link to a server connection.
+ * Login is in login.ts, the relay of messages in relay.ts, the console's transport in admin_session.ts.
+ *
+ * What must hold: a session in `Waiting` is in its pool's queue, one in `Linked` or `Syncing` has a server whose link
+ * it is, all others have none; every way to the end goes through `close`, which gives all of that back.
+ *
+ * One topic although long: each part below changes `stage`, and nothing else does.
+ */
+
+import * as libc from "../os/libc.ts";
+import { errnoText } from "../os/errno.ts";
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  SHUT_WR,
+  SO_LINGER,
+  SOL_SOCKET,
+} from "../os/layout.ts";
+import { Outbox } from "../reactor/outbox.ts";
+import type { Handler } from "../reactor/reactor.ts";
+import { type ByteStream, readBuffer } from "../reactor/stream.ts";
+import type { Timer } from "../reactor/timers.ts";
+import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
+import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
+import { join, parameterStatus, readyForQuery } from "../protocol/messages.ts";
+import { type Reason, REASONS, reasonText } from "../reasons.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { Waiter } from "../pool/waiting.ts";
+import type { ServerConnection, ServerLink } from "../server/connection.ts";
+import type { LoginFailure } from "../server/login.ts";
+import { difference, differenceQuery } from "../server/parameters.ts";
+import { Dirty } from "../server/state.ts";
+import { Shared } from "../stats/shared.ts";
+import type { AdminSession } from "./admin_session.ts";
+import type { ClientContext } from "./context.ts";
+import type { ClientLogin } from "./login.ts";
+import { relay, route } from "./relay.ts";
+import { type SessionState, Stage } from "./state.ts";
+
+/** How long a client that was told goodbye may take to close its end. */
+const CLOSING_MS = 2000;
+/** Replies owed to one client beyond this: its next messages stay in its socket. */
+export const MOST_OWED = 8192;
+
+const IDLE_READY = readyForQuery(TransactionStatus.Idle);
+const TARGET = "pg_doorman::client";
+
+/** A session as it travels: its state, and what was read and not looked at yet. */
+export interface SessionSnapshot {
+  state: SessionState;
+  tail: Uint8Array<ArrayBuffer> | undefined;
+}
+
+export class Session implements Handler, Waiter, ServerLink {
+  readonly context: ClientContext;
+  readonly stream: ByteStream;
+  readonly state: SessionState;
+  pool: Pool | undefined = undefined;
+  server: ServerConnection | undefined = undefined;
+  login: ClientLogin | undefined = undefined;
+  admin: AdminSession | undefined = undefined;
+  waitNext: Waiter | undefined = undefined;
+  waitPrevious: Waiter | undefined = undefined;
+  waitSinceMs = 0;
+  /** When the oldest unanswered query was sent; 0: none. */
+  queryStartMs = 0;
+  xactStartMs = 0;
+  #outbox: Outbox | undefined = undefined;
+  /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
+  #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
+  #events = EPOLLIN | EPOLLRDHUP;
+  #waitStartMs = 0;
+  #throttled = false;
+  #closingTimer: Timer | undefined = undefined;
+
+  constructor(context: ClientContext, stream: ByteStream, state: SessionState) {
+    this.context = context;
+    this.stream = stream;
+    this.state = state;
+  }
+
+  /** Enters the event loop, with bytes that another worker has read. */
+  listen(tail: Uint8Array<ArrayBuffer> | undefined): void {
+    this.#tail = tail;
+    this.context.reactor.register(this.stream.fd, this, this.#events);
+  }
+
+  /** Leaves this worker: the descriptor stays open and belongs to whom the snapshot goes to. */
+  freeze(): SessionSnapshot {
+    const { reactor } = this.context;
+    reactor.release(this.stream.fd);
+    const state = { ...this.state };
+    // Clocks differ between threads: times travel as ages.
+    state.connectedAtMs = reactor.now - state.connectedAtMs;
+    this.state.stage = Stage.Closed;
+    return { state, tail: this.#tail };
+  }
+
+  get name(): string {
+    const { user, database, id } = this.state;
+    return user === "" ? `[#c${id}]` : `[${user}@${database} #c${id}]`;
+  }
+
+  /** As the client has it now; a SET of its own included. */
+  get applicationName(): string {
+    return this.state.parameters.values.get("application_name") ?? this.state.applicationName;
+  }
+
+  // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  onReady(events: number): void {
+    if (this.state.stage === Stage.Closed) return;
+    if ((events & EPOLLOUT) !== 0) this.#flush();
+    if (this.state.stage === Stage.Closed) return;
+    if ((events & ~EPOLLOUT) === 0) return;
+    if ((this.#events & EPOLLIN) === 0) this.#goneWhileNotReading(events);
+    else if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Syncing) {
+      // It has sent more, or has left; the common client does neither, so its interest is taken back only here.
+      this.#setEvents(this.#events & ~EPOLLIN);
+      if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) this.#goneWhileNotReading(events);
+    } else this.#read();
+  }
+
+  #goneWhileNotReading(events: number): void {
+    if ((events & (EPOLLHUP | EPOLLERR)) !== 0 || this.state.stage === Stage.Waiting) {
+      this.close(REASONS.clientGone, "");
+      // Half closed: what it sent before is read when there is room, and then the end.
+    } else this.#setEvents(this.#events & ~EPOLLRDHUP);
+  }
+
+  #read(): void {
+    let offset = 0;
+    if (this.#tail !== undefined) {
+      readBuffer.set(this.#tail);
+      offset = this.#tail.length;
+    }
+    const n = this.stream.receive(offset);
+    if (n <= 0) {
+      if (libc.wouldBlock(n)) return;
+      if (n === 0) this.close(REASONS.clientGone, "");
+      else this.close(REASONS.clientReset, errnoText(-n));
+      return;
+    }
+    this.#tail = undefined;
+    this.take(readBuffer, 0, offset + n);
+  }
+
+  /** Does with `bytes[at..end)` what the stage calls for. */
+  take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    switch (this.state.stage) {
+      case Stage.Linked:
+        relay(this, bytes, at, end);
+        return;
+      case Stage.Idle:
+        route(this, bytes, at, end);
+        return;
+      case Stage.Startup:
+      case Stage.Login:
+        this.login!.take(bytes, at, end);
+        return;
+      case Stage.Admin:
+        this.admin!.take(bytes, at, end);
+        return;
+      case Stage.Closing:
+      case Stage.Closed:
+        return;
+      default:
+        this.keep(bytes, at, end);
+        this.stopReading();
+    }
+  }
+
+  /** Keeps bytes for later: they come first at the next read, or when a server is there. */
+  keep(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    this.#tail = at < end ? bytes.slice(at, end) : undefined;
+  }
+
+  stopReading(): void {
+    this.#setEvents(this.#events & ~EPOLLIN);
+  }
+
+  startReading(): void {
+    if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
+  }
+
+  /** Looks again at what was kept. */
+  takeKept(): void {
+    const tail = this.#tail;
+    this.#tail = undefined;
+    if (tail !== undefined) this.take(tail, 0, tail.length);
+  }
+
+  #setEvents(events: number): void {
+    if (events === this.#events) return;
+    this.#events = events;
+    this.context.reactor.modify(this.stream.fd, events);
+  }
+
+  // ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sends the pooler's own bytes to the client. */
+  write(bytes: Uint8Array): void {
+    this.deliver(bytes as Uint8Array<ArrayBuffer>, 0, bytes.length);
+  }
+
+  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    if (this.state.stage >= Stage.Closing) return;
+    if (this.#outbox !== undefined) {
+      this.#outbox.append(bytes, start, end);
+      return;
+    }
+    const sent = this.stream.send(bytes, start, end);
+    if (sent === end - start) {
+      if (this.#throttled) this.#unthrottle();
+      return;
+    }
+    if (sent < 0 && !libc.wouldBlock(sent)) {
+      this.close(REASONS.clientReset, errnoText(-sent));
+      return;
+    }
+    this.#outbox = new Outbox();
+    this.#outbox.append(bytes, start + Math.max(0, sent), end);
+    this.#setEvents(this.#events | EPOLLOUT);
+    this.server?.pauseReading();
+  }
+
+  #flush(): void {
+    if (this.#outbox === undefined) return;
+    const result = this.#outbox.flush(this.stream);
+    if (result < 0) {
+      this.close(REASONS.clientReset, errnoText(-result));
+      return;
+    }
+    if (this.#outbox.length > 0) return;
+    this.#outbox = undefined;
+    this.#setEvents(this.#events & ~EPOLLOUT);
+    if (this.state.stage === Stage.Closing) this.#shutdown();
+    else this.server?.resumeReading();
+  }
+
+  // ── checkout ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A request begins at `bytes[at]`: get a server for it. */
+  request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    this.state.stage = Stage.Waiting;
+    this.#waitStartMs = this.context.reactor.now;
+    const server = this.pool!.checkOut(this);
+    if (server === undefined) {
+      this.keep(bytes, at, end);
+      return;
+    }
+    if (this.#link(server)) relay(this, bytes, at, end);
+    else this.keep(bytes, at, end);
+  }
+
+  /** Sets the login's stage before the session asks for a server only to learn the server's parameters. */
+  prepare(): void {
+    this.state.stage = Stage.Preparing;
+    this.#waitStartMs = this.context.reactor.now;
+    const server = this.pool!.checkOut(this);
+    if (server !== undefined) this.serverReady(server);
+  }
+
+  serverReady(server: ServerConnection): void {
+    if (this.state.stage === Stage.Preparing) {
+      this.pool!.checkIn(server);
+      this.login!.finish();
+      return;
+    }
+    if (this.#link(server)) this.#relayKept();
+  }
+
+  #relayKept(): void {
+    const tail = this.#tail!;
+    this.#tail = undefined;
+    relay(this, tail, 0, tail.length);
+    // Reading was stopped if the client sent more while it waited.
+    if (this.server !== undefined && !this.server.congested && !this.#throttled) {
+      this.startReading();
+    }
+  }
+
+  /** Pairs with a server; `false` when it must get the client's parameters first. */
+  #link(server: ServerConnection): boolean {
+    const { state } = this;
+    const now = this.context.reactor.now;
+    const waitedUs = Math.round((now - this.#waitStartMs) * 1000);
+    this.pool!.counters.total.wait_time += waitedUs;
+    if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
+    server.link = this;
+    this.server = server;
+    this.xactStartMs = now;
+    server.state.applicationName = this.applicationName;
+    if (this.#outbox !== undefined) server.pauseReading();
+    if (server.state.parameters !== state.parameters) {
+      const differs = difference(server.state.parameters, state.parameters, this.pool!.reported);
+      if (differs !== undefined) {
+        state.stage = Stage.Syncing;
+        server.resumeReading();
+        server.runOwn(differenceQuery(differs));
+        return false;
+      }
+    }
+    state.stage = Stage.Linked;
+    return true;
+  }
+
+  /** The parameters are set, or PostgreSQL would not have them. */
+  ownQueryDone(error: ReceivedError | undefined): void {
+    if (this.state.stage !== Stage.Syncing) return;
+    const server = this.server!;
+    if (error !== undefined) {
+      // As at a direct connection, where such a StartupMessage is refused.
+      this.release();
+      this.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
+      return;
+    }
+    this.#adoptParameters(server);
+    this.state.stage = Stage.Linked;
+    if (this.#outbox !== undefined) server.pauseReading();
+    this.#relayKept();
+  }
+
+  /** What the client asked for is now what the server has, in PostgreSQL's spelling. */
+  #adoptParameters(server: ServerConnection): void {
+    const asked = this.state.parameters;
+    const { reported } = this.pool!;
+    let has = server.state.parameters;
+    for (const [name, value] of asked.values) {
+      // Not reported by PostgreSQL: it has what was set.
+      if (!reported.has(name)) has = server.noteParameter(name, value);
+    }
+    for (const name of has.values.keys()) {
+      if (!reported.has(name) && !asked.values.has(name)) has = server.forgetParameter(name);
+    }
+    for (const [name, value] of has.values) {
+      if (reported.has(name) && asked.values.get(name) !== value) {
+        this.write(parameterStatus(name, value));
+      }
+    }
+    this.state.parameters = has;
+  }
+
+  checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void {
+    if (this.state.stage === Stage.Preparing) {
+      this.fail("FATAL", reason, first, second, failure?.code);
+      return;
+    }
+    this.refuse(reason, first, second, failure?.code);
+  }
+
+  /** Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. */
+  refuse(reason: Reason, first: string, second: string, code?: string): void {
+    const { state } = this;
+    const tail = this.#tail!;
+    state.stage = Stage.Idle;
+    state.errorCount++;
+    const error = errorResponse({
+      severity: "ERROR",
+      code: code ?? reason.code,
+      message: reasonText(reason, first, second),
+    });
+    const simple = tail[0] === Frontend.Query || tail[0] === Frontend.FunctionCall;
+    if (simple) {
+      this.write(join(error, IDLE_READY));
+      state.left = readLength(tail, 1) + 1;
+      state.leftDropped = true;
+    } else {
+      this.write(error);
+      state.skipToSync = true;
+    }
+    this.startReading();
+    this.takeKept();
+  }
+
+  // ── the linked server tells ─────────────────────────────────────────────────────────────────────────────────────
+
+  readyForQuery(status: number, settled: boolean): void {
+    const now = this.context.reactor.now;
+    const total = this.pool!.counters.total;
+    const { state } = this;
+    const server = this.server;
+    state.queryCount++;
+    total.query_count++;
+    if (this.queryStartMs !== 0) {
+      total.query_time += Math.round((now - this.queryStartMs) * 1000);
+      this.queryStartMs = settled ? 0 : now;
+    }
+    if (server !== undefined) server.state.queryCount++;
+    if (status !== TransactionStatus.Idle) return;
+    state.xactCount++;
+    total.xact_count++;
+    total.xact_time += Math.round((now - this.xactStartMs) * 1000);
+    this.xactStartMs = now;
+    if (server !== undefined) {
+      server.state.xactCount++;
+      if (settled) this.#releaseIfDone(server);
+    }
+  }
+
+  /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
+  #releaseIfDone(server: ServerConnection): void {
+    if (
+      this.pool!.settings.pool_mode === "transaction" && this.state.stage === Stage.Linked &&
+      (this.state.left === 0 || this.state.leftDropped) &&
+      server.state.status === TransactionStatus.Idle && !server.state.unsynced &&
+      server.owed.length === 0 && !server.owed.skipping && !server.congested
+    ) this.release();
+  }
+
+  /** After bytes went to the server that nothing will answer (late COPY data). */
+  releaseIfIdle(): void {
+    if (this.server !== undefined) this.#releaseIfDone(this.server);
+  }
+
+  /** Gives the server back. */
+  release(): void {
+    const server = this.server!;
+    this.server = undefined;
+    this.state.stage = Stage.Idle;
+    this.queryStartMs = 0;
+    if (this.#throttled) this.#unthrottle();
+    this.pool!.checkIn(server);
+  }
+
+  /** Too much is owed: leave the client's next messages in its socket. */
+  throttle(): void {
+    this.#throttled = true;
+    this.stopReading();
+  }
+
+  #unthrottle(): void {
+    if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
+    this.#throttled = false;
+    if (this.server === undefined || !this.server.congested) this.startReading();
+  }
+
+  serverWritable(): void {
+    if (!this.#throttled) this.startReading();
+    this.releaseIfIdle();
+  }
+
+  errorDelivered(error: ReceivedError): void {
+    this.state.errorCount++;
+    this.pool!.counters.total.errors++;
+    const { log } = this.context;
+    if (!log.enabled("debug", "pg_doorman::server")) return;
+    log.debug(
+      "pg_doorman::server",
+      `${this.name} server error pid=${this.server?.state.pid}: severity=${error.severity}, ` +
+        `code=${error.code}, message="${error.message.replace(/[\r\n]+/g, " ")}"`,
+    );
+  }
+
+  parametersChanged(server: ServerConnection): void {
+    this.state.parameters = server.state.parameters;
+    if (!this.pool!.settings.log_client_parameter_status_changes) return;
+    this.context.log.info(TARGET, `${this.name} parameters of the session changed`);
+  }
+
+  serverLost(reason: Reason, detail: string, toldWhy: boolean): void {
+    const server = this.server;
+    this.server = undefined;
+    if (this.state.stage === Stage.Closed) return;
+    const cut = server !== undefined && server.state.left > 0 && !server.state.leftDropped;
+    this.context.log.warn(
+      TARGET,
+      `${this.name} client lost its server pid=${server?.state.pid}: ${reasonText(reason, detail)}${
+        detail === "" ? "" : `: ${detail.replace(/[\r\n]+/g, " ")}`
+      }`,
+    );
+    this.state.stage = Stage.Linked;
+    // In the middle of a message an ErrorResponse would be read as a part of it.
+    if (toldWhy || cut) this.say(new Uint8Array(0));
+    else this.fail("FATAL", reason, detail, "");
+  }
+
+  // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Tells the client why, and closes when it has heard. */
+  fail(
+    severity: "FATAL" | "ERROR",
+    reason: Reason,
+    first: string,
+    second: string,
+    code?: string,
+  ): void {
+    const message = reasonText(reason, first, second);
+    this.say(errorResponse({ severity, code: code ?? reason.code, message }));
+  }
+
+  /** Sends last words, and closes when the client has. */
+  say(bytes: Uint8Array): void {
+    if (this.state.stage >= Stage.Closing) return;
+    if (bytes.length > 0) this.write(bytes);
+    if (this.#isClosed()) return;
+    this.#detach();
+    this.state.stage = Stage.Closing;
+    const { reactor } = this.context;
+    this.#closingTimer = reactor.at(
+      reactor.now + CLOSING_MS,
+      () => this.close(REASONS.clientTerminated, ""),
+    );
+    if (this.#outbox === undefined) this.#shutdown();
+  }
+
+  #isClosed(): boolean {
+    return this.state.stage === Stage.Closed;
+  }
+
+  /** Half-closes: a close with unread bytes would reset the connection and take the last message with it. */
+  #shutdown(): void {
+    libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
+    libc.shutdown(this.stream.fd, SHUT_WR);
+    this.#setEvents(EPOLLIN | EPOLLRDHUP);
+  }
+
+  /** Ends the session without another word. Harmless when it has ended. */
+  close(reason: Reason, detail: string): void {
+    if (this.state.stage === Stage.Closed) return;
+    const closing = this.state.stage === Stage.Closing;
+    this.#detach();
+    this.state.stage = Stage.Closed;
+    this.#closingTimer?.cancel();
+    this.context.reactor.close(this.stream.fd);
+    this.context.leave(this);
+    Atomics.sub(this.context.shared, Shared.Clients, 1);
+    if (!closing) this.#logEnd(reason, detail);
+  }
+
+  #logEnd(reason: Reason, detail: string): void {
+    const { log, general, reactor } = this.context;
+    const unclean = reason !== REASONS.clientTerminated && reason !== REASONS.clientGone;
+    const level = unclean ? "warn" : general.log_client_disconnections ? "info" : "debug";
+    if (!log.enabled(level, TARGET)) return;
+    const seconds = ((reactor.now - this.state.connectedAtMs) / 1000).toFixed(3);
+    log[level](
+      TARGET,
+      `${this.name} client disconnected from ${this.state.address}: ${
+        reasonText(reason, detail)
+      }, session=${seconds}s`,
+    );
+  }
+
+  /** Gives back everything that the session holds of the pool. */
+  #detach(): void {
+    this.login?.cancel();
+    this.login = undefined;
+    this.admin?.closed();
+    this.admin = undefined;
+    const pool = this.pool;
+    if (pool === undefined) return;
+    this.pool = undefined;
+    pool.leaveQueue(this);
+    this.#giveBack(pool);
+    pool.leave();
+  }
+
+  #giveBack(pool: Pool): void {
+    const { state, server } = this;
+    if (server === undefined) return;
+    this.server = undefined;
+    server.link = undefined;
+    if (pool.settings.pool_mode === "session") server.state.dirty |= Dirty.All;
+    // What was about to be set is on the server or not: nobody has looked.
+    if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
+    if (state.left > 0 && !state.leftDropped) {
+      server.close(REASONS.serverUnusable, "its client left in the middle of a message");
+    } else pool.checkIn(server);
+  }
+
+  /** A CancelRequest with this session's key came. */
+  cancel(): void {
+    if (this.state.stage === Stage.Waiting) {
+      this.pool!.leaveQueue(this);
+      this.refuse(REASONS.canceled, "", "");
+    } else if (this.state.stage === Stage.Linked && this.server!.owed.length > 0) {
+      this.pool!.cancel(this.server!);
+    }
+  }
+}

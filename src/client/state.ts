@@ -1,0 +1,66 @@
+/**
+ * A client session as data: all that must survive when it is frozen here and thawed in another worker or process.
+ *
+ * ```
+ *            first packet           credentials             server's parameters known
+ *  [startup] ────────────▶ [login] ────────────▶ [preparing] ─────────────────────────▶ [idle]
+ *                              (1)                                                       │  ▲
+ *                                                         first message of a request (2) │  │ ReadyForQuery I (3)
+ *                                                                                        ▼  │
+ *                                            [waiting] ──server──▶ [syncing] ──▶ [linked] ──┘
+ *  [admin]: a console session instead of idle … linked
+ *  [closing]: the last words are sent, the client's end of the stream is awaited        [closed]
+ * ```
+ * 1. A session whose pool lives on another worker is handed over when its StartupMessage has been read.
+ * 2. Sync and Terminate need no server.
+ * 3. In transaction mode; in session mode when the client leaves.
+ */
+
+import type { ParameterSet } from "../server/parameters.ts";
+
+/** Stages of a session. */
+export const Stage = {
+  Startup: 0,
+  Login: 1,
+  Preparing: 2,
+  Idle: 3,
+  Waiting: 4,
+  Syncing: 5,
+  Linked: 6,
+  Admin: 7,
+  Closing: 8,
+  Closed: 9,
+} as const;
+
+/** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
+export interface SessionState {
+  /** Also the process id of its BackendKeyData. */
+  id: number;
+  stage: number;
+  /** `ip:port`, or `unix:` for a unix socket. */
+  address: string;
+  /** The address that pg_hba is asked about. */
+  ip: string;
+  unix: boolean;
+  connectedAtMs: number;
+  database: string;
+  user: string;
+  applicationName: string;
+  /** What its StartupMessage asked for, until the login is through. */
+  startup: [string, string][];
+  /** Minor version and unknown options to answer by NegotiateProtocolVersion. */
+  negotiate: { minor: number; options: string[] } | undefined;
+  secret: Uint8Array;
+  parameters: ParameterSet;
+  /** Bytes of the frontend message under way that are still to come. */
+  left: number;
+  /** The message that `left` belongs to is dropped, not sent on. */
+  leftDropped: boolean;
+  /** After a refused request of the extended protocol: drop everything up to the next Sync. */
+  skipToSync: boolean;
+  queryCount: number;
+  xactCount: number;
+  errorCount: number;
+  /** Longest checkout wait in microseconds. */
+  maxWaitUs: number;
+}

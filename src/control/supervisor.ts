@@ -1,0 +1,169 @@
+/**
+ * The workers as the control plane sees them: starts them with their ports, passes mail, and gathers answers. It knows
+ * nothing of what a worker does with a client.
+ */
+
+import * as libc from "../os/libc.ts";
+import type { Fd } from "../os/fd.ts";
+import type {
+  ControlToWorker,
+  ListenerMail,
+  WorkerCommand,
+  WorkerQuestion,
+  WorkerStart,
+  WorkerToControl,
+} from "../mail.ts";
+import type { Settings } from "../config/settings.ts";
+import type { LogFilter } from "../log/filter.ts";
+import { SHARED_WORDS } from "../stats/shared.ts";
+
+/** Everything that a worker sends but the answers to `ask` and `command`. */
+export type WorkerMail = Exclude<WorkerToControl, { kind: "answer" | "ready" }>;
+
+interface Member {
+  wakeFd: Fd;
+  port: MessagePort;
+}
+
+interface Gathering {
+  missing: number;
+  rows: unknown[];
+  done: (rows: unknown[]) => void;
+}
+
+const EFD_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
+const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+export class Supervisor {
+  readonly shared = new SharedArrayBuffer(SHARED_WORDS * 4);
+  readonly #members: Member[] = [];
+  readonly #gathering = new Map<number, Gathering>();
+  readonly #onMail: (mail: WorkerMail, worker: number) => void;
+  #lastRequest = 0;
+
+  constructor(onMail: (mail: WorkerMail, worker: number) => void) {
+    this.#onMail = onMail;
+  }
+
+  /** Starts `workers` threads; resolves when all of them accept. */
+  async start(
+    options: {
+      workers: number;
+      listeners: ListenerMail[];
+      settings: Settings;
+      logFilter: LogFilter;
+    },
+  ): Promise<void> {
+    const { workers, listeners, settings, logFilter } = options;
+    const wakeFds = Array.from({ length: workers }, newEventFd);
+    const ports = pairUp(workers);
+    const mockSecret = crypto.getRandomValues(new Uint8Array(32));
+    const interfaces = Deno.networkInterfaces().map(({ address, netmask }) => ({
+      address,
+      netmask,
+    }));
+    const ready: Promise<void>[] = [];
+    for (let index = 0; index < workers; index++) {
+      const channel = new MessageChannel();
+      this.#members.push({ wakeFd: wakeFds[index], port: channel.port1 });
+      const start: WorkerStart = {
+        mail: {
+          kind: "start",
+          index,
+          workers,
+          shared: this.shared,
+          wakeFd: wakeFds[index],
+          listeners,
+          settings,
+          logFilter,
+          interfaces,
+          mockSecret,
+        },
+        control: channel.port2,
+        peers: ports[index].map((port, peer) => ({ index: peer, wakeFd: wakeFds[peer], port }))
+          .filter(({ port }) => port !== undefined) as WorkerStart["peers"],
+      };
+      ready.push(this.#startOne(start));
+    }
+    await Promise.all(ready);
+  }
+
+  #startOne(start: WorkerStart): Promise<void> {
+    const { index } = start.mail;
+    const worker = new Worker(new URL("../worker/worker.ts", import.meta.url), { type: "module" });
+    return new Promise((resolve, reject) => {
+      worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(`worker ${index}: ${event.message}`));
+        this.#onMail({ kind: "fatal", message: event.message }, index);
+      };
+      this.#members[index].port.onmessage = (event: MessageEvent<WorkerToControl>) => {
+        const mail = event.data;
+        if (mail.kind === "ready") resolve();
+        else if (mail.kind === "answer") this.#answered(mail.request, mail.rows);
+        else this.#onMail(mail, index);
+      };
+      worker.postMessage(start, [start.control, ...start.peers.map(({ port }) => port)]);
+    });
+  }
+
+  send(worker: number, mail: ControlToWorker): void {
+    const member = this.#members[worker];
+    member.port.postMessage(mail);
+    libc.write(member.wakeFd, ONE, 8);
+  }
+
+  broadcast(mail: ControlToWorker): void {
+    for (let worker = 0; worker < this.#members.length; worker++) this.send(worker, mail);
+  }
+
+  /** Rows of all workers. */
+  ask<T>(what: WorkerQuestion): Promise<T[]> {
+    return this.#gather((request) => ({ kind: "ask", request, what })) as Promise<T[]>;
+  }
+
+  /** Resolves to the number of pools concerned, when all workers have obeyed. */
+  async command(command: WorkerCommand): Promise<number> {
+    const counts = await this.#gather((request) => ({ kind: "command", request, command }));
+    return (counts as number[]).reduce((sum, count) => sum + count, 0);
+  }
+
+  #gather(mail: (request: number) => ControlToWorker): Promise<unknown[]> {
+    const request = ++this.#lastRequest;
+    return new Promise((done) => {
+      this.#gathering.set(request, { missing: this.#members.length, rows: [], done });
+      this.broadcast(mail(request));
+    });
+  }
+
+  #answered(request: number, rows: unknown[]): void {
+    const gathering = this.#gathering.get(request);
+    if (gathering === undefined) return;
+    for (const row of rows) gathering.rows.push(row);
+    if (--gathering.missing > 0) return;
+    this.#gathering.delete(request);
+    gathering.done(gathering.rows);
+  }
+}
+
+function newEventFd(): Fd {
+  const fd = libc.eventfd(0, EFD_CLOEXEC_NONBLOCK);
+  if (fd < 0) throw new Error("eventfd: no descriptor left");
+  return fd as Fd;
+}
+
+/** A port for each pair of workers: `ports[a][b]` talks with `ports[b][a]`. */
+function pairUp(workers: number): (MessagePort | undefined)[][] {
+  const ports = Array.from(
+    { length: workers },
+    () => new Array<MessagePort | undefined>(workers).fill(undefined),
+  );
+  for (let a = 0; a < workers; a++) {
+    for (let b = a + 1; b < workers; b++) {
+      const { port1, port2 } = new MessageChannel();
+      ports[a][b] = port1;
+      ports[b][a] = port2;
+    }
+  }
+  return ports;
+}

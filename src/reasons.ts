@@ -1,0 +1,99 @@
+/**
+ * Why connections close or requests fail: name, SQLSTATE, text for the client, level of the log line. Texts follow
+ * PostgreSQL's manner; where a test or tool of the field looks for a word, it is in the text. `{0}` and `{1}` are
+ * filled in by the caller.
+ */
+
+import type { LogLevel } from "./mail.ts";
+
+/** One reason. */
+export interface Reason {
+  readonly name: string;
+  readonly code: string;
+  readonly text: string;
+  readonly level: LogLevel;
+}
+
+function reason(name: string, code: string, text: string, level: LogLevel = "warn"): Reason {
+  return { name, code, text, level };
+}
+
+export const REASONS = {
+  // A client ends
+  clientTerminated: reason("client_terminated", "00000", "client said goodbye", "info"),
+  clientGone: reason(
+    "client_gone",
+    "08006",
+    "client closed the connection without Terminate",
+    "info",
+  ),
+  clientReset: reason("client_reset", "08006", "client connection failed: {0}"),
+  clientStuck: reason("client_stuck", "08006", "client took none of its result for {0} ms"),
+  protocolViolation: reason("protocol_violation", "08P01", "{0}"),
+  tooManyClients: reason("too_many_clients", "53300", "sorry, too many clients already"),
+  loginTimeout: reason("login_timeout", "08006", "canceling authentication due to timeout"),
+  hbaRejected: reason(
+    "hba",
+    "28000",
+    "{0} is not permitted by HBA configuration",
+  ),
+  authenticationFailed: reason(
+    "authentication_failed",
+    "28P01",
+    'password authentication failed for user "{0}"',
+  ),
+  methodUnavailable: reason("method_unavailable", "28000", "{0}"),
+  noUser: reason("invalid_startup", "28000", "no PostgreSQL user name specified in startup packet"),
+  noPool: reason("no_pool", "3D000", 'no pool configured for database "{0}" and user "{1}"'),
+  unsupportedVersion: reason(
+    "unsupported_version",
+    "0A000",
+    "unsupported frontend protocol {0}: server supports 3.0 to 3.0",
+  ),
+  notSupported: reason("not_supported", "0A000", "{0}"),
+  adminShutdown: reason(
+    "admin_shutdown",
+    "57P01",
+    "terminating connection due to administrator command",
+    "info",
+  ),
+  shuttingDown: reason("shutting_down", "58006", "pooler is shut down now", "info"),
+  canceled: reason(
+    "query_canceled",
+    "57014",
+    "canceling statement due to user request",
+    "info",
+  ),
+  internalError: reason("internal_error", "XX000", "internal error of the pooler", "error"),
+
+  // A checkout fails
+  waitTimeout: reason(
+    "query_wait_timeout",
+    "53300",
+    "could not get a server connection within query_wait_timeout ({0} ms): {1}",
+  ),
+  loginFailed: reason("server_login_failed", "53300", "postgresql_login_error: {0}"),
+  parametersFailed: reason("parameters_failed", "22023", "{0}"),
+  poolRetired: reason("pool_retired", "57P01", "the pool was removed from the configuration"),
+
+  // A server connection ends
+  serverLost: reason("server_lost", "08006", "server closed the connection unexpectedly"),
+  serverDesync: reason(
+    "server_desync",
+    "08P01",
+    "server connection is out of step with its replies: {0}",
+    "error",
+  ),
+  serverLifetime: reason("server_lifetime", "00000", "server_lifetime reached", "info"),
+  serverIdle: reason("idle_timeout", "00000", "idle_timeout reached", "info"),
+  serverReplaced: reason("reconnect", "00000", "replaced: RECONNECT or changed settings", "info"),
+  serverCheckFailed: reason("server_check_failed", "08006", "server check failed: {0}"),
+  serverCleanupFailed: reason("cleanup_failed", "08006", "cleanup failed: {0}"),
+  serverUnusable: reason("server_unusable", "08006", "left in a state that can't be reused: {0}"),
+  poolClosed: reason("pool_closed", "57P01", "pool closed", "info"),
+} as const satisfies Record<string, Reason>;
+
+/** The reason's text with its gaps filled. */
+export function reasonText(reason: Reason, first = "", second = ""): string {
+  return reason.text.replaceAll("{0}", first).replaceAll("{1}", second);
+}

@@ -1,0 +1,93 @@
+/**
+ * A CancelRequest on its way to PostgreSQL: connect to the address of the server connection, send the backend's key,
+ * wait for PostgreSQL to hang up. When it has, the signal has been sent (it signals before it closes), so the server
+ * connection may change hands again: a late cancel can't hit the next client.
+ */
+
+import * as libc from "../os/libc.ts";
+import type { Fd } from "../os/fd.ts";
+import { EINPROGRESS } from "../os/errno.ts";
+import {
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  SO_ERROR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "../os/layout.ts";
+import { addressFamily } from "../os/socket_address.ts";
+import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { readBuffer } from "../reactor/stream.ts";
+import type { Timer } from "../reactor/timers.ts";
+import { cancelRequest } from "../protocol/startup.ts";
+
+/** How a cancel request ended: `true` when PostgreSQL took it. */
+export type CancelDone = (delivered: boolean) => void;
+
+class CancelConnection implements Handler {
+  #reactor: Reactor;
+  #fd: Fd;
+  #message: Uint8Array<ArrayBuffer>;
+  #sent = false;
+  #timer: Timer;
+  #done: CancelDone;
+
+  constructor(
+    reactor: Reactor,
+    fd: Fd,
+    message: Uint8Array<ArrayBuffer>,
+    timeoutMs: number,
+    done: CancelDone,
+  ) {
+    this.#reactor = reactor;
+    this.#fd = fd;
+    this.#message = message;
+    this.#done = done;
+    this.#timer = reactor.at(reactor.now + timeoutMs, () => this.#end(false));
+    reactor.register(fd, this, EPOLLOUT);
+  }
+
+  onReady(): void {
+    if (!this.#sent) {
+      const error = libc.getSocketOption(this.#fd, SOL_SOCKET, SO_ERROR);
+      // Sixteen bytes into an empty socket buffer are taken whole.
+      if (error !== 0 || libc.send(this.#fd, this.#message, this.#message.length) < 0) {
+        this.#end(false);
+        return;
+      }
+      this.#sent = true;
+      this.#reactor.modify(this.#fd, EPOLLIN | EPOLLRDHUP);
+      return;
+    }
+    const n = libc.recv(this.#fd, readBuffer, 64);
+    if (n > 0 || libc.wouldBlock(n)) return;
+    this.#end(true);
+  }
+
+  #end(delivered: boolean): void {
+    this.#timer.cancel();
+    this.#reactor.close(this.#fd);
+    this.#done(delivered);
+  }
+}
+
+/** Sends a CancelRequest to the server at `address`; `done` is called once, perhaps before this returns. */
+export function sendCancelRequest(
+  reactor: Reactor,
+  server: { address: Uint8Array<ArrayBuffer>; pid: number; secret: Uint8Array },
+  timeoutMs: number,
+  done: CancelDone,
+): void {
+  const family = addressFamily(server.address);
+  const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return done(false);
+  const result = libc.connect(fd as Fd, server.address);
+  if (result < 0 && result !== -EINPROGRESS) {
+    libc.close(fd as Fd);
+    return done(false);
+  }
+  const message = cancelRequest(server.pid, server.secret);
+  new CancelConnection(reactor, fd as Fd, message, timeoutMs, done);
+}

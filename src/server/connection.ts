@@ -1,0 +1,492 @@
+// hot path
+/**
+ * A server connection after its login: reads backend messages, matches each with the queue of owed replies, and hands
+ * what is the client's to the link; writes frontend messages, and notes what they will be answered with. One pump for
+ * each direction; every way to the end goes through `close`.
+ *
+ * What must hold: nothing reaches the link that the queue does not owe it, and the owner (the pool) hears of the
+ * connection only when the queue is empty after a ReadyForQuery, or when it is closed.
+ *
+ * One topic although long: the two pumps and the state that they share.
+ */
+
+import { wouldBlock } from "../os/libc.ts";
+import { errnoText } from "../os/errno.ts";
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
+import { Outbox } from "../reactor/outbox.ts";
+import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { type ByteStream, readBuffer } from "../reactor/stream.ts";
+import { Backend, readLength } from "../protocol/codes.ts";
+import { readError, type ReceivedError } from "../protocol/error_response.ts";
+import * as messages from "../protocol/messages.ts";
+import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
+import { type Reason, REASONS } from "../reasons.ts";
+import {
+  canonicalName,
+  onlyReported,
+  type ParameterSet,
+  withoutParameter,
+  withParameter,
+} from "./parameters.ts";
+import { Dirty, ServerStage, type ServerState } from "./state.ts";
+
+/** The client's side of a server connection; implemented above (client/session.ts). */
+export interface ServerLink {
+  /** Bytes for the client, valid during the call only. */
+  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
+  /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
+  readyForQuery(status: number, settled: boolean): void;
+  /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
+  errorDelivered(error: ReceivedError): void;
+  /** The server reported a parameter to the client. */
+  parametersChanged(server: ServerConnection): void;
+  /** The server takes bytes again. */
+  serverWritable(): void;
+  /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
+  ownQueryDone(error: ReceivedError | undefined): void;
+  /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
+  serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
+}
+
+/** Who keeps server connections; implemented above (pool/pool.ts). */
+export interface ServerOwner {
+  /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
+  serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
+  serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
+  /** Names that PostgreSQL reports by itself. */
+  readonly reported: Set<string>;
+  /** Bytes read from and written to PostgreSQL. */
+  readonly traffic: { received: number; sent: number };
+}
+
+/** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */
+const LOOK_BYTES = 4096;
+/** PostgreSQL's reports and tags are short; more than this is no PostgreSQL. */
+const MOST_SMALL_BYTES = 30_000;
+/** Dropped replies of a client that is gone: past this the connection is closed instead. */
+const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
+
+const NEED_MORE = -1;
+const CLOSED = -2;
+
+export class ServerConnection implements Handler {
+  readonly state: ServerState;
+  readonly stream: ByteStream;
+  readonly owner: ServerOwner;
+  owed: OwedReplies = new OwedReplies();
+  link: ServerLink | undefined = undefined;
+  /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
+  cancelsUnderWay = 0;
+  /** Until when what the pool has it do must be through. */
+  deadlineMs = 0;
+  #reactor: Reactor;
+  #outbox = new Outbox();
+  /** Bytes of a message that was not whole at the last read. */
+  #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
+  #events = EPOLLIN | EPOLLRDHUP;
+  #fatal: ReceivedError | undefined = undefined;
+  #ownError: ReceivedError | undefined = undefined;
+  #drained = 0;
+
+  constructor(reactor: Reactor, stream: ByteStream, state: ServerState, owner: ServerOwner) {
+    this.#reactor = reactor;
+    this.stream = stream;
+    this.state = state;
+    this.owner = owner;
+  }
+
+  /** Enters the event loop. */
+  listen(): void {
+    this.#reactor.register(this.stream.fd, this, this.#events);
+  }
+
+  onReady(events: number): void {
+    if (this.state.stage === ServerStage.Closed) return;
+    if ((events & EPOLLOUT) !== 0) this.#flush();
+    if (this.state.stage === ServerStage.Closed) return;
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) {
+      if ((this.#events & EPOLLIN) !== 0) this.#read();
+      else if ((events & (EPOLLHUP | EPOLLERR)) !== 0) {
+        this.close(REASONS.serverLost, "connection reset");
+      } else this.#setEvents(this.#events & ~EPOLLRDHUP);
+    }
+  }
+
+  // ── towards PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Passes bytes of the client on. The entries of their messages are in `owed` already. */
+  send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    this.state.sent += end - start;
+    this.owner.traffic.sent += end - start;
+    if (this.#outbox.length > 0) {
+      this.#outbox.append(bytes, start, end);
+      return;
+    }
+    const sent = this.stream.send(bytes, start, end);
+    if (sent === end - start) return;
+    if (sent < 0 && !wouldBlock(sent)) {
+      // What PostgreSQL had to say before it hung up may be in the socket still: the read pump ends the connection.
+      this.#setEvents(this.#events | EPOLLIN);
+      return;
+    }
+    this.#outbox.append(bytes, start + Math.max(0, sent), end);
+    this.#setEvents(this.#events | EPOLLOUT);
+  }
+
+  /** Whether bytes wait for PostgreSQL to take them. */
+  get congested(): boolean {
+    return this.#outbox.length > 0;
+  }
+
+  /** PostgreSQL has this value and does not report it. */
+  noteParameter(name: string, value: string): ParameterSet {
+    return this.state.parameters = withParameter(this.state.parameters, name, value);
+  }
+
+  /** A parameter that PostgreSQL does not report was reset. */
+  forgetParameter(name: string): ParameterSet {
+    return this.state.parameters = withoutParameter(this.state.parameters, name);
+  }
+
+  /** Runs a query of the pooler's own: its replies are swallowed. */
+  runOwn(sql: string): void {
+    this.#ownError = undefined;
+    this.owed.push(Owed.Query | SWALLOW);
+    const bytes = messages.query(sql);
+    this.send(bytes, 0, bytes.length);
+  }
+
+  /** Sends a Sync whose answer is swallowed, to end an extended-protocol sequence that a client left open. */
+  syncOwn(): void {
+    this.owed.push(Owed.Sync | SWALLOW);
+    const bytes = messages.sync();
+    this.send(bytes, 0, bytes.length);
+  }
+
+  #flush(): void {
+    if (this.#outbox.length === 0) return;
+    const result = this.#outbox.flush(this.stream);
+    if (result < 0) {
+      this.#setEvents(EPOLLIN | EPOLLRDHUP);
+      return;
+    }
+    if (this.#outbox.length > 0) return;
+    this.#setEvents(this.#events & ~EPOLLOUT);
+    this.link?.serverWritable();
+  }
+
+  // ── from PostgreSQL ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The client takes nothing more for now: leave PostgreSQL's bytes in the kernel. */
+  pauseReading(): void {
+    if ((this.#events & EPOLLIN) !== 0) this.#setEvents(this.#events & ~EPOLLIN);
+  }
+
+  resumeReading(): void {
+    if (this.state.stage !== ServerStage.Closed && (this.#events & EPOLLIN) === 0) {
+      this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
+    }
+  }
+
+  #setEvents(events: number): void {
+    if (events === this.#events) return;
+    this.#events = events;
+    this.#reactor.modify(this.stream.fd, events);
+  }
+
+  #read(): void {
+    let offset = 0;
+    if (this.#tail !== undefined) {
+      readBuffer.set(this.#tail);
+      offset = this.#tail.length;
+    }
+    const n = this.stream.receive(offset);
+    if (n <= 0) {
+      if (wouldBlock(n)) return;
+      this.#endOfStream(n === 0 ? "" : errnoText(-n));
+      return;
+    }
+    this.#tail = undefined;
+    this.state.received += n;
+    this.owner.traffic.received += n;
+    this.#pump(offset + n);
+  }
+
+  /** Looks at all of `readBuffer[0..end)`: forwards ranges, keeps an unfinished message for later. */
+  #pump(end: number): void {
+    const state = this.state;
+    const bytes = readBuffer;
+    let at = 0;
+    // Bytes [from, at) are the link's and not delivered yet.
+    let from = 0;
+    while (at < end) {
+      if (state.left > 0) {
+        const take = Math.min(state.left, end - at);
+        state.left -= take;
+        at += take;
+        if (state.leftDropped) from = at;
+        continue;
+      }
+      if (end - at < 5) break;
+      const type = bytes[at];
+      const length = readLength(bytes, at + 1);
+      if (length < 4) {
+        this.#deliver(from, at);
+        this.#desync(`message "${String.fromCharCode(type)}" of length ${length}`);
+        return;
+      }
+      if (type === Backend.DataRow || type === Backend.CopyData) {
+        const verdict = this.owed.receive(type);
+        if (verdict === Verdict.Desync) {
+          this.#deliver(from, at);
+          this.#desync(`unexpected "${String.fromCharCode(type)}"`);
+          return;
+        }
+        if (verdict === Verdict.Swallow) {
+          this.#deliver(from, at);
+          from = at;
+        }
+        state.leftDropped = verdict === Verdict.Swallow;
+        state.left = length + 1;
+        continue;
+      }
+      const outcome = this.#message(type, length, from, at, end);
+      if (outcome === CLOSED) return;
+      if (outcome === NEED_MORE) break;
+      from = outcome;
+      // A message that #message has looked at whole is behind us; one that it let pass is in `left`.
+      if (state.left === 0) at += length + 1;
+    }
+    this.#deliver(from, at);
+    if (at < end && this.state.stage !== ServerStage.Closed) this.#tail = bytes.slice(at, end);
+  }
+
+  #deliver(from: number, to: number): void {
+    if (to === from) return;
+    if (this.link !== undefined) this.link.deliver(readBuffer, from, to);
+    else {
+      this.#drained += to - from;
+      if (this.#drained > MOST_DRAINED_BYTES && this.state.stage === ServerStage.Draining) {
+        this.close(REASONS.serverUnusable, "too much is left of a result that nobody waits for");
+      }
+    }
+  }
+
+  /**
+   * One message that is not a row: returns the new `from`, NEED_MORE, or CLOSED. Sets `left` when the message is passed
+   * on without being looked at whole.
+   */
+  #message(type: number, length: number, from: number, at: number, end: number): number {
+    switch (type) {
+      case Backend.ReadyForQuery:
+        return this.#readyForQuery(length, from, at, end);
+      case Backend.CommandComplete:
+        if (end - at < length + 1) return this.#wait(length);
+        this.#commandComplete(at + 5, at + length);
+        return this.#pass(type, length, from, at);
+      case Backend.ErrorResponse:
+        return this.#errorResponse(length, from, at, end);
+      case Backend.ParameterStatus:
+        if (end - at < length + 1) return this.#wait(length);
+        return this.#parameterStatus(length, from, at);
+      case Backend.NoticeResponse:
+      case Backend.NotificationResponse:
+        return this.#asynchronous(length, from, at);
+      default:
+        return this.#pass(type, length, from, at);
+    }
+  }
+
+  #wait(length: number): number {
+    if (length <= MOST_SMALL_BYTES) return NEED_MORE;
+    this.#desync(`a message of ${length} bytes where PostgreSQL sends short ones`);
+    return CLOSED;
+  }
+
+  #pass(type: number, length: number, from: number, at: number): number {
+    const verdict = this.owed.receive(type);
+    if (verdict === Verdict.Forward) {
+      this.state.left = length + 1;
+      this.state.leftDropped = false;
+      return from;
+    }
+    this.#deliver(from, at);
+    if (verdict === Verdict.Desync) {
+      this.#desync(`unexpected "${String.fromCharCode(type)}"`);
+      return CLOSED;
+    }
+    this.state.left = length + 1;
+    this.state.leftDropped = true;
+    return at;
+  }
+
+  #readyForQuery(length: number, from: number, at: number, end: number): number {
+    if (end - at < 6) return NEED_MORE;
+    const state = this.state;
+    const status = readBuffer[at + 5];
+    const verdict = this.owed.receive(Backend.ReadyForQuery);
+    if (
+      verdict === Verdict.Desync || length !== 5 ||
+      (status !== 0x49 && status !== 0x54 && status !== 0x45)
+    ) {
+      this.#deliver(from, at);
+      this.#desync("unexpected ReadyForQuery");
+      return CLOSED;
+    }
+    state.status = status;
+    const settled = this.owed.length === 0 && this.#outbox.length === 0;
+    if (this.owed.length === 0) state.unsynced = false;
+    if (verdict === Verdict.Swallow) {
+      this.#deliver(from, at);
+      if (settled) this.#ownQueryThrough();
+    } else {
+      this.#deliver(from, at + 6);
+      if (this.link !== undefined) this.link.readyForQuery(status, settled);
+      else if (settled && state.stage !== ServerStage.Closed) this.#settled();
+    }
+    return this.state.stage === ServerStage.Closed ? CLOSED : at + 6;
+  }
+
+  #ownQueryThrough(): void {
+    const error = this.#ownError;
+    this.#ownError = undefined;
+    if (this.link !== undefined) this.link.ownQueryDone(error);
+    else this.#settled(error);
+  }
+
+  #settled(error?: ReceivedError): void {
+    this.#drained = 0;
+    this.owner.serverSettled(this, error);
+  }
+
+  /** CommandComplete's tag tells what a check-in has to clean. */
+  #commandComplete(start: number, end: number): void {
+    const bytes = readBuffer;
+    if (this.owed.swallowing()) return;
+    switch (bytes[start]) {
+      case 0x53: // S
+        if (matches(start, end, "SET")) this.state.dirty |= Dirty.Set;
+        break;
+      case 0x50: // P
+        if (matches(start, end, "PREPARE")) this.state.dirty |= Dirty.Prepare;
+        break;
+      case 0x4c: // L
+        if (matches(start, end, "LISTEN")) this.state.dirty |= Dirty.Listen;
+        break;
+      case 0x44: // D
+        if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
+        else if (matches(start, end, "DEALLOCATE ALL")) this.state.dirty &= ~Dirty.Prepare;
+        else if (matches(start, end, "DISCARD ALL")) {
+          this.state.dirty &= Dirty.All;
+          this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
+        }
+        break;
+      case 0x43: // C
+        if (matches(start, end, "CLOSE CURSOR ALL")) this.state.dirty &= ~Dirty.Declare;
+        break;
+      case 0x52: // R
+        // RESET of one parameter and of all have one tag: what is left is not known.
+        if (matches(start, end, "RESET")) this.state.dirty |= Dirty.Set;
+        break;
+      default:
+        break;
+    }
+  }
+
+  #errorResponse(length: number, from: number, at: number, end: number): number {
+    const there = Math.min(length + 1, LOOK_BYTES);
+    if (end - at < there) return NEED_MORE;
+    const error = readError(readBuffer, at + 5, Math.min(at + length + 1, end));
+    const fatal = error.severity === "FATAL" || error.severity === "PANIC";
+    if (fatal) this.#fatal = error;
+    else if (this.owed.swallowing()) this.#ownError = error;
+    if (this.owed.length === 0) {
+      if (!fatal) {
+        this.#deliver(from, at);
+        this.#desync(`unasked error ${error.code}`);
+        return CLOSED;
+      }
+      this.link?.errorDelivered(error);
+      this.state.left = length + 1;
+      this.state.leftDropped = this.link === undefined;
+      return from;
+    }
+    if (!this.owed.swallowing()) this.link?.errorDelivered(error);
+    if (fatal) {
+      // Even when it comes in the middle of the pooler's own query the client is to know why.
+      this.state.left = length + 1;
+      this.state.leftDropped = this.link === undefined;
+      return from;
+    }
+    return this.#pass(Backend.ErrorResponse, length, from, at);
+  }
+
+  #parameterStatus(length: number, from: number, at: number): number {
+    const zero = readBuffer.indexOf(0, at + 5);
+    const name = canonicalName(text(at + 5, zero));
+    const value = text(zero + 1, at + length);
+    this.owner.reported.add(name);
+    this.state.parameters = withParameter(this.state.parameters, name, value);
+    if (this.link === undefined || this.owed.swallowing()) {
+      this.#deliver(from, at);
+      return at + length + 1;
+    }
+    this.link.parametersChanged(this);
+    this.state.left = length + 1;
+    this.state.leftDropped = false;
+    return from;
+  }
+
+  #asynchronous(length: number, from: number, at: number): number {
+    this.state.left = length + 1;
+    if (this.link !== undefined && !this.owed.swallowing()) {
+      this.state.leftDropped = false;
+      return from;
+    }
+    this.#deliver(from, at);
+    this.state.leftDropped = true;
+    return at;
+  }
+
+  // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #desync(detail: string): void {
+    this.close(REASONS.serverDesync, detail);
+  }
+
+  #endOfStream(detail: string): void {
+    this.close(REASONS.serverLost, detail);
+  }
+
+  /** Ends the connection and tells whom it concerns. Harmless when it is closed. */
+  close(reason: Reason, detail: string): void {
+    if (this.state.stage === ServerStage.Closed) return;
+    const link = this.link;
+    this.link = undefined;
+    this.state.stage = ServerStage.Closed;
+    if (this.#outbox.length === 0 && reason !== REASONS.serverLost) {
+      const bytes = messages.terminate();
+      this.stream.send(bytes, 0, bytes.length);
+    }
+    this.#reactor.close(this.stream.fd);
+    const why = this.#fatal === undefined
+      ? detail
+      : `${this.#fatal.severity} ${this.#fatal.code}: ${this.#fatal.message}`;
+    this.owner.serverClosed(this, reason, why);
+    link?.serverLost(reason, why, this.#fatal !== undefined);
+  }
+}
+
+function matches(start: number, end: number, tag: string): boolean {
+  if (end - start !== tag.length) return false;
+  for (let i = 0; i < tag.length; i++) {
+    if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+const decoder = new TextDecoder();
+
+function text(start: number, end: number): string {
+  return decoder.decode(readBuffer.subarray(start, end));
+}

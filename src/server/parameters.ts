@@ -1,0 +1,167 @@
+/**
+ * Parameters: the settings that a client wants and a server has. A set is immutable and interned, so that the check at
+ * every checkout, "does this server have what this client wants?", is the comparison of two references. Names that
+ * PostgreSQL reports by ParameterStatus are in every set; others only where a client named them at its start.
+ */
+
+/** An immutable map of parameter name → value. */
+export interface ParameterSet {
+  readonly values: ReadonlyMap<string, string>;
+}
+
+/** What makes a server's parameters a client's. */
+export interface ParameterDifference {
+  set: [name: string, value: string][];
+  reset: string[];
+}
+
+const CANONICAL = new Map(
+  [
+    "client_encoding",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "standard_conforming_strings",
+    "application_name",
+  ].map((name) => [name.toLowerCase(), name]),
+);
+
+/** Never set for a client: read-only, server-owned, transaction state, or fields of the protocol. */
+const FIXED = new Set(
+  ("is_superuser session_authorization session_user current_user server_version " +
+    "server_version_num server_encoding integer_datetimes in_hot_standby block_size " +
+    "wal_block_size wal_segment_size max_index_keys max_identifier_length max_function_args " +
+    "data_checksums data_directory_mode lc_collate lc_ctype transaction_isolation " +
+    "transaction_read_only transaction_deferrable user database replication options " +
+    "scram_iterations")
+    .split(" "),
+);
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_.]*$/;
+
+/** Longest name and value that a client's start may bring into its set. */
+const MAX_VALUE_BYTES = 8192;
+
+/** PostgreSQL's spelling for the names it reports, lower case for all others. */
+export function canonicalName(name: string): string {
+  const lower = name.toLowerCase();
+  return CANONICAL.get(lower) ?? lower;
+}
+
+/** Whether a client may have its own value of this parameter. */
+export function settable(name: string): boolean {
+  return NAME.test(name) && name.length < 64 && !FIXED.has(name.toLowerCase());
+}
+
+const interned = new Map<string, ParameterSet>();
+/** Past this many the table starts anew: sharing is lost for a while, nothing else. */
+const MOST_INTERNED = 4096;
+
+/** The one set object for these values. */
+export function parameterSet(values: ReadonlyMap<string, string>): ParameterSet {
+  let key = "";
+  for (const name of [...values.keys()].sort()) key += `${name}\0${values.get(name)}\0`;
+  const known = interned.get(key);
+  if (known !== undefined) return known;
+  if (interned.size >= MOST_INTERNED) interned.clear();
+  const set: ParameterSet = { values: new Map(values) };
+  interned.set(key, set);
+  return set;
+}
+
+/** The set with no values. */
+export const NO_PARAMETERS: ParameterSet = parameterSet(new Map());
+
+/** The same set with one value changed. */
+export function withParameter(set: ParameterSet, name: string, value: string): ParameterSet {
+  if (set.values.get(name) === value) return set;
+  const values = new Map(set.values);
+  values.set(name, value);
+  return parameterSet(values);
+}
+
+/** The same set without one name. */
+export function withoutParameter(set: ParameterSet, name: string): ParameterSet {
+  if (!set.values.has(name)) return set;
+  const values = new Map(set.values);
+  values.delete(name);
+  return parameterSet(values);
+}
+
+/**
+ * What a client wants: the server's defaults overlaid with what its StartupMessage asks for. `managed` names belong to
+ * the operator and are left alone.
+ */
+export function clientParameters(
+  defaults: ParameterSet,
+  asked: Iterable<[string, string]>,
+  managed: ReadonlySet<string>,
+): ParameterSet {
+  const values = new Map(defaults.values);
+  for (const [rawName, rawValue] of asked) {
+    const name = canonicalName(rawName);
+    if (!settable(name) || managed.has(name) || rawValue.length > MAX_VALUE_BYTES) continue;
+    values.set(name, name === "client_encoding" ? canonicalEncoding(rawValue) : rawValue);
+  }
+  return parameterSet(values);
+}
+
+/** PostgreSQL reports encodings by their official names; drivers ask in many spellings. */
+function canonicalEncoding(value: string): string {
+  const plain = value.toLowerCase().replace(/[^a-z0-9]/g, "");
+  if (plain === "utf8" || plain === "unicode") return "UTF8";
+  if (plain === "latin1" || plain === "iso88591") return "LATIN1";
+  if (plain === "sqlascii") return "SQL_ASCII";
+  return value;
+}
+
+/**
+ * What must be set or reset on a server with `has` for a client that wants `wants`; `reported` are the names that the
+ * server reports by itself. `undefined` when nothing differs.
+ */
+export function difference(
+  has: ParameterSet,
+  wants: ParameterSet,
+  reported: ReadonlySet<string>,
+): ParameterDifference | undefined {
+  const set: [string, string][] = [];
+  const reset: string[] = [];
+  for (const [name, value] of wants.values) {
+    if (has.values.get(name) !== value && settable(name)) set.push([name, value]);
+  }
+  for (const name of has.values.keys()) {
+    if (!wants.values.has(name) && !reported.has(name) && settable(name)) reset.push(name);
+  }
+  return set.length === 0 && reset.length === 0 ? undefined : { set, reset };
+}
+
+/** One query that applies a difference. `set_config` takes lists (`search_path`) as they are, SET would quote them. */
+export function differenceQuery(difference: ParameterDifference): string {
+  const parts = difference.reset.map((name) => `RESET ${quoteName(name)}`);
+  if (difference.set.length > 0) {
+    const calls = difference.set.map(([name, value]) =>
+      `pg_catalog.set_config(${quote(name)}, ${quote(value)}, false)`
+    );
+    parts.push(`SELECT ${calls.join(", ")}`);
+  }
+  return parts.join("; ");
+}
+
+/** A literal that means the same whatever `standard_conforming_strings` is. */
+function quote(text: string): string {
+  return `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
+}
+
+function quoteName(name: string): string {
+  return name.split(".").map((part) => `"${part.replaceAll('"', '""')}"`).join(".");
+}
+
+/** Without the parameters that the server does not report: they are gone after RESET ALL. */
+export function onlyReported(set: ParameterSet, reported: ReadonlySet<string>): ParameterSet {
+  let extra = false;
+  for (const name of set.values.keys()) if (!reported.has(name)) extra = true;
+  if (!extra) return set;
+  const values = new Map<string, string>();
+  for (const [name, value] of set.values) if (reported.has(name)) values.set(name, value);
+  return parameterSet(values);
+}

@@ -1,0 +1,110 @@
+/**
+ * A server connection as data: all that must survive when it is frozen here and thawed in another worker or process.
+ *
+ * ```
+ *             connected, logged in              checked out              all owed is through, ReadyForQuery I
+ *   [login] ────────────────────▶ [idle] ─────────────────────▶ [linked] ───────────────────────▶ [idle]
+ *      │                            ▲  │                           │                                 ▲
+ *      │                            │  │ (1)                       │ client left (2)                 │
+ *      │                            │  ▼                           ▼                                 │
+ *      │                            └─[cleaning]◀──────────── [draining] ──(nothing to clean)────────┘
+ *      └───────────────▶ [closed] ◀── from everywhere: end of stream, FATAL, desync, deadline
+ * ```
+ * 1. ROLLBACK, resets, the server check: queries of the pooler, whose replies are swallowed.
+ * 2. Replies that are owed to a client that is gone are read and dropped.
+ */
+
+import type { ParameterSet } from "./parameters.ts";
+
+/** Stages of a server connection. */
+export const ServerStage = {
+  Login: 0,
+  Idle: 1,
+  Linked: 2,
+  Cleaning: 3,
+  Draining: 4,
+  Closed: 5,
+} as const;
+
+/** What a client changed on a server and a check-in has to undo: bits. */
+export const Dirty = {
+  Set: 1,
+  Prepare: 2,
+  Declare: 4,
+  Listen: 8,
+  /** A session-mode client used it: everything may have changed. */
+  All: 16,
+} as const;
+
+/** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
+export interface ServerState {
+  id: number;
+  stage: number;
+  /** Backend key data. */
+  pid: number;
+  secret: Uint8Array;
+  /** `sockaddr_*` that the connection was made to; cancel requests go there too. */
+  address: Uint8Array<ArrayBuffer>;
+  addressText: string;
+  createdAtMs: number;
+  usedAtMs: number;
+  /** Since when a client or the pooler holds it. */
+  heldSinceMs: number;
+  lifetimeMs: number;
+  idleLimitMs: number;
+  /** Times it was checked out. */
+  uses: number;
+  /** RECONNECT raises the pool's epoch; servers of an older one are not used again. */
+  epoch: number;
+  /** Digest of the settings that it was made with. */
+  digest: string;
+  /** Transaction status of the last ReadyForQuery. */
+  status: number;
+  /** Extended-protocol messages were sent since the last Sync that was answered. */
+  unsynced: boolean;
+  dirty: number;
+  parameters: ParameterSet;
+  /** Bytes of the backend message that is being passed on and still to come. */
+  left: number;
+  /** The message that `left` belongs to is dropped, not forwarded. */
+  leftDropped: boolean;
+  /** `application_name` of the last client, for SHOW SERVERS. */
+  applicationName: string;
+  received: number;
+  sent: number;
+  queryCount: number;
+  xactCount: number;
+}
+
+/** The state of a connection that is about to log in. */
+export function newServerState(id: number, now: number): ServerState {
+  return {
+    id,
+    stage: ServerStage.Login,
+    pid: 0,
+    secret: new Uint8Array(0),
+    address: new Uint8Array(0),
+    addressText: "",
+    createdAtMs: now,
+    usedAtMs: now,
+    heldSinceMs: now,
+    lifetimeMs: 0,
+    idleLimitMs: 0,
+    uses: 0,
+    epoch: 0,
+    digest: "",
+    status: 0x49,
+    unsynced: false,
+    dirty: 0,
+    parameters: NO_VALUES,
+    left: 0,
+    leftDropped: false,
+    applicationName: "",
+    received: 0,
+    sent: 0,
+    queryCount: 0,
+    xactCount: 0,
+  };
+}
+
+const NO_VALUES: ParameterSet = { values: new Map() };

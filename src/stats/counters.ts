@@ -1,0 +1,49 @@
+/**
+ * Counters of one pool: sums since its start, sums of the running period, and the closed period's averages
+ * (spec/observability.md §5). Times are microseconds.
+ */
+
+import type { PoolCounters } from "../mail.ts";
+
+/** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
+export const PERIOD_SECONDS = 15;
+
+function zero(): PoolCounters {
+  return {
+    xact_count: 0,
+    query_count: 0,
+    received: 0,
+    sent: 0,
+    xact_time: 0,
+    query_time: 0,
+    wait_time: 0,
+    errors: 0,
+  };
+}
+
+export class Counters {
+  readonly total: PoolCounters = zero();
+  averages: PoolCounters = zero();
+  #atPeriodStart: PoolCounters = zero();
+
+  /** Closes the period: averages are per second, times per event (spec §5.5). Integer divisions, truncating. */
+  closePeriod(): void {
+    const total = this.total;
+    const start = this.#atPeriodStart;
+    const xacts = total.xact_count - start.xact_count;
+    const queries = total.query_count - start.query_count;
+    const perSecond = (sum: number) => Math.trunc(sum / PERIOD_SECONDS);
+    const each = (sum: number, count: number) => count === 0 ? 0 : Math.trunc(sum / count);
+    this.averages = {
+      xact_count: perSecond(xacts),
+      query_count: perSecond(queries),
+      received: perSecond(total.received - start.received),
+      sent: perSecond(total.sent - start.sent),
+      xact_time: each(total.xact_time - start.xact_time, xacts),
+      query_time: each(total.query_time - start.query_time, queries),
+      wait_time: each(total.wait_time - start.wait_time, xacts),
+      errors: perSecond(total.errors - start.errors),
+    };
+    this.#atPeriodStart = { ...total };
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * Counters that all threads of the process share, by index into an `Int32Array` over one `SharedArrayBuffer`.
+ */
+
+export const Shared = {
+  /** Connected clients, those that log in included. */
+  Clients: 0,
+  /** Last client id given out. */
+  LastClientId: 1,
+  LastServerId: 2,
+  /** Clients that are in a transaction: for the line that a shutdown logs. */
+  InTransaction: 3,
+  /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
+  Heartbeats: 16,
+} as const;
+
+export const SHARED_WORDS = 16 + 256;

@@ -1,0 +1,406 @@
+/**
+ * Entry of a worker thread: one reactor with the listening sockets, the clients and the pools that live here. After
+ * `start` it never returns to Deno's event loop; mail comes by `receiveMessageOnPort` when the eventfd says so.
+ */
+
+import { receiveMessageOnPort } from "node:worker_threads";
+import type { MessagePort as NodeMessagePort } from "node:worker_threads";
+import * as libc from "../os/libc.ts";
+import type { Fd } from "../os/fd.ts";
+import { EPOLLIN } from "../os/layout.ts";
+import { inetAddress, unixAddress } from "../os/socket_address.ts";
+import { type Handler, Reactor } from "../reactor/reactor.ts";
+import { tuneSocket } from "../reactor/sockets.ts";
+import { PlainStream, readBuffer } from "../reactor/stream.ts";
+import { HbaMatcher } from "../auth/hba.ts";
+import type { GeneralSettings, Settings } from "../config/settings.ts";
+import type { ClientContext } from "../client/context.ts";
+import { ClientLogin } from "../client/login.ts";
+import { Session, type SessionSnapshot } from "../client/session.ts";
+import { type SessionState, Stage } from "../client/state.ts";
+import type {
+  ControlToWorker,
+  WorkerCommand,
+  WorkerQuestion,
+  WorkerStart,
+  WorkerToControl,
+  WorkerToWorker,
+} from "../mail.ts";
+import { createRecordLog, type Log } from "../log/log.ts";
+import type { Pool, PoolEnvironment } from "../pool/pool.ts";
+import { REASONS } from "../reasons.ts";
+import type { ServerAddress } from "../server/login.ts";
+import { NO_PARAMETERS } from "../server/parameters.ts";
+import { PERIOD_SECONDS } from "../stats/counters.ts";
+import { Shared } from "../stats/shared.ts";
+import { type Accepted, Listener } from "./accept.ts";
+import { Directory } from "./directory.ts";
+import { clientRows, poolRows, serverRows } from "./rows.ts";
+
+class Worker implements ClientContext, PoolEnvironment, Handler {
+  readonly reactor = new Reactor();
+  readonly log: Log;
+  readonly shared: Int32Array;
+  readonly mockSecret: Uint8Array;
+  readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
+  general: GeneralSettings;
+  hba: HbaMatcher | undefined;
+  readonly #start: WorkerStart;
+  readonly #index: number;
+  readonly #control: MessagePort;
+  readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
+  readonly #listeners: Listener[];
+  readonly #directory: Directory;
+  readonly #sessions = new Map<number, Session>();
+  readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
+  readonly #deriving = new Map<number, (salted: Uint8Array | undefined) => void>();
+  #lastRequest = 0;
+
+  constructor(start: WorkerStart) {
+    const { mail } = start;
+    this.#start = start;
+    this.#index = mail.index;
+    this.#control = start.control;
+    this.shared = new Int32Array(mail.shared);
+    this.mockSecret = mail.mockSecret;
+    this.general = mail.settings.general;
+    this.log = createRecordLog({
+      filter: mail.logFilter,
+      emit: (record) => this.toControl({ kind: "log", record }),
+    });
+    this.#directory = new Directory(mail.index, this);
+    for (const { index, wakeFd, port } of start.peers) {
+      this.#peers.set(index, { wakeFd: wakeFd as Fd, port });
+    }
+    this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
+    this.reactor.register(mail.wakeFd as Fd, this, EPOLLIN);
+    this.#apply(mail.settings);
+    this.#listeners = mail.listeners.map(({ fd, transport }) =>
+      new Listener(
+        this.reactor,
+        this.log,
+        { fd: fd as Fd, unix: transport === "unix" },
+        (connection) => this.#accepted(connection),
+      )
+    );
+    this.#every(() => PERIOD_SECONDS * 1000, () => this.#closePeriod());
+    this.#every(() => this.general.retain_connections_time, () => this.#retain());
+  }
+
+  run(): void {
+    this.toControl({ kind: "ready", index: this.#index });
+    this.reactor.run();
+  }
+
+  // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #accepted(connection: Accepted): void {
+    const { reactor, shared } = this;
+    tuneSocket(connection.fd, connection.unix, this.general);
+    Atomics.add(shared, Shared.Clients, 1);
+    this.counts.total++;
+    const state: SessionState = {
+      // Positive, as PostgreSQL's process ids are.
+      id: (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff,
+      stage: Stage.Startup,
+      address: connection.address,
+      ip: connection.ip,
+      unix: connection.unix,
+      connectedAtMs: reactor.now,
+      database: "",
+      user: "",
+      applicationName: "",
+      startup: [],
+      negotiate: undefined,
+      secret: NO_SECRET,
+      parameters: NO_PARAMETERS,
+      left: 0,
+      leftDropped: false,
+      skipToSync: false,
+      queryCount: 0,
+      xactCount: 0,
+      errorCount: 0,
+      maxWaitUs: 0,
+    };
+    this.#open(connection.fd, state).listen(undefined);
+  }
+
+  #open(fd: Fd, state: SessionState): Session {
+    const session = new Session(this, new PlainStream(fd), state);
+    session.login = new ClientLogin(session);
+    this.#sessions.set(state.id, session);
+    return session;
+  }
+
+  leave(session: Session): void {
+    this.#sessions.delete(session.state.id);
+  }
+
+  retiredEmpty(pool: Pool): void {
+    this.#directory.dismiss(pool);
+  }
+
+  findPool(database: string, user: string): ReturnType<Directory["find"]> {
+    return this.#directory.find(database, user);
+  }
+
+  handOver(worker: number, session: Session): void {
+    this.#sessions.delete(session.state.id);
+    const snapshot = session.freeze();
+    this.#toPeer(worker, { kind: "hand_over", fd: session.stream.fd, session: snapshot });
+  }
+
+  #takeOver(fd: Fd, snapshot: SessionSnapshot): void {
+    const { state, tail } = snapshot;
+    state.connectedAtMs = this.reactor.now - state.connectedAtMs;
+    state.parameters = NO_PARAMETERS;
+    const session = this.#open(fd, state);
+    session.listen(tail);
+    if (session.login!.begin()) session.takeKept();
+  }
+
+  cancel(processId: number, secret: Uint8Array): void {
+    if (this.#cancelHere(processId, secret)) return;
+    for (const index of this.#peers.keys()) {
+      this.#toPeer(index, { kind: "cancel", processId, secret });
+    }
+  }
+
+  #cancelHere(processId: number, secret: Uint8Array): boolean {
+    const session = this.#sessions.get(processId);
+    if (session === undefined) return false;
+    const own = session.state.secret;
+    if (own.length > 0 && own.length === secret.length && own.every((b, i) => b === secret[i])) {
+      session.cancel();
+    }
+    return true;
+  }
+
+  // ── what pools ask for ──────────────────────────────────────────────────────────────────────────────────────────
+
+  tune = (fd: Fd, unix: boolean): void => tuneSocket(fd, unix, this.general);
+
+  nextServerId(): number {
+    return Atomics.add(this.shared, Shared.LastServerId, 1) + 1;
+  }
+
+  addresses(
+    host: string,
+    port: number,
+    done: (addresses: ServerAddress[], error: string | undefined) => void,
+  ): void {
+    if (host.startsWith("/")) {
+      const path = `${host}/.s.PGSQL.${port}`;
+      const bytes = unixAddress(path);
+      if (bytes === undefined) done([], "path of the unix socket is too long");
+      else done([{ bytes, text: path }], undefined);
+      return;
+    }
+    const literal = inetAddress(host.replace(/^\[(.*)\]$/, "$1"), port);
+    if (literal !== undefined) {
+      return done([{ bytes: literal, text: `${host}:${port}` }], undefined);
+    }
+    const request = ++this.#lastRequest;
+    this.#resolving.set(request, (found, error) => {
+      const addresses: ServerAddress[] = [];
+      for (const ip of found) {
+        const bytes = inetAddress(ip, port);
+        if (bytes !== undefined) addresses.push({ bytes, text: `${host} (${ip}):${port}` });
+      }
+      done(addresses, error ?? (addresses.length === 0 ? "no address found" : undefined));
+    });
+    this.toControl({ kind: "resolve", request, host });
+  }
+
+  derive(
+    password: string,
+    salt: Uint8Array,
+    iterations: number,
+    done: (salted: Uint8Array | undefined) => void,
+  ): void {
+    const request = ++this.#lastRequest;
+    this.#deriving.set(request, done);
+    this.toControl({ kind: "derive", request, password, salt, iterations });
+  }
+
+  // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The eventfd: mail is there. */
+  onReady(): void {
+    libc.read(this.#start.mail.wakeFd as Fd, readBuffer, 8);
+    for (const mail of received<ControlToWorker>(this.#control)) this.#fromControl(mail);
+    for (const { port } of this.#peers.values()) {
+      for (const mail of received<WorkerToWorker>(port)) this.#fromPeer(mail);
+    }
+  }
+
+  toControl(mail: WorkerToControl): void {
+    this.#control.postMessage(mail);
+  }
+
+  #toPeer(index: number, mail: WorkerToWorker): void {
+    const peer = this.#peers.get(index)!;
+    peer.port.postMessage(mail);
+    libc.write(peer.wakeFd, ONE, 8);
+  }
+
+  #fromPeer(mail: WorkerToWorker): void {
+    switch (mail.kind) {
+      case "hand_over":
+        this.#takeOver(mail.fd as Fd, mail.session as SessionSnapshot);
+        return;
+      case "cancel":
+        this.#cancelHere(mail.processId, mail.secret);
+        return;
+      default:
+        mail satisfies never;
+    }
+  }
+
+  #fromControl(mail: ControlToWorker): void {
+    switch (mail.kind) {
+      case "start":
+        return;
+      case "settings":
+        this.#apply(mail.settings);
+        return;
+      case "log_filter":
+        this.log.setFilter(mail.filter);
+        return;
+      case "admin_reply":
+        this.#sessions.get(mail.client)?.admin?.answer(mail.bytes, mail.close);
+        return;
+      case "resolved": {
+        const done = this.#resolving.get(mail.request);
+        this.#resolving.delete(mail.request);
+        done?.(mail.addresses, mail.error);
+        return;
+      }
+      case "derived": {
+        const done = this.#deriving.get(mail.request);
+        this.#deriving.delete(mail.request);
+        done?.(mail.saltedPassword);
+        return;
+      }
+      case "ask":
+        this.toControl({ kind: "answer", request: mail.request, rows: this.#rows(mail.what) });
+        return;
+      case "command":
+        this.toControl({
+          kind: "answer",
+          request: mail.request,
+          rows: [this.#obey(mail.command)],
+        });
+        return;
+      default:
+        mail satisfies never;
+    }
+  }
+
+  #apply(settings: Settings): void {
+    this.general = settings.general;
+    this.hba = settings.general.hba === undefined
+      ? undefined
+      : new HbaMatcher(settings.general.hba, this.#start.mail.interfaces);
+    this.#directory.apply(settings);
+  }
+
+  #rows(what: WorkerQuestion): unknown[] {
+    const { now } = this.reactor;
+    switch (what) {
+      case "pools":
+        return poolRows(this.#directory.all(), this.#sessions.values(), now, this.#index);
+      case "clients":
+        return clientRows(this.#sessions.values(), now, this.#index);
+      case "servers":
+        return serverRows(this.#directory.all(), now, this.#index);
+      case "counts":
+        return [{ ...this.counts, clients: this.#sessions.size, worker: this.#index }];
+      default:
+        return what satisfies never;
+    }
+  }
+
+  /** Number of pools that the command concerned. */
+  #obey(command: WorkerCommand): number {
+    if (command.name === "stop_accepting") {
+      for (const listener of this.#listeners) listener.stop();
+      return 0;
+    }
+    let touched = 0;
+    for (const pool of this.#directory.named(command.database)) {
+      touched++;
+      if (command.name === "pause") pool.pause();
+      else if (command.name === "resume") pool.resume();
+      else pool.reconnect();
+      this.log.info("pg_doorman::admin", `${command.name.toUpperCase()}: [${pool.name}]`);
+    }
+    return touched;
+  }
+
+  // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #every(periodMs: () => number, action: () => void): void {
+    this.reactor.at(this.reactor.now + periodMs(), () => {
+      action();
+      this.#every(periodMs, action);
+    });
+  }
+
+  #closePeriod(): void {
+    for (const pool of this.#directory.all()) {
+      pool.counters.closePeriod();
+      if (pool.clients === 0) continue;
+      const { averages } = pool.counters;
+      this.log.info(
+        "pg_doorman::stats",
+        `[${pool.name}] qps=${averages.query_count} tps=${averages.xact_count} | ` +
+          `clients=${pool.clients} wait=${pool.waiting} | servers=${pool.size} idle=${pool.idle} | ` +
+          `avg_wait=${(averages.wait_time / 1000).toFixed(3)}ms`,
+      );
+    }
+  }
+
+  /** Closes what has been idle or alive too long, few at a time, and keeps `min_pool_size` up. */
+  #retain(): void {
+    const pools = [...this.#directory.all()].sort(() => Math.random() - 0.5);
+    let quota = this.general.retain_connections_max || Infinity;
+    for (const pool of pools) {
+      for (const server of pool.expired()) {
+        if (quota-- <= 0) break;
+        const old = server.state.lifetimeMs > 0 &&
+          this.reactor.now - server.state.createdAtMs > server.state.lifetimeMs;
+        server.close(old ? REASONS.serverLifetime : REASONS.serverIdle, "");
+      }
+      pool.warm();
+    }
+  }
+
+  /** A handler threw. It costs that connection, not the worker. */
+  #defect(handler: Handler | undefined, error: unknown): void {
+    const text = error instanceof Error ? error.stack ?? error.message : String(error);
+    this.log.error("pg_doorman::app", `defect, please report: ${text}`);
+    if (handler instanceof Session) handler.fail("FATAL", REASONS.internalError, "", "");
+    else if (handler !== undefined && "close" in handler) {
+      (handler as { close(reason: unknown, detail: string): void }).close(
+        REASONS.internalError,
+        "defect",
+      );
+    }
+  }
+}
+
+const NO_SECRET = new Uint8Array(0);
+const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+function* received<T>(port: MessagePort): Iterable<T> {
+  for (;;) {
+    const mail = receiveMessageOnPort(port as unknown as NodeMessagePort);
+    if (mail === undefined) return;
+    yield mail.message as T;
+  }
+}
+
+self.onmessage = (event: MessageEvent<WorkerStart>) => {
+  new Worker(event.data).run();
+};
