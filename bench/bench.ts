@@ -1,0 +1,164 @@
+/**
+ * `./denow task bench`: pgbench with one `SELECT :aid` against PostgreSQL directly, through PgBouncer and through
+ * dist/pg_doorman, in alternating rounds of one run, so that a change of the machine's mood hits all of them. Prints a
+ * table and writes all figures as JSON to bench/results/; `bench/baselines/` keeps those worth comparing with.
+ *
+ *   --clients 1,20,100,500   --modes simple,extended,prepared   --seconds 5   --rounds 3
+ *   --only doorman,pgbouncer,direct   --pool-size 20   --workers 2   --short
+ */
+
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { Postgres } from "../tests/support/postgres.ts";
+import { makeTestFolder, removeFolder } from "../tests/support/test_folder.ts";
+import { print, say } from "../tools/say.ts";
+import { compare, type Run, table } from "./comparison.ts";
+import { type Mode, runPgbench } from "./pgbench.ts";
+import {
+  pgbenchVersion,
+  pgbouncerVersion,
+  startTarget,
+  type Target,
+  type TargetName,
+} from "./targets.ts";
+
+const MODES: Mode[] = ["simple", "extended", "prepared"];
+const TARGETS: TargetName[] = ["direct", "pgbouncer", "doorman"];
+const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
+
+interface Plan {
+  clients: number[];
+  modes: Mode[];
+  seconds: number;
+  rounds: number;
+  targets: TargetName[];
+  poolSize: number;
+  workers: number;
+}
+
+function listOf<T extends string>(text: string, allowed: readonly T[], option: string): T[] {
+  return text.split(",").map((word) => {
+    const found = allowed.find((one) => one === word.trim());
+    if (found === undefined) {
+      throw new RangeError(`--${option}: ${word}: one of ${allowed.join(", ")}`);
+    }
+    return found;
+  });
+}
+
+function positive(text: string, option: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new RangeError(`--${option}: ${text}: a number`);
+  return value;
+}
+
+function planOf(args: string[]): Plan {
+  const { values } = parseArgs({
+    args,
+    options: {
+      clients: { type: "string" },
+      modes: { type: "string", default: "simple,extended" },
+      seconds: { type: "string" },
+      rounds: { type: "string" },
+      only: { type: "string", default: TARGETS.join(",") },
+      "pool-size": { type: "string", default: "20" },
+      workers: { type: "string", default: "2" },
+      short: { type: "boolean", default: false },
+    },
+  });
+  const clients = values.clients ?? (values.short ? "20,100" : "1,20,100,500");
+  return {
+    clients: clients.split(",").map((word) => positive(word, "clients")),
+    modes: listOf(values.modes, MODES, "modes"),
+    seconds: positive(values.seconds ?? (values.short ? "3" : "5"), "seconds"),
+    rounds: positive(values.rounds ?? (values.short ? "1" : "3"), "rounds"),
+    targets: listOf(values.only, TARGETS, "only"),
+    poolSize: positive(values["pool-size"], "pool-size"),
+    workers: positive(values.workers, "workers"),
+  };
+}
+
+async function machine(): Promise<Record<string, string | number>> {
+  const cpu = /model name\s*: (.*)/.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ??
+    "unknown";
+  return { cpu, cores: navigator.hardwareConcurrency, kernel: Deno.osRelease() };
+}
+
+/** PgBouncer learnt to keep prepared statements in transaction mode in 1.21. */
+function canRun(target: Target, mode: Mode): boolean {
+  if (target.name !== "pgbouncer" || mode !== "prepared") return true;
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(target.version)!.map(Number);
+  return major! > 1 || minor! >= 21;
+}
+
+async function measure(plan: Plan, targets: Target[], folder: string): Promise<Run[]> {
+  const runs: Run[] = [];
+  for (const mode of plan.modes) {
+    for (const clients of plan.clients) {
+      for (let round = 0; round < plan.rounds; round++) {
+        for (let i = 0; i < targets.length; i++) {
+          // Nobody always comes first.
+          const target = targets[(i + round) % targets.length]!;
+          if (!canRun(target, mode)) {
+            if (round === 0) {
+              say(`${target.version} cannot run ${mode} in transaction mode: left out`);
+            }
+            continue;
+          }
+          const { port, pid } = target;
+          const options = { port, pid, mode, clients, seconds: plan.seconds, folder };
+          const measurement = await runPgbench(options);
+          say(`${mode} ${clients} ${target.name}: ${measurement.tps.toFixed(0)} TPS`);
+          runs.push({ target: target.name, mode, clients, round, measurement });
+        }
+      }
+    }
+  }
+  return runs;
+}
+
+async function bench(plan: Plan): Promise<void> {
+  const pgbench = await pgbenchVersion();
+  if (pgbench === null) {
+    throw new Error("pgbench is not installed: Debian has it in postgresql-contrib");
+  }
+  if (plan.targets.includes("pgbouncer") && await pgbouncerVersion() === null) {
+    say("PgBouncer is not installed: left out, and so are the ratios");
+    plan.targets = plan.targets.filter((name) => name !== "pgbouncer");
+  }
+  const folder = await makeTestFolder("bench");
+  await using clean = new AsyncDisposableStack();
+  clean.defer(() => removeFolder(folder));
+  const most = Math.max(...plan.clients, plan.poolSize);
+  const postgres = clean.use(
+    await Postgres.start({ settings: [`max_connections = ${most + 3 * plan.poolSize + 10}`] }),
+  );
+  const targets: Target[] = [];
+  for (const name of plan.targets) {
+    targets.push(clean.use(await startTarget(name, postgres, plan)));
+  }
+  const runs = await measure(plan, targets, folder);
+  const rows = compare(runs);
+  print(table(rows));
+
+  const at = new Date().toISOString();
+  const path = join(RESULTS, `${at.replaceAll(":", "-")}.json`);
+  await Deno.mkdir(dirname(path), { recursive: true });
+  const versions = {
+    pgbench,
+    ...Object.fromEntries(targets.map((one) => [one.name, one.version])),
+  };
+  const result = { at, machine: await machine(), versions, plan, rows, runs };
+  await Deno.writeTextFile(path, JSON.stringify(result, null, 1) + "\n");
+  print(`\nFigures: ${relative(Deno.cwd(), path)}`);
+}
+
+if (import.meta.main) {
+  try {
+    await bench(planOf(Deno.args));
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    Deno.exit(1);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * The three ways to the same PostgreSQL that are compared: direct, through PgBouncer, through PgDoorman. All by TCP on
+ * this machine, trusted, with the same pool size in transaction mode.
+ */
+
+import { join } from "node:path";
+import { DetachedProcess, waitFor } from "../tests/support/detached_process.ts";
+import { Doorman, isListening } from "../tests/support/doorman.ts";
+import { freePort } from "../tests/support/ports.ts";
+import type { Postgres } from "../tests/support/postgres.ts";
+import { serverUser } from "../tests/support/postgres_binaries.ts";
+import { makeTestFolder, removeFolder } from "../tests/support/test_folder.ts";
+
+/** Name of a target. */
+export type TargetName = "direct" | "pgbouncer" | "doorman";
+
+/** A running target. */
+export interface Target extends AsyncDisposable {
+  name: TargetName;
+  port: number;
+  /** The pooler's process; none for a direct connection. */
+  pid: number | null;
+  version: string;
+}
+
+/** What the targets have in common. */
+export interface TargetOptions {
+  poolSize: number;
+  workers: number;
+}
+
+const START_TIMEOUT_MS = 10_000;
+const MAX_CLIENTS = 2000;
+
+async function versionOf(program: string): Promise<string | null> {
+  try {
+    const { stdout } = await new Deno.Command(program, { args: ["--version"] }).output();
+    return new TextDecoder().decode(stdout).split("\n", 1)[0]!.trim();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** Version of the installed PgBouncer, or null if there is none. */
+export async function pgbouncerVersion(): Promise<string | null> {
+  return await versionOf("pgbouncer") ?? await versionOf("/usr/sbin/pgbouncer");
+}
+
+/** Version of the installed pgbench, or null if there is none. */
+export function pgbenchVersion(): Promise<string | null> {
+  return versionOf("pgbench");
+}
+
+async function startPgbouncer(postgres: Postgres, options: TargetOptions): Promise<Target> {
+  const folder = await makeTestFolder("pgbouncer");
+  const port = freePort();
+  const user = serverUser();
+  await Deno.writeTextFile(join(folder, "users.txt"), '"postgres" "postgres"\n');
+  await Deno.writeTextFile(
+    join(folder, "pgbouncer.ini"),
+    `[databases]
+postgres = host=127.0.0.1 port=${postgres.port} dbname=postgres
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${port}
+unix_socket_dir =
+auth_type = trust
+auth_file = ${join(folder, "users.txt")}
+pool_mode = transaction
+default_pool_size = ${options.poolSize}
+max_client_conn = ${MAX_CLIENTS}
+ignore_startup_parameters = extra_float_digits
+log_connections = 0
+log_disconnections = 0
+`,
+  );
+  if (user) await Deno.chown(folder, user.uid, user.gid);
+  const path = await versionOf("pgbouncer") === null ? "/usr/sbin/pgbouncer" : "pgbouncer";
+  const launched = await DetachedProcess.launch({
+    command: path,
+    args: [join(folder, "pgbouncer.ini")],
+    folder,
+    name: "pgbouncer",
+    user,
+  });
+  await waitFor("PgBouncer listens", START_TIMEOUT_MS, () => {
+    if (!launched.running) throw new Error(`PgBouncer did not start:\n${launched.log}`);
+    return isListening(port) || undefined;
+  });
+  return {
+    name: "pgbouncer",
+    port,
+    pid: launched.pid,
+    version: await pgbouncerVersion() ?? "",
+    async [Symbol.asyncDispose]() {
+      launched.signal("SIGKILL");
+      await launched.waitForExit(START_TIMEOUT_MS);
+      await removeFolder(folder);
+    },
+  };
+}
+
+async function startDoorman(postgres: Postgres, options: TargetOptions): Promise<Target> {
+  const doorman = await Doorman.start({
+    config: {
+      general: {
+        max_connections: MAX_CLIENTS,
+        worker_threads: options.workers,
+        pg_hba: "host all all 127.0.0.1/32 trust",
+      },
+      pools: {
+        postgres: {
+          server_host: "127.0.0.1",
+          server_port: postgres.port,
+          pool_mode: "transaction",
+          users: [{ username: "postgres", password: "postgres", pool_size: options.poolSize }],
+        },
+      },
+    },
+  });
+  return {
+    name: "doorman",
+    port: doorman.port,
+    pid: doorman.pid,
+    version: "pg_doorman, this source tree",
+    [Symbol.asyncDispose]: () => doorman[Symbol.asyncDispose](),
+  };
+}
+
+async function direct(postgres: Postgres): Promise<Target> {
+  return {
+    name: "direct",
+    port: postgres.port,
+    pid: null,
+    version: `PostgreSQL ${await postgres.psql("SHOW server_version")}`,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** Starts a target. */
+export function startTarget(
+  name: TargetName,
+  postgres: Postgres,
+  options: TargetOptions,
+): Promise<Target> {
+  switch (name) {
+    case "direct":
+      return direct(postgres);
+    case "pgbouncer":
+      return startPgbouncer(postgres, options);
+    case "doorman":
+      return startDoorman(postgres, options);
+  }
+}
