@@ -10,6 +10,8 @@ Deno.test("nearest: finds the name that a mistyped one was meant to be", () => {
       ["idle_timout", "idle_timeout"],
       ["Port", "port"],
       ["prt", "port"],
+      ["prot", "port"],
+      ["ohst", "host"],
       ["poolsize", "pool_size"],
     ] as const
   ) assert.equal(nearestName(typed, KNOWN), meant);

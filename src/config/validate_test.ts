@@ -1,0 +1,332 @@
+import assert from "node:assert/strict";
+import { configOf, GENERAL, loadText, memoryIo } from "../../tests/support/config_io.ts";
+import { loadConfig } from "./load.ts";
+
+const PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const USER = '[[pools.app.users]]\nusername = "a"\npassword = ""\npool_size = 10\n';
+
+/** `path: message` of every fault, with the files named `*.pem` readable. */
+function faultsOf(text: string): string[] {
+  const files = { "t.toml": text, "a.pem": PEM, "b.pem": PEM, "empty.pem": "nothing\n" };
+  const { faults } = loadConfig("t.toml", memoryIo(files));
+  return faults.map(({ path, message }) => `${path}: ${message}`);
+}
+
+function generalFaults(lines: string): string[] {
+  return faultsOf(`${GENERAL}${lines}\n[pools]\n`);
+}
+
+function poolFaults(lines: string): string[] {
+  return faultsOf(`${GENERAL}[pools.app]\n${lines}\n`);
+}
+
+/** Warnings that are not about features to come. */
+function warningsOf(text: string): string[] {
+  const { warnings } = loadText(text);
+  return warnings.map(({ path, message }) => `${path}: ${message}`)
+    .filter((line) => !line.includes("not in effect yet"));
+}
+
+Deno.test("validate: zero is refused where nothing could run with it", () => {
+  for (
+    const key of [
+      "max_connections",
+      "client_login_timeout",
+      "connect_timeout",
+      "retain_connections_time",
+      "proxy_copy_data_timeout",
+      "max_concurrent_creates",
+      "scaling_max_parallel_creates",
+      "max_memory_usage",
+      "worker_threads",
+      "max_blocking_threads",
+      "tokio_event_interval",
+      "tokio_global_queue_interval",
+      "fallback_cooldown",
+      "patroni_api_timeout",
+      "fallback_connect_timeout",
+      "fallback_lifetime",
+      "query_interner_gc_interval_seconds",
+    ]
+  ) assert.deepEqual(generalFaults(`${key} = 0`), [`general.${key}: must not be 0`]);
+  for (
+    const key of [
+      "server_port",
+      "connect_timeout",
+      "fallback_cooldown",
+      "patroni_api_timeout",
+      "fallback_connect_timeout",
+      "fallback_lifetime",
+    ]
+  ) assert.deepEqual(poolFaults(`${key} = 0`), [`pools.app.${key}: must not be 0`]);
+});
+
+Deno.test("validate: zero is kept where it means something", () => {
+  const { general } = configOf(`${GENERAL}
+port = 0
+backlog = 0
+query_wait_timeout = 0
+idle_timeout = 0
+server_lifetime = 0
+server_idle_check_timeout = 0
+retain_connections_max = 0
+shutdown_timeout = 0
+message_size_to_be_stream = 0
+scaling_warm_pool_ratio = 0
+scaling_fast_retries = 0
+query_interner_anon_idle_ttl_seconds = 0
+server_prepared_statements_cache_size = 0
+[pools]
+`);
+  assert.equal(general.idle_timeout, 0);
+});
+
+Deno.test("validate: percentages, socket modes and rates", () => {
+  assert.deepEqual(generalFaults("scaling_warm_pool_ratio = 101"), [
+    "general.scaling_warm_pool_ratio: must be at most 100, is 101",
+  ]);
+  assert.equal(generalFaults("scaling_warm_pool_ratio = 100").length, 0);
+  for (const mode of ['""', '"8"', '"1777"', '"rw"']) {
+    assert.match(generalFaults(`unix_socket_mode = ${mode}`)[0] ?? "", /is not a file mode/, mode);
+  }
+  for (const rate of [1, 99, 150]) {
+    assert.deepEqual(generalFaults(`tls_rate_limit_per_second = ${rate}`), [
+      `general.tls_rate_limit_per_second: must be a multiple of 100, is ${rate}`,
+    ]);
+  }
+  assert.deepEqual(generalFaults("tls_rate_limit_per_second = 200"), []);
+});
+
+Deno.test("validate: hba and pg_hba exclude each other, an empty hba is none", () => {
+  const rules = 'pg_hba = "local all all trust"';
+  assert.deepEqual(generalFaults(`${rules}\nhba = ["10.0.0.0/8"]`), [
+    "general.hba: excludes pg_hba",
+  ]);
+  assert.deepEqual(generalFaults(`${rules}\nhba = []`), []);
+  assert.deepEqual(
+    warningsOf(`${GENERAL}hba = ["10.0.0.0/8"]\nunix_socket_dir = "/run"\n[pools]\n`),
+    ["general.hba: does not hold for clients on the Unix socket"],
+  );
+});
+
+Deno.test("validate: small buffers and unbounded caches draw a warning", () => {
+  assert.deepEqual(warningsOf(`${GENERAL}tcp_socket_buffer_size = 65535\n[pools]\n`), [
+    "general.tcp_socket_buffer_size: 65535 bytes are few",
+  ]);
+  assert.deepEqual(warningsOf(`${GENERAL}tcp_socket_buffer_size = "64KB"\n[pools]\n`), []);
+  assert.deepEqual(warningsOf(`${GENERAL}client_anonymous_prepared_cache_size = 0\n[pools]\n`), [
+    "general.client_anonymous_prepared_cache_size: 0 lets each client's memory grow without limit",
+  ]);
+  assert.deepEqual(generalFaults("prepared_statements_cache_size = 0"), [
+    "general.prepared_statements_cache_size: must not be 0 while prepared_statements is true",
+  ]);
+  assert.deepEqual(
+    generalFaults("prepared_statements_cache_size = 0\nprepared_statements = false"),
+    [],
+  );
+});
+
+Deno.test("validate: paths of Unix sockets must be short enough for the kernel", () => {
+  const long = "x".repeat(93);
+  assert.deepEqual(generalFaults(`unix_socket_dir = "/${long}"`), [
+    "general.unix_socket_dir: the socket's path would have 108 bytes",
+  ]);
+  assert.deepEqual(generalFaults(`unix_socket_dir = "${long}"`), []);
+  assert.deepEqual(poolFaults(`server_host = "/${long}"`), [
+    "pools.app.server_host: the socket's path would have 108 bytes",
+  ]);
+  assert.deepEqual(poolFaults('server_host = ""'), ["pools.app.server_host: must not be empty"]);
+});
+
+Deno.test("validate: client TLS needs its files, in pairs", () => {
+  assert.deepEqual(generalFaults('tls_certificate = "a.pem"'), [
+    "general.tls_certificate: needs the private key as well",
+  ]);
+  assert.deepEqual(generalFaults('tls_private_key = "a.pem"'), [
+    "general.tls_private_key: needs the certificate as well",
+  ]);
+  assert.deepEqual(generalFaults('tls_mode = "require"'), [
+    "general.tls_mode: require needs tls_certificate and tls_private_key",
+  ]);
+  const pair = 'tls_certificate = "a.pem"\ntls_private_key = "b.pem"\n';
+  assert.deepEqual(generalFaults(`${pair}tls_mode = "verify-full"`), [
+    "general.tls_mode: verify-full needs tls_ca_cert",
+  ]);
+  assert.deepEqual(generalFaults(`${pair}tls_mode = "verify-full"\ntls_ca_cert = "a.pem"`), []);
+  assert.deepEqual(generalFaults('tls_certificate = "none"\ntls_private_key = "empty.pem"'), [
+    'general.tls_certificate: could not open "none": no such file',
+    'general.tls_private_key: "empty.pem" holds no PEM block',
+  ]);
+  const unused = 'tls_certificate = "none"\ntls_private_key = "none"\ntls_mode = "disable"';
+  assert.deepEqual(generalFaults(unused), []);
+});
+
+Deno.test("validate: server TLS is judged after merging", () => {
+  assert.deepEqual(generalFaults('server_tls_mode = "VERIFY-CA"'), [
+    "general.server_tls_mode: verify-ca needs server_tls_ca_cert",
+  ]);
+  assert.deepEqual(generalFaults('server_tls_certificate = "a.pem"'), [
+    "general.server_tls_certificate: needs the private key as well",
+  ]);
+  assert.deepEqual(poolFaults('server_tls_mode = "verify-full"'), [
+    "pools.app.server_tls_mode: verify-full needs server_tls_ca_cert",
+  ]);
+  assert.deepEqual(poolFaults('server_tls_certificate = "x"'), [
+    "pools.app.server_tls_certificate: needs the private key as well",
+  ]);
+  const general = 'server_tls_ca_cert = "a.pem"\nserver_tls_certificate = "a.pem"\n' +
+    'server_tls_private_key = "b.pem"\n';
+  const text = `${GENERAL}${general}[pools.app]\nserver_tls_mode = "verify-full"\n` +
+    'server_tls_certificate = "mine.pem"\n';
+  assert.deepEqual(faultsOf(text), []);
+});
+
+Deno.test("validate: Patroni addresses and times", () => {
+  assert.deepEqual(generalFaults("patroni_api_urls = []"), [
+    "general.patroni_api_urls: must not be empty",
+  ]);
+  assert.deepEqual(poolFaults('patroni_api_urls = ["http://a", "ftp://user:secret@b"]'), [
+    "pools.app.patroni_api_urls[1]: must start with http:// or https://",
+  ]);
+  assert.deepEqual(
+    warningsOf(`${GENERAL}[pools.app]\nfallback_cooldown = 500\nfallback_lifetime = 600\n`),
+    [
+      "pools.app.fallback_cooldown: 500 ms are few",
+      "pools.app.fallback_lifetime: is longer than fallback_cooldown",
+    ],
+  );
+});
+
+Deno.test("validate: startup parameters of each layer, together, and in the packet", () => {
+  assert.deepEqual(
+    generalFaults('startup_parameters = { "_pq_.x" = "1", TimeZone = "a", timezone = "b" }'),
+    [
+      'general.startup_parameters."_pq_.x": "_pq_.x" is a protocol option, not a parameter',
+      'general.startup_parameters.timezone: "timezone" and "TimeZone" are the same parameter: keep one',
+    ],
+  );
+  const half = "x".repeat(5000);
+  assert.deepEqual(generalFaults(`startup_parameters = { a = "${half}", b = "${half}" }`), [
+    "general.startup_parameters: takes 10006 bytes",
+  ]);
+  const both = `${GENERAL}startup_parameters = { a = "${half}" }\n[pools.app]\n` +
+    `startup_parameters = { b = "${half}" }\n`;
+  assert.deepEqual(faultsOf(both), [
+    "pools.app.startup_parameters: takes 10006 bytes with those of general",
+  ]);
+  const full = `${GENERAL}[pools.app]\nstartup_parameters = { a = "${"x".repeat(9400)}" }\n`;
+  const longName = "u".repeat(600);
+  const user = (name: string) =>
+    `[[pools.app.users]]\nusername = "${name}"\npassword = ""\npool_size = 1\n`;
+  assert.deepEqual(faultsOf(full + user("u")), []);
+  assert.match(
+    faultsOf(full + user(longName))[0] ?? "",
+    /^pools\.app\.users\[0\]: the StartupMessage would have 100\d\d bytes$/,
+  );
+});
+
+Deno.test("validate: users are unique, named, and their sizes fit", () => {
+  assert.deepEqual(poolFaults(USER + USER), [
+    'pools.app.users[1].username: "a" is already a user of this pool',
+  ]);
+  assert.deepEqual(poolFaults(USER.replace('"a"', '""')), [
+    "pools.app.users[0].username: must not be empty",
+  ]);
+  assert.deepEqual(poolFaults(`${USER}min_pool_size = 11`), [
+    "pools.app.users[0].min_pool_size: 11 is more than pool_size, which is 10",
+  ]);
+  assert.deepEqual(poolFaults(`${USER}min_pool_size = 10`), []);
+  assert.deepEqual(poolFaults(`${USER}server_password = "x"`), [
+    "pools.app.users[0].server_password: needs server_username as well",
+  ]);
+  const text = `${GENERAL}[pools.app]\n${USER.replace('password = ""', 'password = "md5 secret"')}`;
+  assert.deepEqual(warningsOf(text), [
+    "pools.app.users[0].password: starts with md5 and is no md5 hash: it is taken as plain text",
+  ]);
+});
+
+Deno.test("validate: key files of tokens must be readable", () => {
+  const user = (file: string) => USER.replace('""', `"jwt-pkey-fpath:${file}"`);
+  assert.deepEqual(poolFaults(user("none")), [
+    'pools.app.users[0].password: could not open "none": no such file',
+  ]);
+  assert.deepEqual(poolFaults(user("a.pem")), []);
+  const { warnings } = loadText(
+    `${GENERAL}[pools.app]\n${USER}server_username = "x"\n` +
+      'server_password = "jwt-priv-key-fpath:none"\nauth_pam_service = "x"\n',
+  );
+  assert.deepEqual(warnings.map(({ message }) => message), [
+    "not in effect yet: jwt-priv-key-fpath: in pools.app.users[0].server_password",
+    "not in effect yet: pools.app.users[0].auth_pam_service",
+  ]);
+  const talos =
+    `${GENERAL}[pools]\n[talos]\nkeys = ["a.pem", "dir/.pem", "none"]\ndatabases = []\n`;
+  assert.deepEqual(faultsOf(talos), [
+    'talos.keys[1]: could not open "dir/.pem": no such file',
+    "talos.keys[1]: the file's name without its ending is empty",
+    'talos.keys[2]: could not open "none": no such file',
+  ]);
+  assert.deepEqual(faultsOf(`${GENERAL}[pools]\n[talos]\n`), [
+    "talos.keys: is missing",
+    "talos.databases: is missing",
+  ]);
+});
+
+Deno.test("validate: the connections that users share", () => {
+  const shared = (lines: string, user = USER) => `max_db_connections = 5\n${lines}\n${user}`;
+  assert.deepEqual(poolFaults(shared("", `${USER}min_pool_size = 6\n`)), [
+    "pools.app.max_db_connections: 5 is less than the users' min_pool_size together, which is 6",
+  ]);
+  const text = shared(
+    "reserve_pool_size = 6\nidle_timeout = 1000\nmin_guaranteed_pool_size = 11\n" +
+      "reserve_pool_timeout = 6000",
+  );
+  assert.deepEqual(warningsOf(`${GENERAL}[pools.app]\n${text}`).sort(), [
+    "pools.app.min_connection_lifetime: is longer than idle_timeout: " +
+    "no connection can be closed for another user",
+    'pools.app.min_guaranteed_pool_size: is more than the pool_size of "a"',
+    "pools.app.reserve_pool_size: is more than max_db_connections, which is 5",
+    "pools.app.reserve_pool_timeout: is longer than query_wait_timeout: the reserve is never used",
+    "pools.app.users[0].pool_size: max_db_connections caps it at 5",
+  ]);
+  const off = text.replace("max_db_connections = 5", "max_db_connections = 0");
+  assert.deepEqual(warningsOf(`${GENERAL}[pools.app]\n${off}`), []);
+});
+
+Deno.test("validate: auth_query", () => {
+  const query = (lines: string) => `[pools.app.auth_query]\n${lines}`;
+  assert.deepEqual(poolFaults(query("")), [
+    "pools.app.auth_query.query: is missing",
+    "pools.app.auth_query.user: is missing",
+  ]);
+  assert.deepEqual(
+    poolFaults(
+      query(
+        'query = ""\nuser = ""\nworkers = 0\nserver_password = "x"\npool_size = 1\nmin_pool_size = 2',
+      ),
+    ),
+    [
+      "pools.app.auth_query.query: must not be empty",
+      "pools.app.auth_query.user: must not be empty",
+      "pools.app.auth_query.workers: must not be 0",
+      "pools.app.auth_query.server_password: needs server_user as well",
+      "pools.app.auth_query.min_pool_size: 2 is more than pool_size, which is 1",
+    ],
+  );
+});
+
+Deno.test("validate: pools under the console's names cannot be reached", () => {
+  assert.deepEqual(warningsOf(`${GENERAL}[pools.pgbouncer]\n[pools.pgdoorman]\n`), [
+    "pools.pgbouncer: cannot be reached: the name is the admin console's",
+    "pools.pgdoorman: cannot be reached: the name is the admin console's",
+  ]);
+});
+
+Deno.test("validate: the admin's password may be a hash, not half of one", () => {
+  const text = (password: string) =>
+    `[general]\nadmin_username = "a"\nadmin_password = "${password}"\n[pools]\n`;
+  assert.deepEqual(faultsOf(text("SCRAM-SHA-256$1")), [
+    "general.admin_password: starts like a SCRAM verifier and is none",
+  ]);
+  assert.deepEqual(faultsOf(text("md5d41d8cd98f00b204e9800998ecf8427e")), []);
+});
