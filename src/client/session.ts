@@ -23,6 +23,7 @@ import {
 } from "../os/layout.ts";
 import { Outbox } from "../reactor/outbox.ts";
 import type { Handler } from "../reactor/reactor.ts";
+import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
@@ -73,6 +74,7 @@ export class Session implements Handler, Waiter, ServerLink {
   #outbox: Outbox | undefined = undefined;
   /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
   #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
+  #tailLength = 0;
   #events = EPOLLIN | EPOLLRDHUP;
   #waitStartMs = 0;
   #throttled = false;
@@ -86,7 +88,7 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Enters the event loop, with bytes that another worker has read. */
   listen(tail: Uint8Array<ArrayBuffer> | undefined): void {
-    this.#tail = tail;
+    if (tail !== undefined) this.keep(tail, 0, tail.length);
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
 
@@ -98,7 +100,7 @@ export class Session implements Handler, Waiter, ServerLink {
     // Clocks differ between threads: times travel as ages.
     state.connectedAtMs = reactor.now - state.connectedAtMs;
     this.state.stage = Stage.Closed;
-    return { state, tail: this.#tail };
+    return { state, tail: this.#tail?.slice(0, this.#tailLength) };
   }
 
   get name(): string {
@@ -136,8 +138,8 @@ export class Session implements Handler, Waiter, ServerLink {
   #read(): void {
     let offset = 0;
     if (this.#tail !== undefined) {
-      readBuffer.set(this.#tail);
-      offset = this.#tail.length;
+      offset = this.#tailLength;
+      readBuffer.set(this.#tail.subarray(0, offset));
     }
     const n = this.stream.receive(offset);
     if (n <= 0) {
@@ -146,7 +148,7 @@ export class Session implements Handler, Waiter, ServerLink {
       else this.close(REASONS.clientReset, errnoText(-n));
       return;
     }
-    this.#tail = undefined;
+    if (offset > 0) this.#dropTail();
     this.take(readBuffer, 0, offset + n);
   }
 
@@ -177,7 +179,16 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Keeps bytes for later: they come first at the next read, or when a server is there. */
   keep(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
-    this.#tail = at < end ? bytes.slice(at, end) : undefined;
+    this.#dropTail();
+    if (at === end) return;
+    this.#tail = copyToChunk(bytes, at, end);
+    this.#tailLength = end - at;
+  }
+
+  #dropTail(): void {
+    if (this.#tail === undefined) return;
+    giveChunk(this.#tail);
+    this.#tail = undefined;
   }
 
   stopReading(): void {
@@ -191,8 +202,10 @@ export class Session implements Handler, Waiter, ServerLink {
   /** Looks again at what was kept. */
   takeKept(): void {
     const tail = this.#tail;
+    if (tail === undefined) return;
     this.#tail = undefined;
-    if (tail !== undefined) this.take(tail, 0, tail.length);
+    this.take(tail, 0, this.#tailLength);
+    giveChunk(tail);
   }
 
   #setEvents(events: number): void {
@@ -278,7 +291,8 @@ export class Session implements Handler, Waiter, ServerLink {
   #relayKept(): void {
     const tail = this.#tail!;
     this.#tail = undefined;
-    relay(this, tail, 0, tail.length);
+    relay(this, tail, 0, this.#tailLength);
+    giveChunk(tail);
     // Reading was stopped if the client sent more while it waited.
     if (this.server !== undefined && !this.server.congested && !this.#throttled) {
       this.startReading();
@@ -527,6 +541,7 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#detach();
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
+    this.#dropTail();
     this.context.reactor.close(this.stream.fd);
     this.context.leave(this);
     Atomics.sub(this.context.shared, Shared.Clients, 1);

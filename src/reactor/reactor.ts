@@ -90,7 +90,7 @@ export class Reactor {
     const next = this.timers.next();
     let timeout = mostMs;
     if (next !== Infinity) {
-      const until = Math.max(0, Math.ceil(next - performance.now()));
+      const until = Math.max(0, Math.ceil(next - this.now));
       timeout = mostMs < 0 ? Math.min(until, 0x7fffffff) : Math.min(until, mostMs);
     }
     const events = this.#events;
