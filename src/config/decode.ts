@@ -43,21 +43,24 @@ export function decodeSection(
     report.fault(path, `must be a table, is ${KIND_NAMES[node.kind]}`);
   }
   const table = node?.kind === "table" ? node : undefined;
-  const written = table === undefined ? new Map() : knownEntries(section, table);
+  const written = table === undefined
+    ? new Map<string, SourceNode>()
+    : knownEntries(section, table);
   for (const [key, spec] of rows) {
     const entry = written.get(key);
-    const entryPath = keyPath(path, key);
+    let value: unknown;
     if (entry !== undefined) {
+      const entryPath = keyPath(path, key);
       report.place(entryPath, entry);
-      record[key] = decodeValue(section, spec, entry, entryPath) ?? neutralValue(spec);
-      reportEffect(report, spec, record[key], entryPath);
-    } else {
-      if (spec.required && table !== undefined) {
-        report.fault(entryPath, "is missing", missingHint(key, spec));
+      value = decodeValue(section, spec, entry, entryPath) ?? neutralValue(spec);
+      reportEffect(report, spec, value, entryPath);
+    } else if (spec.required) {
+      if (table !== undefined) {
+        report.fault(keyPath(path, key), "is missing", missingHint(key, spec));
       }
-      record[key] = defaultOf(spec) ?? (spec.required ? neutralValue(spec) : undefined);
-    }
-    if (record[key] === undefined) delete record[key];
+      value = neutralValue(spec);
+    } else value = defaultOf(spec);
+    if (value !== undefined) record[key] = value;
   }
   return record;
 }
@@ -65,12 +68,14 @@ export function decodeSection(
 /** The table's entries under their present names; unknown ones are reported. */
 function knownEntries(section: Section, table: TableNode): Map<string, SourceNode> {
   const { rows, path, report } = section;
-  const aliases = new Map<string, string>();
-  for (const [key, spec] of rows) spec.aliases?.forEach((alias) => aliases.set(alias, key));
   const known = new Map<string, SourceNode>();
   for (const [name, entry] of table.entries) {
+    if (rows.has(name)) {
+      known.set(name, entry);
+      continue;
+    }
     const entryPath = keyPath(path, name);
-    const key = aliases.get(name);
+    const key = keyOfAlias(rows, name);
     if (key !== undefined) {
       report.place(entryPath, entry);
       if (table.entries.has(key)) report.fault(entryPath, `is the old name of ${key}: keep one`);
@@ -78,14 +83,17 @@ function knownEntries(section: Section, table: TableNode): Map<string, SourceNod
         report.warn(entryPath, "is deprecated", `write ${key}`);
         known.set(key, entry);
       }
-    } else if (rows.has(name)) {
-      known.set(name, entry);
     } else {
       report.place(entryPath, entry);
       report.warn(entryPath, "unknown key, ignored", unknownHint(section, name));
     }
   }
   return known;
+}
+
+function keyOfAlias(rows: KeyRows, alias: string): string | undefined {
+  for (const [key, spec] of rows) if (spec.aliases?.includes(alias)) return key;
+  return undefined;
 }
 
 function unknownHint(section: Section, name: string): string | undefined {
