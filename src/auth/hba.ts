@@ -7,41 +7,7 @@
 import { createHmac } from "node:crypto";
 import { cidrContains, hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { Cidr, IpAddress } from "../config/address.ts";
-
-/** Which connections a rule is for. */
-export type HbaType = "local" | "host" | "hostssl" | "hostnossl";
-
-/** What a rule asks of the client; `auto`: whatever the stored password calls for. */
-export type HbaMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256" | "auto";
-
-/** One entry of a rule's database or user list. */
-export type HbaName =
-  | { kind: "all" }
-  | { kind: "sameuser" }
-  | { kind: "replication" }
-  | { kind: "name"; name: string }
-  /** `pattern` is the source of a regular expression; it may match anywhere in the name. */
-  | { kind: "regex"; pattern: string };
-
-/** Which peers a rule is for; always `all` for `local`. */
-export type HbaAddress =
-  | { kind: "all" }
-  | { kind: "samehost" }
-  | { kind: "samenet" }
-  | { kind: "network"; network: Cidr };
-
-/** One rule. */
-export interface HbaRule {
-  type: HbaType;
-  databases: HbaName[];
-  users: HbaName[];
-  address: HbaAddress;
-  method: HbaMethod;
-  /** File, or config key, that the rule stands in. */
-  source: string;
-  /** Line in `source`; the number of the entry for the old list, 0 for a rule that it implies. */
-  line: number;
-}
+import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
 
 /** A login as the rules see it. `user` and `database` are claims: nothing is proven yet. */
 export interface HbaRequest {

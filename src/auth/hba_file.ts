@@ -6,8 +6,8 @@
 
 import { hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { IpAddress } from "../config/address.ts";
+import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
 import { compileHbaPattern } from "./hba.ts";
-import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "./hba.ts";
 import { tokenizeHba } from "./hba_tokens.ts";
 import type { HbaFault, HbaFiles, HbaLine, HbaToken } from "./hba_tokens.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseCidr } from "../config/address.ts";
 import { HbaMatcher } from "./hba.ts";
-import type { HbaName, HbaRule } from "./hba.ts";
+import type { HbaName, HbaRule } from "../config/hba_rule.ts";
 import { parseHba } from "./hba_file.ts";
 import type { HbaFault } from "./hba_tokens.ts";
 

@@ -1,14 +1,8 @@
 import assert from "node:assert/strict";
 import { parseCidr } from "../config/address.ts";
 import { decideMethod, HbaMatcher, legacyHbaRules, mockPasswordKind } from "./hba.ts";
-import type {
-  HbaMethod,
-  HbaRequest,
-  HbaRule,
-  LocalInterface,
-  LoginMethod,
-  StoredPasswordKind,
-} from "./hba.ts";
+import type { HbaMethod, HbaRule } from "../config/hba_rule.ts";
+import type { HbaRequest, LocalInterface, LoginMethod, StoredPasswordKind } from "./hba.ts";
 
 const INTERFACES: LocalInterface[] = [
   { address: "127.0.0.1", netmask: "255.0.0.0" },

@@ -5,7 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
-import type { HbaRule } from "../auth/hba.ts";
+import type { HbaRule } from "./hba_rule.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   GeneralSettings,

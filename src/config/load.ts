@@ -4,7 +4,7 @@
  * that the caller hands in.
  */
 
-import type { HbaRule } from "../auth/hba.ts";
+import type { HbaRule } from "./hba_rule.ts";
 import { decodeSection } from "./decode.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { decodePool } from "./decode_pool.ts";

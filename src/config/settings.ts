@@ -4,7 +4,7 @@
  * of these records. Fields keep the key of the config file; durations are milliseconds, sizes bytes.
  */
 
-import type { HbaRule } from "../auth/hba.ts";
+import type { HbaRule } from "./hba_rule.ts";
 
 /** How long a client keeps its server connection. */
 export type PoolMode = "session" | "transaction";

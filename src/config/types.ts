@@ -5,7 +5,7 @@
  * `schema.ts` describes every field; the two are tied together by the compiler.
  */
 
-import type { HbaRule } from "../auth/hba.ts";
+import type { HbaRule } from "./hba_rule.ts";
 import type { PoolMode } from "./settings.ts";
 
 /** Severities by name, as the command line and `general.log_level` write them. */
