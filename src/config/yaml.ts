@@ -39,6 +39,10 @@ export function readYaml(
       `YAML parse error: ${several ? "the file holds several documents" : message}`,
     );
   }
+  for (const warning of document.warnings) {
+    if (warning.code !== "TAG_RESOLVE_FAILED") continue;
+    reader.fault("", warning.pos[0], "a tag (!…) is not known here", "quote it if it is text");
+  }
   if (reader.faults.length > 0) return { faults: reader.faults, warnings: [] };
   const tree = reader.root();
   if (reader.faults.length > 0) return { faults: reader.faults, warnings: reader.warnings };
@@ -110,7 +114,8 @@ class Reader {
     this.#targets ??= aliasTargets(this.#document);
     const target = this.#targets.get(alias);
     if (target !== undefined) return this.#node(target, path, offset, depth + 1);
-    this.fault(path, offset, `there is no anchor &${alias.source} above`);
+    // The name is not repeated: it may be a password that starts with an asterisk and lacks its quotes.
+    this.fault(path, offset, "an alias (*…) without its anchor (&…)", "quote it if it is text");
     return undefined;
   }
 

@@ -93,7 +93,9 @@ Deno.test("yaml: faults have their line and nothing of the text", () => {
   }
   for (
     const [text, path, message] of [
-      ["a: *nobody", "a", /no anchor/],
+      ["a: *nobody", "a", /without its anchor/],
+      ["a: !secret", "", /tag/],
+      ["a: !!int secret", "", /tag/],
       ["a: [1, null]", "a[1]", /empty value/],
       ["a:\n  - x\n  -\n", "a[1]", /empty value/],
       ["just text", "", /keys and values/],
@@ -104,6 +106,7 @@ Deno.test("yaml: faults have their line and nothing of the text", () => {
     const { faults } = readYaml("t.yaml", text);
     assert.deepEqual(faults.map((fault) => fault.path), [path], text);
     assert.match(faults[0]?.message ?? "", message, text);
+    assert.doesNotMatch(JSON.stringify(faults), /secret|nobody/, text);
   }
 });
 
