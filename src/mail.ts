@@ -4,7 +4,7 @@
  * epoll_wait and never runs Deno's event loop.
  */
 
-import type { Settings } from "./config/settings.ts";
+import type { GeneralSettings, PoolSettings, Settings, StoredPassword } from "./config/settings.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
 
@@ -32,7 +32,9 @@ export type ControlToWorker =
     /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
     mockSecret: Uint8Array;
   }
-  | { kind: "settings"; settings: Settings }
+  | { kind: "settings"; request: number; change: SettingsChange }
+  /** The worker bumps its heartbeat: it still takes mail. */
+  | { kind: "ping" }
   | { kind: "log_filter"; filter: LogFilter }
   | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
@@ -40,11 +42,50 @@ export type ControlToWorker =
   | { kind: "ask"; request: number; what: WorkerQuestion }
   | { kind: "command"; request: number; command: WorkerCommand };
 
-export type WorkerQuestion = "pools" | "clients" | "servers" | "counts";
+/** `presence`: a `PresenceRow` for each worker. */
+export type WorkerQuestion = "pools" | "clients" | "servers" | "counts" | "presence";
 
+/**
+ * `kill` ends clients and servers of the pools. `drain` lets no client begin anything new: those at rest are sent home
+ * at once, the others when their transaction ends.
+ */
 export type WorkerCommand =
-  | { name: "pause" | "resume" | "reconnect"; database: string | undefined }
-  | { name: "stop_accepting"; database: undefined };
+  | { name: "pause" | "resume" | "reconnect" | "kill"; database: string | undefined }
+  | { name: "stop_accepting" | "drain"; database: undefined };
+
+/** Where a pool is, and how its user logs in: what a worker knows of pools that live elsewhere. */
+export interface PoolPlace {
+  database: string;
+  user: string;
+  home: number;
+  kind: StoredPassword["kind"];
+}
+
+/** A slice of a reload, small enough to be applied between two events. */
+export interface SettingsChange {
+  /** Left out when nothing of it differs. */
+  general: GeneralSettings | undefined;
+  /** Pools that are new, or known by something else than before. */
+  places: PoolPlace[];
+  /** Of this worker's pools: those that are new or differ. */
+  pools: PoolSettings[];
+  gone: { database: string; user: string }[];
+}
+
+/** Answer of a worker to a slice of new settings. */
+export interface SettingsApplied {
+  worker: number;
+  /** How long the worker did nothing else. */
+  tookMs: number;
+}
+
+/** Answer to `presence`. */
+export interface PresenceRow {
+  /** Sessions but the console's. */
+  clients: number;
+  inTransaction: number;
+  worker: number;
+}
 
 export type WorkerToControl =
   | { kind: "ready"; index: number }

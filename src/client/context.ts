@@ -26,6 +26,8 @@ export interface ClientContext {
   readonly mockSecret: Uint8Array;
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  /** The process shuts down: whoever begins something new is sent home. */
+  readonly draining: boolean;
   /** Connections by kind, for SHOW CONNECTIONS. */
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
   findPool(database: string, user: string): PoolLookup;

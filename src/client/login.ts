@@ -366,8 +366,12 @@ export class ClientLogin {
       return;
     }
     const pool = session.pool!;
-    if (clientKey !== undefined && pool.settings.credentials.kind === "scram_passthrough") {
-      if (pool.clientKey === undefined) {
+    const { credentials } = pool.settings;
+    if (clientKey !== undefined && credentials.kind === "scram_passthrough") {
+      // A reload may have brought another verifier since the challenge: this key would not open it.
+      const stored = this.#stored;
+      const fits = stored.kind === "scram" && stored.verifier === credentials.verifier;
+      if (fits && pool.clientKey === undefined) {
         pool.clientKey = clientKey;
         pool.warm();
       }

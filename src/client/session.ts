@@ -260,6 +260,10 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** A request begins at `bytes[at]`: get a server for it. */
   request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    if (this.context.draining) {
+      this.fail("FATAL", REASONS.shuttingDown, "", "");
+      return;
+    }
     this.state.stage = Stage.Waiting;
     this.#waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
@@ -308,6 +312,7 @@ export class Session implements Handler, Waiter, ServerLink {
     if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
     server.link = this;
     this.server = server;
+    state.keepsServer = this.pool!.settings.pool_mode === "session";
     this.xactStartMs = now;
     server.state.applicationName = this.applicationName;
     if (this.#outbox !== undefined) server.pauseReading();
@@ -420,7 +425,7 @@ export class Session implements Handler, Waiter, ServerLink {
   /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
   #releaseIfDone(server: ServerConnection): void {
     if (
-      this.pool!.settings.pool_mode === "transaction" && this.state.stage === Stage.Linked &&
+      (!this.state.keepsServer || this.context.draining) && this.state.stage === Stage.Linked &&
       (this.state.left === 0 || this.state.leftDropped) &&
       server.state.status === TransactionStatus.Idle && !server.state.unsynced &&
       server.owed.length === 0 && !server.owed.skipping && !server.congested
@@ -435,6 +440,7 @@ export class Session implements Handler, Waiter, ServerLink {
   /** Gives the server back. */
   release(): void {
     const server = this.server!;
+    if (this.state.keepsServer) server.state.dirty |= Dirty.All;
     this.server = undefined;
     this.state.stage = Stage.Idle;
     this.queryStartMs = 0;
@@ -581,12 +587,25 @@ export class Session implements Handler, Waiter, ServerLink {
     if (server === undefined) return;
     this.server = undefined;
     server.link = undefined;
-    if (pool.settings.pool_mode === "session") server.state.dirty |= Dirty.All;
+    if (state.keepsServer) server.state.dirty |= Dirty.All;
     // What was about to be set is on the server or not: nobody has looked.
     if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
     if (state.left > 0 && !state.leftDropped) {
       server.close(REASONS.serverUnusable, "its client left in the middle of a message");
     } else pool.checkIn(server);
+  }
+
+  /** Nothing of the client's is under way: it can be sent home. */
+  get atRest(): boolean {
+    const { server, state } = this;
+    if (server === undefined) return state.stage < Stage.Closing && state.stage !== Stage.Admin;
+    return server.state.status === TransactionStatus.Idle && server.owed.length === 0 &&
+      (state.left === 0 || state.leftDropped);
+  }
+
+  /** Whether a transaction, or a request outside of one, is under way at PostgreSQL. */
+  get inTransaction(): boolean {
+    return this.server !== undefined && !this.atRest;
   }
 
   /** A CancelRequest with this session's key came. */

@@ -54,6 +54,8 @@ export interface SessionState {
   parameters: ParameterSet;
   /** Bytes of the frontend message under way that are still to come. */
   left: number;
+  /** The server was checked out in session mode: the client keeps it, whatever the mode becomes meanwhile. */
+  keepsServer: boolean;
   /** The message that `left` belongs to is dropped, not sent on. */
   leftDropped: boolean;
   /** After a refused request of the extended protocol: drop everything up to the next Sync. */

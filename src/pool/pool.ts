@@ -48,6 +48,8 @@ export interface PoolEnvironment {
 /** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
 const FIRST_RETRY_MS = 50;
 const MOST_RETRY_MS = 1000;
+/** So many server connections are closed in one go; each costs some 20 µs, and clients of other pools wait meanwhile. */
+const CLOSES_A_TURN = 16;
 const TARGET = "pg_doorman::pool";
 
 export class Pool implements ServerOwner {
@@ -67,6 +69,8 @@ export class Pool implements ServerOwner {
   clients = 0;
   #environment: PoolEnvironment;
   #idle: ServerConnection[] = [];
+  /** Idle servers that new settings have no use for: closed a few in each turn. */
+  #outdated: ServerConnection[] = [];
   #servers = new Set<ServerConnection>();
   #logins = new Set<ServerLogin>();
   #connecting = 0;
@@ -243,7 +247,7 @@ export class Pool implements ServerOwner {
     const state = server.state;
     if (
       state.epoch !== this.#epoch || state.digest !== this.settings.server_digest ||
-      this.size > this.settings.pool_size
+      this.size - this.#outdated.length > this.settings.pool_size
     ) return REASONS.serverReplaced;
     // Under pressure an old server is better than none; the limit holds again when nobody waits.
     const age = this.#environment.reactor.now - state.createdAtMs;
@@ -417,7 +421,8 @@ export class Pool implements ServerOwner {
     state.applicationName = settings.application_name;
     state.parameters = parameterSet(login.parameters);
     for (const name of login.parameters.keys()) this.reported.add(name);
-    this.defaults ??= state.parameters;
+    // One that logged in by settings of before is closed right away: its parameters are nobody's.
+    if (epoch === this.#epoch) this.defaults ??= state.parameters;
     this.#retryMs = 0;
     this.#lastFailure = undefined;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
@@ -554,19 +559,49 @@ export class Pool implements ServerOwner {
     this.#closeStale();
   }
 
+  /** Takes every stale server out of use now, and closes them a few in each turn. */
   #closeStale(): void {
-    for (const server of [...this.#idle]) {
-      const stale = this.#stale(server);
-      if (stale !== undefined) server.close(stale, "");
+    const kept: ServerConnection[] = [];
+    const underWay = this.#outdated.length > 0;
+    for (const server of this.#idle) {
+      if (this.#stale(server) === undefined) kept.push(server);
+      else this.#outdated.push(server);
     }
+    this.#idle = kept;
+    if (!underWay) this.#closeOutdated();
   }
 
-  /** New settings: used from the next checkout on. Idle servers that do not fit them any more are closed. */
+  #closeOutdated(): void {
+    const { reactor } = this.#environment;
+    for (let i = 0; i < CLOSES_A_TURN && this.#outdated.length > 0; i++) {
+      // Closed by PostgreSQL in the meantime: then this does nothing.
+      this.#outdated.pop()!.close(this.retired ? REASONS.poolClosed : REASONS.serverReplaced, "");
+    }
+    if (this.#outdated.length > 0) reactor.at(reactor.now, () => this.#closeOutdated());
+    else this.warm();
+  }
+
+  /**
+   * New settings: used from the next checkout on, by clients that wait already, too. Servers that do not fit them any
+   * more are closed: idle ones soon, linked ones when they come back. Paused stays paused, counters go on.
+   */
   apply(settings: PoolSettings): void {
-    const changedLogin = settings.server_digest !== this.settings.server_digest;
+    const before = this.settings;
+    const changedLogin = settings.server_digest !== before.server_digest;
     this.settings = settings;
     this.managed = managedNames(settings);
+    if (verifierOf(settings) !== verifierOf(before)) this.clientKey = undefined;
+    for (const { state } of this.#servers) {
+      if (settings.server_lifetime !== before.server_lifetime) {
+        state.lifetimeMs = spread(settings.server_lifetime);
+      }
+      if (settings.idle_timeout !== before.idle_timeout) {
+        state.idleLimitMs = spread(settings.idle_timeout);
+      }
+    }
     if (changedLogin) {
+      // Not by the digest alone: changed and changed back, a server of before must not outlive `defaults`.
+      this.#epoch++;
       this.#lastFailure = undefined;
       this.#retryTimer?.cancel();
       this.#retryTimer = undefined;
@@ -579,8 +614,19 @@ export class Pool implements ServerOwner {
     this.#grow();
   }
 
+  /** Closes every server connection, linked ones included; their clients have been sent home. */
+  kill(): void {
+    this.#epoch++;
+    for (const server of [...this.#servers]) {
+      // PostgreSQL notices that nobody is there only when it writes: what runs is canceled.
+      if (server.owed.length > 0) this.cancel(server);
+      server.close(REASONS.adminShutdown, "");
+    }
+  }
+
   /** Creates servers up to `min_pool_size`, as far as that is possible now. */
   warm(): void {
+    if (this.retired) return;
     const { min_pool_size, credentials } = this.settings;
     if (credentials.kind === "scram_passthrough" && this.clientKey === undefined) return;
     while (this.size < min_pool_size && this.#mayConnect()) this.#connect();
@@ -614,14 +660,24 @@ export class Pool implements ServerOwner {
       waiter.checkOutFailed(REASONS.poolRetired, "", "");
     }
     this.paused = true;
+    this.#epoch++;
+    this.#closeStale();
     for (const server of [...this.#servers]) {
-      if (server.link === undefined) server.close(REASONS.poolClosed, "");
+      const { stage } = server.state;
+      if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
+        server.close(REASONS.poolClosed, "");
+      }
     }
   }
 }
 
 function managedNames(settings: PoolSettings): ReadonlySet<string> {
   return new Set(settings.startup_parameters.map(([name]) => name));
+}
+
+/** What the ClientKey of a passthrough pool belongs to. */
+function verifierOf({ credentials }: PoolSettings): string {
+  return credentials.kind === "scram_passthrough" ? credentials.verifier : "";
 }
 
 /** A limit of its own for each server, ±20 %, so that they do not all end together. */

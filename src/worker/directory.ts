@@ -1,11 +1,15 @@
 /**
- * Which pool is where: the settings of every pool by (database, user), and the pools that live on this worker. New
- * settings replace old ones pool by pool; a pool that is gone from them is retired and ends with its last client.
+ * Which pool is where: the home of every pool by (database, user), and the pools that live on this worker. A reload
+ * comes as slices that name only what differs; a pool that is gone from the configuration is retired: it takes no new
+ * client, lives on for those it has, and ends with the last of them. One that comes back meanwhile is the same pool.
  */
 
 import type { PoolSettings, Settings } from "../config/settings.ts";
 import { Pool, type PoolEnvironment } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
+import type { PoolPlace, SettingsChange } from "../mail.ts";
+
+const TARGET = "pg_doorman::pool";
 
 function key(database: string, user: string): string {
   return `${database}\0${user}`;
@@ -14,29 +18,35 @@ function key(database: string, user: string): string {
 export class Directory {
   readonly #index: number;
   readonly #environment: PoolEnvironment;
-  #settings = new Map<string, PoolSettings>();
-  #kinds = new Map<string, PoolSettings["password"]["kind"][]>();
-  #pools = new Map<string, Pool>();
-  #retired = new Set<Pool>();
+  /** By database, then user. */
+  readonly #places = new Map<string, Map<string, PoolPlace>>();
+  readonly #pools = new Map<string, Pool>();
+  readonly #retired = new Map<string, Pool>();
 
-  constructor(index: number, environment: PoolEnvironment) {
+  constructor(index: number, environment: PoolEnvironment, settings: Settings) {
     this.#index = index;
     this.#environment = environment;
+    for (const pool of settings.pools) {
+      this.#place(placeOf(pool));
+      if (pool.home === index) this.#add(pool);
+    }
   }
 
   find(database: string, user: string): PoolLookup {
-    const kinds = this.#kinds.get(database);
-    if (kinds === undefined) return { kind: "no_database" };
-    const settings = this.#settings.get(key(database, user));
-    if (settings === undefined) return { kind: "no_user", kinds };
-    if (settings.home !== this.#index) return { kind: "elsewhere", worker: settings.home };
+    const users = this.#places.get(database);
+    if (users === undefined) return { kind: "no_database" };
+    const place = users.get(user);
+    if (place === undefined) {
+      return { kind: "no_user", kinds: Array.from(users.values(), ({ kind }) => kind) };
+    }
+    if (place.home !== this.#index) return { kind: "elsewhere", worker: place.home };
     return { kind: "here", pool: this.#pools.get(key(database, user))! };
   }
 
   /** Every pool of this worker, retired ones included. */
   *all(): Iterable<Pool> {
     yield* this.#pools.values();
-    yield* this.#retired;
+    yield* this.#retired.values();
   }
 
   /** The pools that a command names; all of them without a database. */
@@ -46,42 +56,74 @@ export class Directory {
     }
   }
 
-  apply(settings: Settings): void {
-    const fresh = new Map<string, PoolSettings>();
-    this.#kinds.clear();
-    for (const pool of settings.pools) {
-      fresh.set(key(pool.database, pool.user), pool);
-      const kinds = this.#kinds.get(pool.database);
-      if (kinds === undefined) this.#kinds.set(pool.database, [pool.password.kind]);
-      else kinds.push(pool.password.kind);
+  /** Applies one slice of a reload. What is gone comes first, so that a place can be taken anew. */
+  apply({ places, pools, gone }: Pick<SettingsChange, "places" | "pools" | "gone">): void {
+    for (const { database, user } of gone) this.#remove(database, user);
+    for (const settings of pools) {
+      const known = this.#pools.get(key(settings.database, settings.user)) ??
+        this.#revive(settings);
+      if (known === undefined) this.#add(settings);
+      else known.apply(settings);
     }
-    this.#settings = fresh;
-    for (const [name, pool] of this.#pools) {
-      const now = fresh.get(name);
-      if (now === undefined || now.home !== this.#index) this.#retire(name, pool);
-    }
-    for (const [name, pool] of fresh) {
-      if (pool.home !== this.#index) continue;
-      const known = this.#pools.get(name);
-      if (known === undefined) {
-        const made = new Pool(pool, this.#environment);
-        this.#pools.set(name, made);
-        made.warm();
-      } else known.apply(pool);
-    }
+    // A place is found by clients only once its pool is there.
+    for (const place of places) this.#place(place);
   }
 
-  #retire(name: string, pool: Pool): void {
+  #place(place: PoolPlace): void {
+    const users = this.#places.get(place.database);
+    if (users === undefined) this.#places.set(place.database, new Map([[place.user, place]]));
+    else users.set(place.user, place);
+  }
+
+  #add(settings: PoolSettings): void {
+    const pool = new Pool(settings, this.#environment);
+    this.#pools.set(key(settings.database, settings.user), pool);
+    pool.warm();
+  }
+
+  #revive({ database, user }: PoolSettings): Pool | undefined {
+    const name = key(database, user);
+    const pool = this.#retired.get(name);
+    if (pool === undefined) return undefined;
+    this.#retired.delete(name);
+    pool.retired = false;
+    this.#pools.set(name, pool);
+    this.#environment.log.info(
+      TARGET,
+      `[${pool.name}] back in the configuration: no longer retired`,
+    );
+    return pool;
+  }
+
+  #remove(database: string, user: string): void {
+    const users = this.#places.get(database);
+    users?.delete(user);
+    if (users?.size === 0) this.#places.delete(database);
+    const name = key(database, user);
+    const pool = this.#pools.get(name);
+    if (pool === undefined) return;
     this.#pools.delete(name);
     pool.retired = true;
-    this.#retired.add(pool);
+    this.#retired.set(name, pool);
+    this.#environment.log.info(
+      TARGET,
+      `[${pool.name}] removed from the configuration: retired, ` +
+        `${pool.clients} clients go on until they leave`,
+    );
     this.dismiss(pool);
   }
 
   /** Ends a retired pool that has no client left. */
   dismiss(pool: Pool): void {
-    if (!pool.retired || pool.clients > 0 || !this.#retired.has(pool)) return;
-    this.#retired.delete(pool);
+    const { database, user } = pool.settings;
+    const name = key(database, user);
+    if (pool.clients > 0 || this.#retired.get(name) !== pool) return;
+    this.#retired.delete(name);
     pool.close();
+    this.#environment.log.info(TARGET, `[${pool.name}] retired pool ended`);
   }
+}
+
+function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
+  return { database, user, home, kind: password.kind };
 }

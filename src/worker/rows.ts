@@ -2,7 +2,7 @@
  * What this worker answers when the control plane asks for rows: pools, clients and servers as plain records.
  */
 
-import type { ClientRow, PoolRow, ServerRow } from "../mail.ts";
+import type { ClientRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
 import type { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -71,6 +71,17 @@ function clientState(session: Session): ClientRow["state"] {
   if (stage === Stage.Waiting) return "waiting";
   if (stage === Stage.Linked || stage === Stage.Syncing) return "active";
   return "login";
+}
+
+/** How many sessions are here, and how many of them are in the middle of something. */
+export function presenceRow(sessions: Iterable<Session>, worker: number): PresenceRow {
+  const row: PresenceRow = { clients: 0, inTransaction: 0, worker };
+  for (const session of sessions) {
+    if (session.state.stage === Stage.Admin) continue;
+    row.clients++;
+    if (session.inTransaction) row.inTransaction++;
+  }
+  return row;
 }
 
 /** Rows of SHOW CLIENTS. */

@@ -11,15 +11,18 @@ import { EPOLLIN } from "../os/layout.ts";
 import { inetAddress, unixAddress } from "../os/socket_address.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
+import type { Timer } from "../reactor/timers.ts";
 import { PlainStream, readBuffer } from "../reactor/stream.ts";
 import { HbaMatcher } from "../auth/hba.ts";
-import type { GeneralSettings, Settings } from "../config/settings.ts";
+import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
 import { ClientLogin } from "../client/login.ts";
 import { Session, type SessionSnapshot } from "../client/session.ts";
 import { type SessionState, Stage } from "../client/state.ts";
 import type {
   ControlToWorker,
+  SettingsApplied,
+  SettingsChange,
   WorkerCommand,
   WorkerQuestion,
   WorkerStart,
@@ -35,7 +38,7 @@ import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, Listener } from "./accept.ts";
 import { Directory } from "./directory.ts";
-import { clientRows, poolRows, serverRows } from "./rows.ts";
+import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
 class Worker implements ClientContext, PoolEnvironment, Handler {
   readonly reactor = new Reactor();
@@ -45,6 +48,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  draining = false;
   readonly #start: WorkerStart;
   readonly #index: number;
   readonly #control: MessagePort;
@@ -55,6 +59,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
   readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
   readonly #deriving = new Map<number, (salted: Uint8Array | undefined) => void>();
   #lastRequest = 0;
+  #retainTimer: Timer | undefined;
 
   constructor(start: WorkerStart) {
     const { mail } = start;
@@ -68,13 +73,13 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
       filter: mail.logFilter,
       emit: (record) => this.toControl({ kind: "log", record }),
     });
-    this.#directory = new Directory(mail.index, this);
     for (const { index, wakeFd, port } of start.peers) {
       this.#peers.set(index, { wakeFd: wakeFd as Fd, port });
     }
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
     this.reactor.register(mail.wakeFd as Fd, this, EPOLLIN);
-    this.#apply(mail.settings);
+    this.#setGeneral(mail.settings.general);
+    this.#directory = new Directory(mail.index, this, mail.settings);
     this.#listeners = mail.listeners.map(({ fd, transport }) =>
       new Listener(
         this.reactor,
@@ -83,8 +88,8 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
         (connection) => this.#accepted(connection),
       )
     );
-    this.#every(() => PERIOD_SECONDS * 1000, () => this.#closePeriod());
-    this.#every(() => this.general.retain_connections_time, () => this.#retain());
+    this.#every(PERIOD_SECONDS * 1000, () => this.#closePeriod());
+    this.#retainLater();
   }
 
   run(): void {
@@ -115,6 +120,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
       secret: NO_SECRET,
       parameters: NO_PARAMETERS,
       left: 0,
+      keepsServer: false,
       leftDropped: false,
       skipToSync: false,
       queryCount: 0,
@@ -262,7 +268,14 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
       case "start":
         return;
       case "settings":
-        this.#apply(mail.settings);
+        this.toControl({
+          kind: "answer",
+          request: mail.request,
+          rows: [this.#apply(mail.change)],
+        });
+        return;
+      case "ping":
+        Atomics.add(this.shared, Shared.Heartbeats + this.#index, 1);
         return;
       case "log_filter":
         this.log.setFilter(mail.filter);
@@ -297,12 +310,23 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
     }
   }
 
-  #apply(settings: Settings): void {
-    this.general = settings.general;
-    this.hba = settings.general.hba === undefined
+  #setGeneral(general: GeneralSettings): void {
+    this.general = general;
+    this.hba = general.hba === undefined
       ? undefined
-      : new HbaMatcher(settings.general.hba, this.#start.mail.interfaces);
-    this.#directory.apply(settings);
+      : new HbaMatcher(general.hba, this.#start.mail.interfaces);
+  }
+
+  #apply(change: SettingsChange): SettingsApplied {
+    const started = performance.now();
+    const { general } = change;
+    if (general !== undefined) {
+      const period = this.general.retain_connections_time;
+      this.#setGeneral(general);
+      if (general.retain_connections_time !== period) this.#retainLater();
+    }
+    this.#directory.apply(change);
+    return { worker: this.#index, tookMs: performance.now() - started };
   }
 
   #rows(what: WorkerQuestion): unknown[] {
@@ -314,6 +338,8 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
         return clientRows(this.#sessions.values(), now, this.#index);
       case "servers":
         return serverRows(this.#directory.all(), now, this.#index);
+      case "presence":
+        return [presenceRow(this.#sessions.values(), this.#index)];
       case "counts":
         return [{ ...this.counts, clients: this.#sessions.size, worker: this.#index }];
       default:
@@ -323,10 +349,12 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
 
   /** Number of pools that the command concerned. */
   #obey(command: WorkerCommand): number {
-    if (command.name === "stop_accepting") {
+    if (command.name === "stop_accepting" || command.name === "drain") {
       for (const listener of this.#listeners) listener.stop();
+      if (command.name === "drain") this.#drain();
       return 0;
     }
+    if (command.name === "kill") return this.#kill(command.database);
     let touched = 0;
     for (const pool of this.#directory.named(command.database)) {
       touched++;
@@ -338,13 +366,45 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
     return touched;
   }
 
+  /** Who is at rest is sent home now, the others when they have finished what they do. */
+  #drain(): void {
+    this.draining = true;
+    for (const session of [...this.#sessions.values()]) {
+      if (session.atRest) session.fail("FATAL", REASONS.shuttingDown, "", "");
+    }
+  }
+
+  #kill(database: string | undefined): number {
+    const pools = new Set(this.#directory.named(database));
+    for (const session of [...this.#sessions.values()]) {
+      if (session.pool === undefined || !pools.has(session.pool)) continue;
+      session.fail("FATAL", REASONS.adminShutdown, "", "");
+    }
+    for (const pool of pools) {
+      pool.kill();
+      this.log.info("pg_doorman::admin", `KILL: [${pool.name}]`);
+    }
+    return pools.size;
+  }
+
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #every(periodMs: () => number, action: () => void): void {
-    this.reactor.at(this.reactor.now + periodMs(), () => {
+  #every(periodMs: number, action: () => void): void {
+    this.reactor.at(this.reactor.now + periodMs, () => {
       action();
       this.#every(periodMs, action);
     });
+  }
+
+  #retainLater(): void {
+    this.#retainTimer?.cancel();
+    this.#retainTimer = this.reactor.at(
+      this.reactor.now + this.general.retain_connections_time,
+      () => {
+        this.#retain();
+        this.#retainLater();
+      },
+    );
   }
 
   #closePeriod(): void {
