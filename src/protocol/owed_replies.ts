@@ -32,7 +32,7 @@ export const Owed = {
   Execute: 8,
   Close: 9,
   Sync: 10,
-  /** CopyDone or CopyFail went out: nothing answers it, but Sync counts again from here. */
+  /** CopyDone or CopyFail went out before CopyInResponse came: nothing answers it, but Sync counts again from here. */
   CopyEnd: 11,
 } as const;
 
@@ -62,7 +62,10 @@ export class OwedReplies {
       this.#skipping = false;
     }
     if (kind === Owed.CopyEnd) {
-      this.#copyIn = false;
+      if (this.#copyIn) {
+        this.#copyIn = false;
+        return;
+      }
       // After a failed COPY the client may still be sending; PostgreSQL ignores it, and so does the queue.
       if (this.length === 0) return;
     } else if (this.#copyIn && kind === Owed.Sync) return;
@@ -206,8 +209,10 @@ export class OwedReplies {
     for (let i = 0; i < this.length; i++) {
       const entry = this.#ring[(this.#head + i) & (this.#ring.length - 1)];
       const kind = entry & KIND;
-      if (kind === Owed.CopyEnd) ended = true;
-      if (kind !== Owed.Sync || ended || i === 0) kept.push(entry);
+      if (ended) kept.push(entry);
+      // This COPY's own end. It goes now: one query may run several, each with an end of its own.
+      else if (kind === Owed.CopyEnd) ended = true;
+      else if (kind !== Owed.Sync || i === 0) kept.push(entry);
     }
     this.#head = 0;
     this.length = kept.length;
