@@ -87,10 +87,13 @@ async function copyBelow(from: string, to: string, wanted: (path: string) => boo
   }
 }
 
+/** The part of an `exports` field of package.json that is used here. */
+type Exports = string | { [condition: string]: Exports } | undefined;
+
 interface PackageFile {
   name?: string;
-  version?: string;
   dependencies?: Record<string, string>;
+  exports?: Exports;
 }
 
 async function readPackageFile(folder: string): Promise<PackageFile> {
@@ -128,41 +131,52 @@ async function importedPackages(): Promise<string[]> {
   return [...packages].sort();
 }
 
-/** Lays out all that goes into the executable, and nothing else. */
+/** Where a package's ECMAScript module begins, by its `exports`; the branch for Node.js may be CommonJS. */
+function moduleEntry(exports: Exports): string | undefined {
+  if (exports === undefined || typeof exports === "string") return exports;
+  for (const condition of [".", "import", "default"]) {
+    const entry = moduleEntry(exports[condition]);
+    if (entry !== undefined) return entry;
+  }
+}
+
+/** Lays out an npm package as plain modules, and returns where it begins. */
+async function layOutPackage(id: string, stage: string): Promise<[name: string, entry: string]> {
+  const name = id.slice(0, id.lastIndexOf("@"));
+  const folder = await packageFolder(`npm:${id}`, name);
+  const { dependencies, exports } = await readPackageFile(folder);
+  if (dependencies && Object.keys(dependencies).length > 0) {
+    throw new Error(`${id} has dependencies of its own: tools/build.ts does not lay those out`);
+  }
+  const entry = moduleEntry(exports);
+  if (entry === undefined) throw new Error(`${id} has no module that can be imported`);
+  const place = `packages/${name}`;
+  await copyBelow(folder, join(stage, place), (path) => /\.m?js$/.test(path));
+  return [name, `./${place}/${entry.replace(/^\.\//, "")}`];
+}
+
+/**
+ * Lays out all that goes into the executable, and nothing else.
+ *
+ * npm packages become plain modules that an import map leads to. As packages, they would have the executable look for
+ * package.json in the folders above its working directory, and one that is no JSON would keep it from starting.
+ */
 async function layOut(stage: string): Promise<void> {
   await copyBelow(
     join(ROOT, "src"),
     join(stage, "src"),
     (path) => !path.endsWith("_test.ts") && !path.includes("testdata/"),
   );
-
-  const dependencies: Record<string, string> = {};
+  const imports: Record<string, string> = {};
   for (const id of await importedPackages()) {
-    const name = id.slice(0, id.lastIndexOf("@"));
-    const folder = await packageFolder(`npm:${id}`, name);
-    const { version, dependencies: needed } = await readPackageFile(folder);
-    // Deno's cache may hold these under other versions; none of our packages has any, so that is not solved here.
-    if (needed && Object.keys(needed).length > 0) {
-      throw new Error(`${id} has dependencies of its own: tools/build.ts does not lay those out`);
-    }
-    dependencies[name] = version ?? "";
-    // Deno analyses every other file too and records what it found, with the path of this folder.
-    await copyBelow(
-      folder,
-      join(stage, "node_modules", name),
-      (path) => /\.(js|mjs|cjs)$/.test(path) || path === "package.json",
-    );
+    const [name, entry] = await layOutPackage(id, stage);
+    imports[name] = entry;
   }
-
   const project = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
   const { name, version, exports, compilerOptions } = project;
   await Deno.writeTextFile(
     join(stage, "deno.json"),
-    JSON.stringify({ name, version, exports, nodeModulesDir: "manual", compilerOptions }),
-  );
-  await Deno.writeTextFile(
-    join(stage, "package.json"),
-    JSON.stringify({ type: "module", dependencies }),
+    JSON.stringify({ name, version, exports, imports, compilerOptions }),
   );
 }
 
@@ -185,6 +199,7 @@ function compileArguments(output: string): string[] {
     "--allow-all",
     "--no-check",
     "--no-lock",
+    "--no-npm",
     // Else the program loads machine code from a file of a fixed name in /tmp, where any user could put one.
     "--no-code-cache",
     ...(V8_FLAGS.length > 0 ? [`--v8-flags=${V8_FLAGS.join(",")}`] : []),
