@@ -55,20 +55,21 @@ function parseIpv6(text: string): Uint8Array | undefined {
   if (!text.includes(":")) return undefined;
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
-  const words = (half: string): number[] | undefined => {
+  const words = (half: string, last: boolean): number[] | undefined => {
     if (half === "") return [];
     const found: number[] = [];
     const parts = half.split(":");
     for (let i = 0; i < parts.length; i++) {
-      const four = i === parts.length - 1 ? parseIpv4(parts[i]) : undefined;
+      // RFC 4291 §2.2: an IPv4 address stands for the low-order 32 bits.
+      const four = last && i === parts.length - 1 ? parseIpv4(parts[i]) : undefined;
       if (four !== undefined) found.push((four[0] << 8) | four[1], (four[2] << 8) | four[3]);
       else if (/^[0-9a-fA-F]{1,4}$/.test(parts[i])) found.push(parseInt(parts[i], 16));
       else return undefined;
     }
     return found;
   };
-  const head = words(halves[0]);
-  const tail = halves.length === 2 ? words(halves[1]) : [];
+  const head = words(halves[0], halves.length === 1);
+  const tail = halves.length === 2 ? words(halves[1], true) : [];
   if (head === undefined || tail === undefined) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;

@@ -54,8 +54,10 @@ export function settable(name: string): boolean {
 }
 
 const interned = new Map<string, ParameterSet>();
-/** Past this many the table starts anew: sharing is lost for a while, nothing else. */
+let internedLetters = 0;
+/** Past this many sets or letters the table starts anew: sharing is lost for a while, nothing else. */
 const MOST_INTERNED = 4096;
+const MOST_INTERNED_LETTERS = 4 * 1024 * 1024;
 
 /** The one set object for these values. */
 export function parameterSet(values: ReadonlyMap<string, string>): ParameterSet {
@@ -63,7 +65,11 @@ export function parameterSet(values: ReadonlyMap<string, string>): ParameterSet 
   for (const name of [...values.keys()].sort()) key += `${name}\0${values.get(name)}\0`;
   const known = interned.get(key);
   if (known !== undefined) return known;
-  if (interned.size >= MOST_INTERNED) interned.clear();
+  internedLetters += key.length;
+  if (interned.size >= MOST_INTERNED || internedLetters > MOST_INTERNED_LETTERS) {
+    interned.clear();
+    internedLetters = key.length;
+  }
   const set: ParameterSet = { values: new Map(values) };
   interned.set(key, set);
   return set;

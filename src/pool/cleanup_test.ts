@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { Dirty, newServerState, type ServerState } from "../server/state.ts";
+import { cleanupQueries } from "./cleanup.ts";
+
+const IN_TRANSACTION = 0x54;
+const FAILED = 0x45;
+
+function stateWith(dirty: number, status = 0x49): ServerState {
+  return { ...newServerState(1, 0), dirty, status };
+}
+
+Deno.test("cleanup: nothing for a clean server", () => {
+  assert.deepEqual(cleanupQueries(stateWith(0), true), []);
+});
+
+Deno.test("cleanup: what was changed and no more", () => {
+  const cases: [number, string][] = [
+    [Dirty.Set, "RESET ROLE;RESET ALL;"],
+    [Dirty.Prepare, "RESET ROLE;DEALLOCATE ALL;"],
+    [Dirty.Declare, "RESET ROLE;CLOSE ALL;"],
+    [Dirty.Listen, "RESET ROLE;UNLISTEN *;"],
+    [Dirty.Set | Dirty.Listen, "RESET ROLE;RESET ALL;UNLISTEN *;"],
+  ];
+  for (const [dirty, wanted] of cases) {
+    assert.deepEqual(cleanupQueries(stateWith(dirty), true), [wanted]);
+  }
+});
+
+Deno.test("cleanup: an open or failed transaction is rolled back first, and even where cleanup is off", () => {
+  for (const status of [IN_TRANSACTION, FAILED]) {
+    assert.deepEqual(cleanupQueries(stateWith(0, status), true), ["ROLLBACK"]);
+    assert.deepEqual(cleanupQueries(stateWith(Dirty.Set, status), false), ["ROLLBACK"]);
+    assert.deepEqual(cleanupQueries(stateWith(Dirty.All, status), true), [
+      "ROLLBACK",
+      "DISCARD ALL",
+    ]);
+  }
+});
+
+Deno.test("cleanup: after a session everything, in a query of its own", () => {
+  assert.deepEqual(cleanupQueries(stateWith(Dirty.All | Dirty.Set), true), ["DISCARD ALL"]);
+  assert.deepEqual(cleanupQueries(stateWith(Dirty.All), false), []);
+});

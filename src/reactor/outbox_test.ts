@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { EAGAIN, EPIPE } from "../os/errno.ts";
+import type { Fd } from "../os/fd.ts";
+import { Outbox } from "./outbox.ts";
+import type { ByteStream } from "./stream.ts";
+
+/** Takes as many bytes of each send as `appetite` says; −1: none now, −2: broken. */
+class Peer implements ByteStream {
+  readonly fd = 3 as Fd;
+  readonly taken: number[] = [];
+  appetite: number[] = [];
+
+  receive(): number {
+    return -EAGAIN;
+  }
+
+  send(bytes: Uint8Array, start: number, end: number): number {
+    const most = this.appetite.shift() ?? Infinity;
+    if (most === -2) return -EPIPE;
+    if (most <= 0) return -EAGAIN;
+    const piece = bytes.subarray(start, Math.min(end, start + most));
+    this.taken.push(...piece);
+    return piece.length;
+  }
+}
+
+Deno.test("outbox: all bytes, once and in order, however the peer takes them", () => {
+  const step = fc.oneof(
+    fc.record({ add: fc.uint8Array({ maxLength: 3000 }), from: fc.nat({ max: 5 }) }),
+    fc.record({ takes: fc.array(fc.integer({ min: -1, max: 2000 }), { maxLength: 4 }) }),
+  );
+  fc.assert(fc.property(fc.array(step), (steps) => {
+    const outbox = new Outbox();
+    const peer = new Peer();
+    const wanted: number[] = [];
+    for (const taken of steps) {
+      if ("add" in taken) {
+        const start = Math.min(taken.from, taken.add.length);
+        outbox.append(taken.add, start, taken.add.length);
+        wanted.push(...taken.add.subarray(start));
+        // The outbox holds a copy: the read buffer is used again at once.
+        taken.add.fill(0);
+      } else {
+        peer.appetite = [...taken.takes, -1];
+        assert.equal(outbox.flush(peer), 0);
+      }
+      assert.equal(outbox.length, wanted.length - peer.taken.length);
+      const unsent = outbox.freeze();
+      assert.deepEqual([...unsent ?? []], wanted.slice(peer.taken.length));
+    }
+    peer.appetite = [];
+    assert.equal(outbox.flush(peer), 0);
+    assert.equal(outbox.length, 0);
+    assert.deepEqual(peer.taken, wanted);
+  }));
+});
+
+Deno.test("outbox: a broken peer is told, a full one is not an error", () => {
+  const outbox = new Outbox();
+  const peer = new Peer();
+  outbox.append(Uint8Array.of(1, 2, 3), 0, 3);
+  peer.appetite = [1, -1];
+  assert.equal(outbox.flush(peer), 0);
+  assert.equal(outbox.length, 2);
+  peer.appetite = [-2];
+  assert.equal(outbox.flush(peer), -EPIPE);
+});

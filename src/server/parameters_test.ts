@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  canonicalName,
+  clientParameters,
+  difference,
+  differenceQuery,
+  NO_PARAMETERS,
+  onlyReported,
+  type ParameterSet,
+  parameterSet,
+  settable,
+  withoutParameter,
+  withParameter,
+} from "./parameters.ts";
+
+const REPORTED = new Set(["client_encoding", "TimeZone", "application_name", "server_version"]);
+
+function setOf(values: Record<string, string>): ParameterSet {
+  return parameterSet(new Map(Object.entries(values)));
+}
+
+const names = fc.constantFrom("TimeZone", "application_name", "work_mem", "search_path", "a.b");
+const dictionary = fc.dictionary(names, fc.constantFrom("1", "2", "x'y", "\\"));
+
+Deno.test("parameters: equal values are the same object, in whatever order they came", () => {
+  assert.equal(setOf({ a: "1", b: "2" }), setOf({ b: "2", a: "1" }));
+  assert.notEqual(setOf({ a: "1", b: "2" }), setOf({ a: "2", b: "1" }));
+  assert.notEqual(setOf({ a: "1b2" }), setOf({ a: "1", b: "2" }));
+  assert.equal(parameterSet(new Map()), NO_PARAMETERS);
+});
+
+Deno.test("parameters: the set keeps its values when the map it came from changes", () => {
+  const values = new Map([["a", "kept"]]);
+  const set = parameterSet(values);
+  values.set("a", "changed");
+  assert.equal(set.values.get("a"), "kept");
+});
+
+Deno.test("parameters: changes make the set that has always had those values", () => {
+  fc.assert(fc.property(dictionary, names, fc.string(), (values, name, value) => {
+    const set = setOf(values);
+    const more = withParameter(set, name, value);
+    assert.equal(more, setOf({ ...values, [name]: value }));
+    assert.equal(withParameter(more, name, value), more);
+    const { [name]: _, ...rest } = values;
+    assert.equal(withoutParameter(more, name), setOf(rest));
+  }));
+});
+
+Deno.test("parameters: names in PostgreSQL's spelling", () => {
+  assert.equal(canonicalName("TIMEZONE"), "TimeZone");
+  assert.equal(canonicalName("datestyle"), "DateStyle");
+  assert.equal(canonicalName("Work_Mem"), "work_mem");
+});
+
+Deno.test("parameters: what no client may set", () => {
+  for (
+    const name of [
+      "is_superuser",
+      "SESSION_AUTHORIZATION",
+      "server_version",
+      "database",
+      "",
+      "1a",
+      "a;b",
+      "a'b",
+      'a"b',
+      "a b",
+      "a\0b",
+      "x".repeat(64),
+    ]
+  ) assert.equal(settable(name), false, name);
+  for (const name of ["work_mem", "my.setting", "TimeZone"]) assert.ok(settable(name), name);
+});
+
+Deno.test("parameters: a client has the server's defaults, overlaid with what it asks for", () => {
+  const defaults = setOf({ TimeZone: "UTC", application_name: "pooler", server_version: "18" });
+  const asked: [string, string][] = [
+    ["timezone", "Europe/Berlin"],
+    ["client_encoding", "utf-8"],
+    ["server_version", "1"],
+    ["work_mem", "4MB"],
+    ["statement_timeout", "5s"],
+    ["search_path", "x".repeat(8193)],
+    ["bad name", "1"],
+  ];
+  assert.equal(
+    clientParameters(defaults, asked, new Set(["statement_timeout"])),
+    setOf({
+      TimeZone: "Europe/Berlin",
+      application_name: "pooler",
+      server_version: "18",
+      client_encoding: "UTF8",
+      work_mem: "4MB",
+    }),
+  );
+  assert.equal(clientParameters(defaults, [], new Set()), defaults);
+});
+
+Deno.test("parameters: encodings by PostgreSQL's names", () => {
+  const cases = { unicode: "UTF8", "UTF-8": "UTF8", "iso-8859-1": "LATIN1", win1252: "win1252" };
+  for (const [asked, wanted] of Object.entries(cases)) {
+    const set = clientParameters(NO_PARAMETERS, [["client_encoding", asked]], new Set());
+    assert.equal(set.values.get("client_encoding"), wanted);
+  }
+});
+
+Deno.test("parameters: a difference that is applied leaves none", () => {
+  fc.assert(fc.property(dictionary, dictionary, (has, wants) => {
+    const differs = difference(setOf(has), setOf(wants), REPORTED);
+    let after = setOf(has);
+    for (const name of differs?.reset ?? []) after = withoutParameter(after, name);
+    for (const [name, value] of differs?.set ?? []) after = withParameter(after, name, value);
+    assert.equal(difference(after, setOf(wants), REPORTED), undefined);
+    for (const [name, value] of Object.entries(wants)) {
+      assert.equal(after.values.get(name), value);
+    }
+    // A name that the server does not report is on it because somebody set it.
+    for (const name of after.values.keys()) assert.ok(name in wants || REPORTED.has(name), name);
+  }));
+});
+
+Deno.test("parameters: read-only reports are no difference", () => {
+  const has = setOf({ server_version: "18", TimeZone: "UTC" });
+  assert.equal(
+    difference(has, setOf({ server_version: "17", TimeZone: "UTC" }), REPORTED),
+    undefined,
+  );
+});
+
+Deno.test("parameters: the query quotes values and names", () => {
+  assert.equal(
+    differenceQuery({
+      set: [["search_path", `a, "b'c"\\`], ["TimeZone", ""]],
+      reset: ["work_mem", "my.Setting"],
+    }),
+    'RESET "work_mem"; RESET "my"."Setting"; SELECT ' +
+      `pg_catalog.set_config(E'search_path', E'a, "b''c"\\\\', false), ` +
+      "pg_catalog.set_config(E'TimeZone', E'', false)",
+  );
+});
+
+Deno.test("parameters: after RESET ALL only what the server reports is known", () => {
+  const set = setOf({ TimeZone: "UTC", work_mem: "4MB" });
+  assert.equal(onlyReported(set, REPORTED), setOf({ TimeZone: "UTC" }));
+  assert.equal(onlyReported(setOf({ TimeZone: "UTC" }), REPORTED), setOf({ TimeZone: "UTC" }));
+});
+
+Deno.test("parameters: thousands of different sets are not kept", () => {
+  const first = setOf({ application_name: "first" });
+  for (let i = 0; i < 10_000; i++) setOf({ application_name: `client ${i}` });
+  // Interned anew: the table was emptied in between.
+  assert.notEqual(setOf({ application_name: "first" }), first);
+  assert.equal(difference(first, setOf({ application_name: "first" }), REPORTED), undefined);
+});
+
+Deno.test("parameters: a few long values are not kept either", () => {
+  const first = setOf({ search_path: "first" });
+  for (let i = 0; i < 400; i++) setOf({ search_path: `${i}`.padEnd(30_000, "x") });
+  assert.notEqual(setOf({ search_path: "first" }), first);
+});

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { Counters } from "./counters.ts";
+
+Deno.test("counters: averages of a period, a second or an event, truncated", () => {
+  const counters = new Counters();
+  const { total } = counters;
+  Object.assign(total, {
+    xact_count: 31,
+    query_count: 62,
+    received: 1499,
+    sent: 15,
+    xact_time: 1000,
+    query_time: 125,
+    wait_time: 93,
+    errors: 14,
+  });
+  counters.closePeriod();
+  assert.deepEqual(counters.averages, {
+    xact_count: 2,
+    query_count: 4,
+    received: 99,
+    sent: 1,
+    xact_time: 32,
+    query_time: 2,
+    wait_time: 3,
+    errors: 0,
+  });
+  // Sums stay, and the next period counts from here.
+  assert.equal(total.xact_count, 31);
+  total.xact_count += 15;
+  total.xact_time += 30;
+  counters.closePeriod();
+  assert.equal(counters.averages.xact_count, 1);
+  assert.equal(counters.averages.xact_time, 2);
+  assert.equal(counters.averages.received, 0);
+});
+
+Deno.test("counters: a period without events has averages of zero", () => {
+  const counters = new Counters();
+  counters.total.wait_time = 500;
+  counters.closePeriod();
+  assert.deepEqual(new Set(Object.values(counters.averages)), new Set([0]));
+});
