@@ -24,6 +24,7 @@ export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 
@@ -49,6 +50,12 @@ export const F_DUPFD_CLOEXEC = 1030;
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const FD_CLOEXEC = 1;
+
+/** Numbers of system calls (asm/unistd_64.h, asm-generic/unistd.h). */
+const X86_64 = Deno.build.arch === "x86_64";
+export const SYS_SENDTO = X86_64 ? 44 : 206;
+export const SYS_RECVFROM = X86_64 ? 45 : 207;
+export const SYS_EPOLL_PWAIT = X86_64 ? 281 : 22;
 
 /** Largest `struct sockaddr_*` that we meet (`sockaddr_un` with its 108 bytes of path). */
 export const SOCKADDR_BYTES = 110;

@@ -8,7 +8,7 @@
 
 import type { Fd } from "./fd.ts";
 import { EAGAIN } from "./errno.ts";
-import { MSG_NOSIGNAL } from "./layout.ts";
+import { MSG_NOSIGNAL, SYS_EPOLL_PWAIT, SYS_RECVFROM, SYS_SENDTO } from "./layout.ts";
 
 const libc = Deno.dlopen("libc.so.6", {
   // int *__errno_location(void)
@@ -33,24 +33,43 @@ const libc = Deno.dlopen("libc.so.6", {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   // int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
-  // int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout)
-  epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
   // int eventfd(unsigned int initval, int flags)
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   // ssize_t read(int fd, void *buf, size_t count)
   read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   // ssize_t write(int fd, const void *buf, size_t count)
   write: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  // ssize_t recv(int fd, void *buf, size_t len, int flags)
-  recv: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
-  // ssize_t send(int fd, const void *buf, size_t len, int flags)
-  send: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
+  // long syscall(long number, ...): as sendto and recvfrom with six arguments
+  syscall: {
+    parameters: ["i32", "i32", "buffer", "u32", "i32", "i32", "i32"],
+    result: "i32",
+  },
+  // ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t tolen)
+  sendto: { parameters: ["i32", "buffer", "u32", "i32", "buffer", "u32"], result: "i32" },
   // int shutdown(int fd, int how)
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   // int close(int fd)
   close: { parameters: ["i32"], result: "i32" },
+  // int open(const char *path, int flags, mode_t mode)
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+  // int dup2(int from, int to)
+  dup2: { parameters: ["i32", "i32"], result: "i32" },
+  // int clock_gettime(clockid_t clock, struct timespec *now)
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   // mode_t umask(mode_t mask)
   umask: { parameters: ["u32"], result: "u32" },
+}).symbols;
+
+/**
+ * The hot calls, straight to the kernel: libc's own wrappers are cancellation points, which costs in a process with
+ * threads, and a ready-made pointer costs half of what a typed array does.
+ */
+const kernel = Deno.dlopen("libc.so.6", {
+  // long syscall(long number, int fd, void *buf, size_t len, int flags, void *addr, socklen_t *addrlen)
+  syscall: {
+    parameters: ["i32", "i32", "pointer", "u32", "i32", "i32", "i32"],
+    result: "i32",
+  },
 }).symbols;
 
 const errnoAt = new Deno.UnsafePointerView(libc.__errno_location()!);
@@ -135,13 +154,15 @@ export function epollCtl(
   return checked(libc.epoll_ctl(epoll, operation, fd, event));
 }
 
+/** `events` points to room for `most` events. */
 export function epollWait(
   epoll: Fd,
-  events: Uint32Array<ArrayBuffer>,
+  events: Deno.PointerObject,
   most: number,
   timeoutMs: number,
 ): number {
-  return checked(libc.epoll_wait(epoll, events, most, timeoutMs));
+  const result = kernel.syscall(SYS_EPOLL_PWAIT, epoll, events, most, timeoutMs, 0, 8);
+  return result < 0 ? -errnoAt.getInt32() : result;
 }
 
 export function eventfd(initial: number, flags: number): number {
@@ -158,14 +179,44 @@ export function write(fd: Fd, bytes: Uint8Array<ArrayBuffer>, length: number): n
 
 /** Bytes received, 0 at the end of the stream, or −errno. */
 export function recv(fd: Fd, bytes: Uint8Array<ArrayBuffer>, length: number): number {
-  const result = libc.recv(fd, bytes, length, 0);
+  const result = libc.syscall(SYS_RECVFROM, fd, bytes, length, 0, 0, 0);
   return result < 0 ? -errnoAt.getInt32() : result;
 }
 
 /** Bytes taken by the kernel, or −errno; never raises SIGPIPE. */
 export function send(fd: Fd, bytes: Uint8Array<ArrayBuffer>, length: number): number {
-  const result = libc.send(fd, bytes, length, MSG_NOSIGNAL);
+  const result = libc.syscall(SYS_SENDTO, fd, bytes, length, MSG_NOSIGNAL, 0, 0);
   return result < 0 ? -errnoAt.getInt32() : result;
+}
+
+/** `recv` by a ready-made pointer. */
+export function recvTo(fd: Fd, at: Deno.PointerObject, length: number): number {
+  const result = kernel.syscall(SYS_RECVFROM, fd, at, length, 0, 0, 0);
+  return result < 0 ? -errnoAt.getInt32() : result;
+}
+
+/** `send` by a ready-made pointer. */
+export function sendFrom(fd: Fd, at: Deno.PointerObject, length: number): number {
+  const result = kernel.syscall(SYS_SENDTO, fd, at, length, MSG_NOSIGNAL, 0, 0);
+  return result < 0 ? -errnoAt.getInt32() : result;
+}
+
+/** The address of a buffer, for the calls that take one; valid as long as the buffer is referenced. */
+export function pointerTo(
+  bytes: Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+): Deno.PointerObject {
+  return Deno.UnsafePointer.of(bytes)!;
+}
+
+/** Sends one datagram to an address; never raises SIGPIPE. */
+export function sendTo(
+  fd: Fd,
+  bytes: Uint8Array<ArrayBuffer>,
+  address: Uint8Array<ArrayBuffer>,
+): number {
+  return checked(
+    libc.sendto(fd, bytes, bytes.length, MSG_NOSIGNAL, address, address.length),
+  );
 }
 
 export function shutdown(fd: Fd, how: number): number {
@@ -174,6 +225,24 @@ export function shutdown(fd: Fd, how: number): number {
 
 export function close(fd: Fd): number {
   return checked(libc.close(fd));
+}
+
+/** Opens a file; the descriptor is open across exec unless `flags` say otherwise. */
+export function open(path: string, flags: number, mode: number): number {
+  return checked(libc.open(new TextEncoder().encode(`${path}\0`), flags, mode));
+}
+
+/** Makes `to` a second descriptor for what `from` is open on; closes what `to` was before. */
+export function dup2(from: Fd, to: Fd): number {
+  return checked(libc.dup2(from, to));
+}
+
+const timespec = new BigInt64Array(2);
+
+/** CLOCK_MONOTONIC in microseconds, as other processes of the machine read it. */
+export function monotonicMicroseconds(): bigint {
+  if (libc.clock_gettime(1, timespec) < 0) return 0n;
+  return timespec[0] * 1_000_000n + timespec[1] / 1000n;
 }
 
 /** Sets the process's umask and returns the one before. */

@@ -9,6 +9,7 @@
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
+import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import { sendCancelRequest } from "../server/cancel_request.ts";
@@ -282,6 +283,10 @@ export class Pool implements ServerOwner {
     const stale = this.#stale(server);
     if (stale !== undefined) {
       server.close(stale, "");
+      return;
+    }
+    if (state.status === TransactionStatus.Idle && state.dirty === 0) {
+      this.#offer(server);
       return;
     }
     const queries = cleanupQueries(state, this.settings.cleanup_server_connections);

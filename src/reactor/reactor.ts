@@ -29,6 +29,7 @@ export class Reactor {
   #atEnd: (() => void)[] = [];
   #event = new Uint32Array(4);
   #events = new Uint32Array(EVENTS_A_TURN * EPOLL_EVENT_WORDS);
+  #eventsAt = libc.pointerTo(this.#events);
   #stopped = false;
   /** A handler threw: a defect. The owner logs it and ends that connection; the loop goes on. */
   onDefect: (handler: Handler | undefined, error: unknown) => void = (_, error) => {
@@ -94,7 +95,7 @@ export class Reactor {
       timeout = mostMs < 0 ? Math.min(until, 0x7fffffff) : Math.min(until, mostMs);
     }
     const events = this.#events;
-    const n = libc.epollWait(this.#epoll, events, EVENTS_A_TURN, timeout);
+    const n = libc.epollWait(this.#epoll, this.#eventsAt, EVENTS_A_TURN, timeout);
     if (n < 0 && n !== -EINTR) throw new Error(`epoll_wait: ${errnoText(-n)}`);
     this.now = performance.now();
     for (let i = 0; i < n; i++) {

@@ -13,6 +13,7 @@ export const READ_BYTES = 65_536;
 
 /** The worker's read buffer: room for bytes kept from the last read, then for a whole new one. */
 export const readBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(2 * READ_BYTES);
+const readBufferAt = libc.pointerTo(readBuffer);
 
 /** What a connection reads from and writes to. */
 export interface ByteStream {
@@ -32,12 +33,15 @@ export class PlainStream implements ByteStream {
   }
 
   receive(offset: number): number {
-    if (offset === 0) return libc.recv(this.fd, readBuffer, READ_BYTES);
+    if (offset === 0) return libc.recvTo(this.fd, readBufferAt, READ_BYTES);
     return libc.recv(this.fd, readBuffer.subarray(offset), READ_BYTES);
   }
 
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
-    if (start === 0) return libc.send(this.fd, bytes, end);
+    if (start === 0) {
+      if (bytes === readBuffer) return libc.sendFrom(this.fd, readBufferAt, end);
+      return libc.send(this.fd, bytes, end);
+    }
     return libc.send(this.fd, bytes.subarray(start, end), end - start);
   }
 }
