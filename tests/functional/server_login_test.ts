@@ -4,9 +4,11 @@
  */
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { type Config, Doorman } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
 import { freePort } from "../support/ports.ts";
+import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { type LoginOptions, Refused, WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 
@@ -238,8 +240,7 @@ Deno.test("a password changed in PostgreSQL: sessions that need a new server get
   await judge(doorman);
 });
 
-Deno.test("host names are resolved, several addresses tried in turn; an unknown name is told", async () => {
-  // PostgreSQL listens on 127.0.0.1 alone; localhost may be ::1 first.
+Deno.test("a host name is resolved by /etc/hosts; an unknown one is told", async () => {
   await using doorman = await start({
     app: poolWith([{ username: "trusted", password: PASSWORD }], { server_host: "localhost" }),
     lost: poolWith([{ username: "trusted", password: PASSWORD }], {
@@ -253,6 +254,39 @@ Deno.test("host names are resolved, several addresses tried in turn; an unknown 
   assert.equal(fields.C, "53300");
   assert.match(fields.M!, /no-such-host\.invalid/);
   await judge(doorman);
+});
+
+Deno.test({
+  name: "the addresses of a host name are tried in turn until one answers",
+  // A hosts file of its own needs a mount of its own.
+  ignore: Deno.uid() !== 0,
+  fn: async () => {
+    const folder = await makeTestFolder("hosts");
+    try {
+      const hosts = join(folder, "hosts");
+      // PostgreSQL listens on the last of these alone.
+      await Deno.writeTextFile(hosts, "::1 many\n127.0.0.2 many\n127.0.0.3 many\n127.0.0.1 many\n");
+      await using doorman = await Doorman.start({
+        launcher: [
+          "unshare",
+          "-m",
+          "sh",
+          "-c",
+          `mount --bind ${hosts} /etc/hosts; exec "$@"`,
+          "sh",
+        ],
+        config: {
+          pools: {
+            app: poolWith([{ username: "trusted", password: PASSWORD }], { server_host: "many" }),
+          },
+        },
+      });
+      using client = await WireClient.login(at(doorman, "app", "trusted"));
+      assert.equal(await client.value("SELECT host(inet_server_addr())"), "127.0.0.1");
+    } finally {
+      await removeFolder(folder);
+    }
+  },
 });
 
 Deno.test("server_host with a slash is the folder of PostgreSQL's unix socket", async () => {

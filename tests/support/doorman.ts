@@ -41,6 +41,8 @@ export interface DoormanOptions {
   /** Command line before the configuration file. */
   args?: string[];
   env?: Record<string, string>;
+  /** A command that runs the one behind it in its own process, such as `nice -n 5`. */
+  launcher?: string[];
   /** Log lines of level WARN or ERROR that this test provokes. */
   allowLog?: RegExp[];
   /** TCP port; a free one if absent. */
@@ -182,6 +184,7 @@ export class Doorman {
       args: [
         ...FOREIGN_ENVIRONMENT.flatMap((name) => ["-u", name]),
         ...Object.entries(this.#options.env ?? {}).map(([name, value]) => `${name}=${value}`),
+        ...this.#options.launcher ?? [],
         await doormanExecutable(),
         ...this.#options.args ?? [],
         this.configPath,
