@@ -5,8 +5,14 @@
 import { EXIT, parseCommandLine, type RunOptions } from "./cli/args.ts";
 import { configFaults, testConfigOutput } from "./cli/test_config.ts";
 import { VERSION } from "./cli/version.ts";
-import { load } from "./control/configuration.ts";
-import { Doorman, ListenError } from "./control/process.ts";
+import { load, setStartDirectory } from "./control/configuration.ts";
+import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/daemon.ts";
+import { Doorman, ListenError, PidFileError } from "./control/process.ts";
+import { Signals } from "./control/signals.ts";
+
+const DAEMON_UNDER_SYSTEMD =
+  "pg_doorman: --daemon does not go with systemd's Type=notify (NOTIFY_SOCKET is set): leave it out, " +
+  "the service manager runs the process in the background\n";
 
 async function run(args: string[]): Promise<void> {
   const command = parseCommandLine(args, (name) => Deno.env.get(name));
@@ -37,17 +43,35 @@ async function run(args: string[]): Promise<void> {
   }
 }
 
+/** Under `--daemon` this runs twice: in the launcher, and in the daemon that it starts. */
 async function serve(options: RunOptions): Promise<void> {
+  const startDirectory = options.daemon ? daemonStartDirectory() : undefined;
+  const launcher = options.daemon && startDirectory === undefined;
+  if (launcher && Deno.env.get("NOTIFY_SOCKET")) {
+    finish("", DAEMON_UNDER_SYSTEMD, EXIT.usage);
+    return;
+  }
+  if (startDirectory !== undefined) {
+    setStartDirectory(startDirectory);
+    becomeDaemon();
+  }
+  const signals = launcher ? undefined : new Signals();
   const result = load(options.configFile);
   if (result.config === undefined) {
     finish("", configFaults(options.configFile, result), EXIT.config);
     return;
   }
+  if (signals === undefined) {
+    Deno.exit(await launchDaemon(options.inheritFd));
+  }
   try {
-    await new Doorman(options, result.config).start(result);
+    await new Doorman(options, result.config, signals).start(result);
   } catch (error) {
-    if (!(error instanceof ListenError)) throw error;
-    finish("", `pg_doorman: ${error.message}\n`, error.code);
+    if (error instanceof ListenError) {
+      finish("", `pg_doorman: ${error.message}\n`, error.code);
+    } else if (error instanceof PidFileError) {
+      finish("", `pg_doorman: ${error.message}\n`, EXIT.os);
+    } else throw error;
   }
 }
 

@@ -5,27 +5,37 @@
 
 import type { RunOptions } from "../cli/args.ts";
 import type { Config } from "../config/types.ts";
-import { levelFilter } from "../log/filter.ts";
+import { levelFilter, type LogFilter } from "../log/filter.ts";
 import { lineFormatter, usesColour } from "../log/format.ts";
+import type { LineFormatter } from "../log/format.ts";
 import { createLog, type LineLog } from "../log/log.ts";
 
 /** Opens the log. */
 export function startLog(options: RunOptions, config: Config): LineLog {
   const encoder = new TextEncoder();
-  const { log_level, log_format } = config.general;
   return createLog({
-    filter: levelFilter(options.logLevel ?? log_level ?? "info"),
-    format: lineFormatter(
-      options.logFormat ?? log_format ?? "text",
-      usesColour({
-        terminal: Deno.stderr.isTerminal(),
-        noColor: options.noColor,
-        NO_COLOR: Deno.env.get("NO_COLOR"),
-      }),
-    ),
+    filter: configuredFilter(options, config),
+    format: lineFormat(options, config),
     write: (line) => {
       const bytes = encoder.encode(line);
       for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
     },
   });
+}
+
+/** The filter that command line and configuration ask for. */
+export function configuredFilter(options: RunOptions, config: Config): LogFilter {
+  return levelFilter(options.logLevel ?? config.general.log_level ?? "info");
+}
+
+/** The shape of lines that command line and configuration ask for. */
+export function lineFormat(options: RunOptions, config: Config): LineFormatter {
+  return lineFormatter(
+    options.logFormat ?? config.general.log_format ?? "text",
+    usesColour({
+      terminal: Deno.stderr.isTerminal(),
+      noColor: options.noColor,
+      NO_COLOR: Deno.env.get("NO_COLOR"),
+    }),
+  );
 }

@@ -5,7 +5,7 @@
 
 import { pbkdf2 } from "node:crypto";
 import { Console } from "../admin/console.ts";
-import type { AdminEnvironment } from "../admin/environment.ts";
+import type { AdminEnvironment, ReloadOutcome } from "../admin/environment.ts";
 import { passwordBytes } from "../auth/saslprep.ts";
 import { EXIT, type RunOptions } from "../cli/args.ts";
 import { VERSION } from "../cli/version.ts";
@@ -13,17 +13,27 @@ import { configRows } from "../config/diff.ts";
 import { formatFault } from "../config/source.ts";
 import type { LoadResult } from "../config/load.ts";
 import type { Config } from "../config/types.ts";
-import { formatFilter } from "../log/filter.ts";
+import { formatFilter, type LogFilter, parseFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import type { ClientRow, CountsRow, PoolRow, ServerRow } from "../mail.ts";
-import { Shared } from "../stats/shared.ts";
-import { type Configured, resolve } from "./configuration.ts";
+import type { ClientRow, CountsRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
+import type { Fd } from "../os/fd.ts";
+import * as libc from "../os/libc.ts";
+import { type Configured, fromStartDirectory, load, resolve } from "./configuration.ts";
+import { letGoOfLauncher } from "./daemon.ts";
 import { ListenError, type OpenListener, openListeners } from "./listeners.ts";
-import { startLog } from "./log.ts";
+import { configuredFilter, startLog } from "./log.ts";
+import { PidFile, PidFileError, removeIfThere } from "./pid_file.ts";
+import { Reloader } from "./reload.ts";
+import { logRule, settingsRule } from "./reload_rules.ts";
 import { Resolver } from "./resolver.ts";
+import { Shutdown } from "./shutdown.ts";
+import { type Interrupt, interruptMeans, type OperatorSignal, type Signals } from "./signals.ts";
 import { Supervisor, type WorkerMail } from "./supervisor.ts";
+import { ServiceManager, Watchdog, watchdogPeriod } from "./systemd.ts";
 
 const TARGET = "pg_doorman::app";
+/** So long a command of the console has to be answered before its effect sets in. */
+const ANSWER_MS = 50;
 
 export class Doorman implements AdminEnvironment {
   readonly version = VERSION;
@@ -31,14 +41,39 @@ export class Doorman implements AdminEnvironment {
   readonly #supervisor: Supervisor;
   readonly #resolver = new Resolver();
   readonly #consoles = new Map<number, Console>();
+  readonly #options: RunOptions;
+  readonly #reloader: Reloader;
+  readonly #shutdown: Shutdown;
+  readonly #manager: ServiceManager;
+  readonly #watchdog: Watchdog;
+  readonly #interrupt: Interrupt;
   #configured: Configured;
   #listeners: OpenListener[] = [];
-  #stopping = false;
+  /** Files of unix sockets, by inode: a successor's file under the same name is not ours to remove. */
+  readonly #socketFiles = new Map<string, number | null>();
+  #pidFile: PidFile | undefined;
+  /** Pools that a reload has taken out of the configuration may live on in these. */
+  readonly #formerDatabases = new Set<string>();
+  #serving = false;
+  /** SIGHUP came before there was anything to reload. */
+  #reloadWaits = false;
 
-  constructor(options: RunOptions, config: Config) {
-    this.#configured = resolve(config);
-    this.#log = startLog(options, config);
+  constructor(options: RunOptions, config: Config, signals: Signals) {
+    this.#options = options;
+    this.#configured = resolve(config, config.general.worker_threads);
+    const log = startLog(options, config);
+    this.#log = log;
     this.#supervisor = new Supervisor((mail, worker) => this.#mail(mail, worker));
+    this.#manager = new ServiceManager((name) => Deno.env.get(name), log);
+    this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
+    this.#reloader = this.#makeReloader(config);
+    this.#shutdown = this.#makeShutdown();
+    this.#interrupt = interruptMeans({
+      daemon: options.daemon,
+      terminal: Deno.stdin.isTerminal(),
+      shutdownOnly: Deno.env.get("PG_DOORMAN_CI_SHUTDOWN_ONLY"),
+    });
+    signals.deliver((signal) => this.#signal(signal));
   }
 
   /** Starts everything; resolves when clients are accepted. Rejects with a ListenError when a socket can't be opened. */
@@ -47,8 +82,31 @@ export class Doorman implements AdminEnvironment {
     this.#log.info(TARGET, `PgDoorman ${VERSION}, process ${Deno.pid}`);
     for (const warning of load.warnings) this.#log.warn("pg_doorman::config", formatFault(warning));
     for (const notice of load.notices) this.#log.info("pg_doorman::config", formatFault(notice));
-    this.#watchSignals();
+    if (this.#options.daemon) {
+      this.#pidFile = PidFile.claim(fromStartDirectory(config.general.daemon_pid_file));
+    }
+    try {
+      await this.#serve(config, settings);
+    } catch (error) {
+      this.#cleanUp();
+      throw error;
+    }
+    if (this.#options.daemon) {
+      this.#log.info(TARGET, "serving in the background: the log of this process ends here");
+      letGoOfLauncher();
+    }
+    this.#serving = true;
+    this.#manager.ready(this.#status());
+    const watchdog = watchdogPeriod((name) => Deno.env.get(name), Deno.pid, this.#isSuccessor());
+    if (watchdog !== undefined) this.#watchdog.start(watchdog);
+    if (this.#reloadWaits) this.#reloader.request("SIGHUP received during the start");
+  }
+
+  async #serve(config: Config, settings: Configured["settings"]): Promise<void> {
     this.#listeners = await openListeners(config.general);
+    for (const { transport, name } of this.#listeners) {
+      if (transport === "unix") this.#socketFiles.set(name, Deno.lstatSync(name).ino);
+    }
     await this.#supervisor.start({
       workers: config.general.worker_threads,
       listeners: this.#listeners.map(({ fd, transport }) => ({ fd, transport })),
@@ -64,22 +122,125 @@ export class Doorman implements AdminEnvironment {
 
   // ── signals ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #watchSignals(): void {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      Deno.addSignalListener(signal, () => this.#stop(`${signal} received`));
+  #signal(signal: OperatorSignal): void {
+    const cause = `${signal} received`;
+    switch (signal) {
+      case "SIGTERM":
+        this.#shutdown.atOnce(cause);
+        return;
+      case "SIGINT":
+        if (this.#shutdown.begun) this.#shutdown.atOnce(cause);
+        else if (this.#interrupt === "shutdown") this.#shutdown.gently(cause);
+        else this.#beginUpgrade(`${cause} without a terminal`);
+        return;
+      case "SIGUSR2":
+        this.#beginUpgrade(cause);
+        return;
+      case "SIGHUP":
+        if (this.#shutdown.begun) this.#log.info(TARGET, `${cause} during a shutdown: ignored`);
+        else if (this.#serving) this.#reloader.request(cause);
+        else this.#reloadWaits = true;
+        return;
+      default:
+        signal satisfies never;
     }
   }
 
-  #stop(why: string): void {
-    if (this.#stopping) Deno.exit(EXIT.ok);
-    this.#stopping = true;
-    const shared = new Int32Array(this.#supervisor.shared);
-    const clients = Atomics.load(shared, Shared.Clients);
-    this.#log.info(TARGET, `${why}: closing ${clients} client connections`);
-    for (const { transport, name } of this.#listeners) {
-      if (transport === "unix") removeIfThere(name);
+  /** Where a binary upgrade begins: SIGUSR2, SIGINT without a terminal, UPGRADE. */
+  #beginUpgrade(cause: string): void {
+    this.#log.error(
+      TARGET,
+      `${cause}: binary upgrade is not available in this build, serving on; SIGTERM stops the process`,
+    );
+  }
+
+  /** Whether this process has taken over from another one. */
+  #isSuccessor(): boolean {
+    return this.#options.inheritFd !== undefined;
+  }
+
+  #makeShutdown(): Shutdown {
+    return new Shutdown({
+      log: this.#log,
+      presence: () => this.#supervisor.ask<PresenceRow>("presence"),
+      drain: () => this.#supervisor.command({ name: "drain", database: undefined }),
+      stopListening: () => this.#stopListening(),
+      stopping: (status) => {
+        this.#watchdog.stop();
+        this.#manager.stopping(status);
+      },
+      shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
+      exit: () => {
+        this.#cleanUp();
+        Deno.exit(EXIT.ok);
+      },
+    });
+  }
+
+  #stopListening(): void {
+    for (const { fd } of this.#listeners) libc.close(fd as Fd);
+    this.#listeners = [];
+    this.#removeSocketFiles();
+  }
+
+  #removeSocketFiles(): void {
+    for (const [path, inode] of this.#socketFiles) {
+      if (inodeOf(path) === inode) removeIfThere(path);
     }
-    Deno.exit(EXIT.ok);
+    this.#socketFiles.clear();
+  }
+
+  /** Gives back what would outlive the process. */
+  #cleanUp(): void {
+    this.#removeSocketFiles();
+    this.#pidFile?.remove();
+    this.#pidFile = undefined;
+  }
+
+  // ── reload ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #makeReloader(config: Config): Reloader {
+    const log = this.#log;
+    return new Reloader({
+      log,
+      config,
+      load: () => load(this.#options.configFile),
+      readFile: (file) => Deno.readFileSync(fromStartDirectory(file)),
+      rules: [
+        logRule(log, this.#options, (filter) => this.#setFilter(filter)),
+        settingsRule({
+          log,
+          supervisor: this.#supervisor,
+          configured: () => this.#configured,
+          put: (configured) => this.#put(configured),
+          workers: config.general.worker_threads,
+        }),
+      ],
+      begun: () => this.#manager.reloading(),
+      ended: ({ ok }) => {
+        if (!this.#shutdown.begun) {
+          this.#manager.ready(ok ? this.#status() : `${this.#status()}; last reload was rejected`);
+        }
+      },
+    });
+  }
+
+  #put(configured: Configured): void {
+    for (const name of this.#configured.config.pools.keys()) {
+      if (!configured.config.pools.has(name)) this.#formerDatabases.add(name);
+    }
+    this.#configured = configured;
+  }
+
+  #setFilter(filter: LogFilter): void {
+    this.#log.setFilter(filter);
+    this.#supervisor.broadcast({ kind: "log_filter", filter });
+  }
+
+  #status(): string {
+    const { settings } = this.#configured;
+    const names = this.#listeners.map(({ name }) => name).join(", ");
+    return `serving ${settings.pools.length} pools on ${names}`;
   }
 
   // ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,6 +267,7 @@ export class Doorman implements AdminEnvironment {
         return;
       case "fatal":
         this.#log.error(TARGET, `worker ${worker} failed: ${mail.message}`);
+        this.#cleanUp();
         Deno.exit(EXIT.failure);
         break;
       default:
@@ -159,18 +321,39 @@ export class Doorman implements AdminEnvironment {
   }
 
   configRows(): ReturnType<AdminEnvironment["configRows"]> {
-    return configRows(this.#configured.config).map((row) => ({
+    return configRows(this.#reloader.config).map((row) => ({
       ...row,
       changeable: row.changeable === "yes",
     }));
   }
 
   hasDatabase(name: string): boolean {
-    return this.#configured.config.pools.has(name);
+    return this.#configured.config.pools.has(name) || this.#formerDatabases.has(name);
   }
 
   command(name: "pause" | "resume" | "reconnect", database: string | undefined): Promise<number> {
     return this.#supervisor.command({ name, database });
+  }
+
+  kill(database: string | undefined): Promise<number> {
+    return this.#supervisor.command({ name: "kill", database });
+  }
+
+  reload(): Promise<ReloadOutcome> {
+    return this.#reloader.request("RELOAD");
+  }
+
+  shutdown(): void {
+    // The command's own answer is on its way to the worker first.
+    setTimeout(() => this.#shutdown.gently("SHUTDOWN"), ANSWER_MS);
+  }
+
+  setLogLevel(text: string): string | undefined {
+    const start = configuredFilter(this.#options, this.#reloader.config);
+    const parsed = parseFilter(text, start);
+    if ("fault" in parsed) return parsed.fault;
+    this.#setFilter(parsed.filter);
+    return undefined;
   }
 
   logLevel(): string {
@@ -182,12 +365,13 @@ export class Doorman implements AdminEnvironment {
   }
 }
 
-function removeIfThere(path: string): void {
+function inodeOf(path: string): number | null | undefined {
   try {
-    Deno.removeSync(path);
+    return Deno.lstatSync(path).ino;
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }
 
-export { ListenError };
+export { ListenError, PidFileError };

@@ -8,6 +8,8 @@ import type { Fd } from "../os/fd.ts";
 import type {
   ControlToWorker,
   ListenerMail,
+  SettingsApplied,
+  SettingsChange,
   WorkerCommand,
   WorkerQuestion,
   WorkerStart,
@@ -15,7 +17,8 @@ import type {
 } from "../mail.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LogFilter } from "../log/filter.ts";
-import { SHARED_WORDS } from "../stats/shared.ts";
+import { Shared, SHARED_WORDS } from "../stats/shared.ts";
+import { otherSlices, ownSlices } from "./settings_change.ts";
 
 /** Everything that a worker sends but the answers to `ask` and `command`. */
 export type WorkerMail = Exclude<WorkerToControl, { kind: "answer" | "ready" }>;
@@ -40,6 +43,8 @@ export class Supervisor {
   readonly #gathering = new Map<number, Gathering>();
   readonly #onMail: (mail: WorkerMail, worker: number) => void;
   #lastRequest = 0;
+  /** Heartbeats of the workers when they were last asked for one. */
+  #pulse: number[] = [];
 
   constructor(onMail: (mail: WorkerMail, worker: number) => void) {
     this.#onMail = onMail;
@@ -128,11 +133,61 @@ export class Supervisor {
     return (counts as number[]).reduce((sum, count) => sum + count, 0);
   }
 
-  #gather(mail: (request: number) => ControlToWorker): Promise<unknown[]> {
+  /**
+   * Tells the workers of new settings, each at its own pace: the next slice follows when the last one is applied.
+   * Resolves to the longest time that a worker did nothing else.
+   */
+  async apply(change: SettingsChange): Promise<number> {
+    let longest = 0;
+    for (const slicesFor of [ownSlices, otherSlices]) {
+      const longests = await Promise.all(
+        this.#members.map((_, worker) => this.#applySlices(slicesFor(change, worker), worker)),
+      );
+      longest = Math.max(longest, ...longests);
+    }
+    return longest;
+  }
+
+  async #applySlices(slices: SettingsChange[], worker: number): Promise<number> {
+    let longest = 0;
+    for (const slice of slices) {
+      const [applied] = await this.#gather(
+        (request) => ({ kind: "settings", request, change: slice }),
+        worker,
+      );
+      longest = Math.max(longest, (applied as SettingsApplied).tookMs);
+    }
+    return longest;
+  }
+
+  /** Asks every worker for a sign of life; `silent` tells later who has not given one. */
+  ping(): void {
+    this.#pulse = this.#heartbeats();
+    this.broadcast({ kind: "ping" });
+  }
+
+  silent(): number[] {
+    const before = this.#pulse;
+    return this.#heartbeats().flatMap((count, worker) => count === before[worker] ? [worker] : []);
+  }
+
+  #heartbeats(): number[] {
+    const shared = new Int32Array(this.shared);
+    return this.#members.map((_, worker) => Atomics.load(shared, Shared.Heartbeats + worker));
+  }
+
+  /** Answers of one worker, or of all. */
+  #gather(
+    mail: (request: number) => ControlToWorker,
+    worker?: number,
+  ): Promise<unknown[]> {
+    const missing = worker === undefined ? this.#members.length : 1;
+    if (missing === 0) return Promise.resolve([]);
     const request = ++this.#lastRequest;
     return new Promise((done) => {
-      this.#gathering.set(request, { missing: this.#members.length, rows: [], done });
-      this.broadcast(mail(request));
+      this.#gathering.set(request, { missing, rows: [], done });
+      if (worker === undefined) this.broadcast(mail(request));
+      else this.send(worker, mail(request));
     });
   }
 

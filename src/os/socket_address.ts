@@ -18,6 +18,16 @@ export function unixAddress(path: string): Uint8Array<ArrayBuffer> | undefined {
   return bytes;
 }
 
+/** A `sockaddr_un` in the abstract namespace: a NUL, then the name, and no NUL after it (unix(7)). */
+export function abstractAddress(name: string): Uint8Array<ArrayBuffer> | undefined {
+  const text = encoder.encode(name);
+  if (text.length > 107) return undefined;
+  const bytes = new Uint8Array(3 + text.length);
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  bytes.set(text, 3);
+  return bytes;
+}
+
 /** A `sockaddr_in` or `sockaddr_in6` for a literal IP address; `undefined` when it is none. */
 export function inetAddress(ip: string, port: number): Uint8Array<ArrayBuffer> | undefined {
   const four = parseIpv4(ip);

@@ -1,0 +1,96 @@
+/**
+ * What a reload has to tell the workers: only what differs, cut into slices that a worker applies between two events.
+ * Pure. A pool's own worker learns of it before the others do, so that none hands a client over to a worker that does
+ * not know the pool yet.
+ */
+
+import { isDeepStrictEqual } from "node:util";
+import { poolKey } from "../config/effective.ts";
+import type { PoolSettings, Settings } from "../config/settings.ts";
+import type { PoolPlace, SettingsChange } from "../mail.ts";
+
+/** Names in one slice; some ten microseconds each for a worker. */
+const SLICE_ENTRIES = 40;
+
+/** A change of the whole process, and what it comes to. */
+export interface ProcessChange extends SettingsChange {
+  /** `pools` that were not there before. */
+  added: ReadonlySet<PoolSettings>;
+}
+
+/** What differs between the settings in force and new ones. */
+export function settingsChange(before: Settings, after: Settings): ProcessChange {
+  const known = new Map(before.pools.map((pool) => [poolKey(pool.database, pool.user), pool]));
+  const places: PoolPlace[] = [];
+  const pools: PoolSettings[] = [];
+  const added = new Set<PoolSettings>();
+  for (const pool of after.pools) {
+    const key = poolKey(pool.database, pool.user);
+    const old = known.get(key);
+    known.delete(key);
+    if (old === undefined) added.add(pool);
+    else if (isDeepStrictEqual(old, pool)) continue;
+    pools.push(pool);
+    if (old?.home !== pool.home || old.password.kind !== pool.password.kind) {
+      places.push(placeOf(pool));
+    }
+  }
+  return {
+    general: isDeepStrictEqual(before.general, after.general) ? undefined : after.general,
+    places,
+    pools,
+    added,
+    gone: Array.from(known.values(), ({ database, user }) => ({ database, user })),
+  };
+}
+
+function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
+  return { database, user, home, kind: password.kind };
+}
+
+/** Whether there is anything to tell. */
+export function isEmpty({ general, places, pools, gone }: SettingsChange): boolean {
+  return general === undefined && places.length + pools.length + gone.length === 0;
+}
+
+/** First round for a worker: general settings, what is gone, and its own pools with their places. */
+export function ownSlices(change: SettingsChange, worker: number): SettingsChange[] {
+  const slicer = new Slicer(change.general);
+  for (const gone of change.gone) slicer.next().gone.push(gone);
+  for (const pool of change.pools) {
+    if (pool.home !== worker) continue;
+    const slice = slicer.next();
+    slice.pools.push(pool);
+    slice.places.push(placeOf(pool));
+  }
+  return slicer.slices;
+}
+
+/** Second round: where the pools of other workers are. */
+export function otherSlices(change: SettingsChange, worker: number): SettingsChange[] {
+  const slicer = new Slicer(undefined);
+  for (const place of change.places) {
+    if (place.home !== worker) slicer.next().places.push(place);
+  }
+  return slicer.slices;
+}
+
+class Slicer {
+  readonly slices: SettingsChange[] = [];
+  #room = 0;
+
+  constructor(general: SettingsChange["general"]) {
+    if (general === undefined) return;
+    this.slices.push({ general, places: [], pools: [], gone: [] });
+  }
+
+  /** The slice that takes one more entry. */
+  next(): SettingsChange {
+    if (this.#room === 0) {
+      this.slices.push({ general: undefined, places: [], pools: [], gone: [] });
+      this.#room = SLICE_ENTRIES;
+    }
+    this.#room--;
+    return this.slices[this.slices.length - 1] as SettingsChange;
+  }
+}
