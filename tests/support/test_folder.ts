@@ -50,12 +50,23 @@ export function killProcessesIn(folder: string): void {
   }
 }
 
+/** False for another user's folder, and for one that another run has just removed. */
+function isOurs(folder: string): boolean {
+  try {
+    return Deno.uid() === 0 || Deno.lstatSync(folder).uid === Deno.uid();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 async function removeLeftOvers(): Promise<void> {
   for await (const entry of Deno.readDir(temporaryRoot())) {
     if (!entry.isDirectory || !entry.name.startsWith(PREFIX)) continue;
     const owner = Number(entry.name.slice(PREFIX.length).split("-")[0]);
     if (processExists(owner)) continue;
     const folder = join(temporaryRoot(), entry.name);
+    if (!isOurs(folder)) continue;
     killProcessesIn(folder);
     await removeFolder(folder);
   }
