@@ -11,6 +11,7 @@ import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
+import { Owed } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import { sendCancelRequest } from "../server/cancel_request.ts";
 import { ServerConnection, type ServerOwner } from "../server/connection.ts";
@@ -27,6 +28,7 @@ import { Dirty, newServerState, ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
 import type { Log } from "../log/log.ts";
 import { cleanupQueries } from "./cleanup.ts";
+import type { PoolSnapshot } from "./snapshot.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
 /** What a pool needs of its worker. */
@@ -44,6 +46,10 @@ export interface PoolEnvironment {
   derive: LoginSecrets["derive"];
   /** The last client of a retired pool has left. */
   retiredEmpty(pool: Pool): void;
+  /** A client of a pool that has moved asks for a server: it has to move, too. */
+  stranded(pool: Pool): void;
+  /** A server of a pool that has moved is free to follow; `undefined`: it is gone instead. */
+  lateServer(pool: Pool, server: ServerConnection | undefined): void;
 }
 
 /** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
@@ -83,6 +89,10 @@ export class Pool implements ServerOwner {
   #retryMs = 0;
   #lastFailure: LoginFailure | undefined;
   #salted = new Map<string, Uint8Array>();
+  /** Its servers went to another process: none is made here, and who waits has to follow them. */
+  #moved = false;
+  /** Servers that another process still has and will send: part of `pool_size`. */
+  #expected = 0;
 
   constructor(settings: PoolSettings, environment: PoolEnvironment) {
     this.settings = settings;
@@ -146,6 +156,10 @@ export class Pool implements ServerOwner {
     }
     const reactor = this.#environment.reactor;
     this.#waiting.push(waiter, reactor.now);
+    if (this.#moved) {
+      this.#environment.stranded(this);
+      return undefined;
+    }
     this.#grow();
     // A refusal that is still fresh has answered already.
     if (waiter.waitSinceMs !== 0) this.#watchWaiting();
@@ -179,8 +193,11 @@ export class Pool implements ServerOwner {
         server.cancelsUnderWay--;
         // Undelivered is not the same as never: the server must not meet another client.
         if (!delivered) server.state.epoch = -1;
-        if (server.cancelsUnderWay === 0 && server.state.stage === ServerStage.Cleaning) {
-          if (server.owed.length === 0) this.#afterUse(server);
+        if (server.cancelsUnderWay > 0) return;
+        if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
+          this.#afterUse(server);
+        } else if (this.#moved && this.#servers.has(server)) {
+          this.#environment.lateServer(this, server);
         }
       },
     );
@@ -264,7 +281,11 @@ export class Pool implements ServerOwner {
       return;
     }
     server.state.stage = ServerStage.Draining;
-    if (server.state.unsynced || server.owed.skipping) server.syncOwn();
+    if (server.state.unsynced && !server.owed.skipping && server.owed.lastKind() !== Owed.Sync) {
+      // A Sync would commit what the client has not asked to: at a direct connection its end undoes it.
+      server.runOwn("ROLLBACK");
+      server.syncOwn();
+    } else if (server.owed.skipping) server.syncOwn();
     server.resumeReading();
     this.#limit(server, this.settings.connect_timeout);
   }
@@ -301,6 +322,11 @@ export class Pool implements ServerOwner {
   /** A clean server: to the first waiter, or to the idle ones. */
   #offer(server: ServerConnection): void {
     const state = server.state;
+    if (this.#moved) {
+      state.stage = ServerStage.Idle;
+      this.#environment.lateServer(this, server);
+      return;
+    }
     state.usedAtMs = this.#environment.reactor.now;
     const waiter = this.paused ? undefined : this.#waiting.shift();
     if (waiter === undefined) {
@@ -333,7 +359,9 @@ export class Pool implements ServerOwner {
   }
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
-    this.#servers.delete(server);
+    if (this.#servers.delete(server) && this.#moved) {
+      this.#environment.lateServer(this, undefined);
+    }
     const at = this.#idle.indexOf(server);
     if (at >= 0) this.#idle.splice(at, 1);
     const now = this.#environment.reactor.now;
@@ -357,7 +385,7 @@ export class Pool implements ServerOwner {
 
   #mayConnect(): boolean {
     const { pool_size, scaling_max_parallel_creates, max_concurrent_creates } = this.settings;
-    return !this.paused && this.size < pool_size &&
+    return !this.paused && !this.#moved && this.size + this.#expected < pool_size &&
       this.#connecting < Math.min(scaling_max_parallel_creates, max_concurrent_creates) &&
       this.#retryTimer === undefined;
   }
@@ -450,6 +478,10 @@ export class Pool implements ServerOwner {
 
   #loginFailed(failure: LoginFailure): void {
     const { reactor, log } = this.#environment;
+    if (this.#moved) {
+      this.#environment.lateServer(this, undefined);
+      return;
+    }
     this.#lastFailure = failure;
     this.#retryMs = failure.transient
       ? Math.min(MOST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2))
@@ -651,6 +683,113 @@ export class Pool implements ServerOwner {
         return idle && spare-- > 0;
       });
   }
+
+  // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
+
+  /** Gives the pool up: from here on every server and waiter that is taken out goes to another process. */
+  beginMove(): PoolSnapshot {
+    this.#moved = true;
+    this.#waitTimer?.cancel();
+    this.#waitTimer = undefined;
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    let late = this.#connecting;
+    for (const server of this.#servers) if (server.cancelsUnderWay > 0) late++;
+    return {
+      paused: this.paused,
+      clientKey: this.clientKey,
+      defaults: this.defaults?.values,
+      reported: [...this.reported],
+      totals: { ...this.counters.total },
+      averages: { ...this.counters.averages },
+      late,
+    };
+  }
+
+  get moved(): boolean {
+    return this.#moved;
+  }
+
+  /** The other process is gone: what is left here goes on here. */
+  endMove(): void {
+    this.#moved = false;
+    this.#watchWaiting();
+    while (this.#waiting.length > 0 && !this.paused) {
+      const server = this.#takeIdle();
+      if (server === undefined) break;
+      this.#offer(server);
+    }
+    this.#grow();
+  }
+
+  /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
+  takeOut(server: ServerConnection): void {
+    this.#servers.delete(server);
+    const at = this.#idle.indexOf(server);
+    if (at >= 0) this.#idle.splice(at, 1);
+    if (server.state.epoch !== this.#epoch) server.state.epoch = -1;
+    else server.state.epoch = 0;
+  }
+
+  putBack(server: ServerConnection): void {
+    this.#servers.add(server);
+    if (server.state.epoch === 0) server.state.epoch = this.#epoch;
+    this.#resume(server);
+  }
+
+  /** Until its servers come from another process, none is made here. */
+  expect(): void {
+    this.#expected = Infinity;
+  }
+
+  /** The pool's own part of what was expected is here; late servers are still to come. */
+  thaw(snapshot: PoolSnapshot): void {
+    this.#expected = snapshot.late;
+    this.paused ||= snapshot.paused;
+    this.clientKey ??= snapshot.clientKey;
+    if (snapshot.defaults !== undefined) this.defaults ??= parameterSet(snapshot.defaults);
+    for (const name of snapshot.reported) this.reported.add(name);
+    this.counters.add(snapshot.totals, snapshot.averages);
+    // By then the servers that came along have been adopted.
+    this.#environment.reactor.atEndOfTurn(() => this.#grow());
+  }
+
+  /** A late server has come, or will never. */
+  lateArrived(): void {
+    this.#expected = Math.max(0, this.#expected - 1);
+    this.#environment.reactor.atEndOfTurn(() => this.#grow());
+  }
+
+  /** Nothing more will come. */
+  expectNothing(): void {
+    if (this.#expected === 0) return;
+    this.#expected = 0;
+    this.#grow();
+    this.warm();
+  }
+
+  /** A server connection from another process. */
+  adoptThawed(server: ServerConnection): void {
+    if (server.state.epoch === 0) server.state.epoch = this.#epoch;
+    this.adopt(server);
+    this.#resume(server);
+  }
+
+  #resume(server: ServerConnection): void {
+    const { stage } = server.state;
+    if (stage === ServerStage.Idle) this.#afterUse(server);
+    else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
+      this.#limit(server, this.settings.connect_timeout);
+      if (stage === ServerStage.Cleaning && server.owed.length === 0) this.#afterUse(server);
+    }
+  }
+
+  /** Those who wait, in their order. */
+  *waiters(): Iterable<Waiter> {
+    for (let w = this.#waiting.first(); w !== undefined; w = w.waitNext) yield w;
+  }
+
+  // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Ends the pool: waiting clients are refused, idle servers closed; linked ones are their clients' matter. */
   close(): void {

@@ -79,6 +79,13 @@ export class OwedReplies {
     return this.length === 0 ? 0 : this.#ring[this.#head] & KIND;
   }
 
+  /** The kind at the tail, 0 when nothing is owed. */
+  lastKind(): number {
+    return this.length === 0
+      ? 0
+      : this.#ring[(this.#head + this.length - 1) & (this.#ring.length - 1)] & KIND;
+  }
+
   /** Whether the replies that come now are ours. */
   swallowing(): boolean {
     return this.length > 0 && (this.#ring[this.#head] & SWALLOW) !== 0;
