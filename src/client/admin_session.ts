@@ -12,6 +12,8 @@ const MOST_MESSAGE_BYTES = 60_000;
 
 export class AdminSession {
   #session: Session;
+  /** A request is under way. */
+  #asked = false;
 
   constructor(session: Session) {
     this.#session = session;
@@ -42,6 +44,7 @@ export class AdminSession {
     if (next < end) session.keep(bytes, next, end);
     if (next === at) return;
     session.stopReading();
+    this.#asked = true;
     session.context.toControl({
       kind: "admin_request",
       client: session.state.id,
@@ -56,8 +59,14 @@ export class AdminSession {
       session.say(bytes);
       return;
     }
+    this.#asked = false;
     session.write(bytes);
-    session.startReading();
+    if (!session.backlogged) session.startReading();
+  }
+
+  /** The client has taken all that was written. */
+  writable(): void {
+    if (!this.#asked) this.#session.startReading();
   }
 
   closed(): void {

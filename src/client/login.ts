@@ -81,6 +81,9 @@ export class ClientLogin {
         // What follows a hand-over travels with the session.
         this.#session.keep(bytes, next, end);
         if (!this.#firstPacket(bytes, at, next, next < end)) return;
+        // Without a challenge the login is through, and what was kept is done or waits.
+        if (state.stage > Stage.Login) return;
+        this.#session.keep(bytes, next, next);
       } else this.#password(bytes, at, next);
       at = next;
     }
@@ -363,6 +366,7 @@ export class ClientLogin {
       session.state.stage = Stage.Admin;
       this.#welcome(adminParameters());
       session.admin.open();
+      session.takeKept();
       return;
     }
     const pool = session.pool!;

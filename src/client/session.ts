@@ -252,8 +252,18 @@ export class Session implements Handler, Waiter, ServerLink {
     if (this.#outbox.length > 0) return;
     this.#outbox = undefined;
     this.#setEvents(this.#events & ~EPOLLOUT);
+    if (this.#throttled) this.#unthrottle();
     if (this.state.stage === Stage.Closing) this.#shutdown();
-    else this.server?.resumeReading();
+    else if (this.admin !== undefined) this.admin.writable();
+    else {
+      this.server?.resumeReading();
+      if (!this.#throttled && this.server?.congested !== true) this.startReading();
+    }
+  }
+
+  /** Whether the client has yet to take what was written. */
+  get backlogged(): boolean {
+    return this.#outbox !== undefined;
   }
 
   // ── checkout ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -297,10 +307,11 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#tail = undefined;
     relay(this, tail, 0, this.#tailLength);
     giveChunk(tail);
-    // Reading was stopped if the client sent more while it waited.
-    if (this.server !== undefined && !this.server.congested && !this.#throttled) {
-      this.startReading();
-    }
+    // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
+    // next message too little was there to see where it goes.
+    const { stage } = this.state;
+    if (stage !== Stage.Linked && stage !== Stage.Idle) return;
+    if (!this.#throttled && this.server?.congested !== true) this.startReading();
   }
 
   /** Pairs with a server; `false` when it must get the client's parameters first. */

@@ -292,6 +292,8 @@ export class ServerConnection implements Handler {
       case Backend.NoticeResponse:
       case Backend.NotificationResponse:
         return this.#asynchronous(length, from, at);
+      case Backend.CopyInResponse:
+        return this.#copyInResponse(length, from, at);
       default:
         return this.#pass(type, length, from, at);
     }
@@ -336,13 +338,17 @@ export class ServerConnection implements Handler {
     state.status = status;
     const settled = this.owed.length === 0 && this.#outbox.length === 0;
     if (this.owed.length === 0) state.unsynced = false;
+    const link = this.link;
     if (verdict === Verdict.Swallow) {
       this.#deliver(from, at);
-      if (settled) this.#ownQueryThrough();
+      if (settled && this.link === link) this.#ownQueryThrough();
     } else {
       this.#deliver(from, at + 6);
-      if (this.link !== undefined) this.link.readyForQuery(status, settled);
-      else if (settled && state.stage !== ServerStage.Closed) this.#settled();
+      // A client may be lost over it: its server is back in the pool then, and with the next client perhaps.
+      if (this.link === link) {
+        if (link !== undefined) link.readyForQuery(status, settled);
+        else if (settled && state.stage !== ServerStage.Closed) this.#settled();
+      }
     }
     return this.state.stage === ServerStage.Closed ? CLOSED : at + 6;
   }
@@ -437,6 +443,13 @@ export class ServerConnection implements Handler {
     return from;
   }
 
+  #copyInResponse(length: number, from: number, at: number): number {
+    const outcome = this.#pass(Backend.CopyInResponse, length, from, at);
+    if (outcome === CLOSED || this.link !== undefined || !this.owed.copyIn) return outcome;
+    this.close(REASONS.serverUnusable, "its client left before a COPY began");
+    return CLOSED;
+  }
+
   #asynchronous(length: number, from: number, at: number): number {
     this.state.left = length + 1;
     if (this.link !== undefined && !this.owed.swallowing()) {
@@ -464,7 +477,9 @@ export class ServerConnection implements Handler {
     const link = this.link;
     this.link = undefined;
     this.state.stage = ServerStage.Closed;
-    if (this.#outbox.length === 0 && reason !== REASONS.serverLost) {
+    // In the middle of a message of the client a Terminate would be read as its end.
+    const polite = reason !== REASONS.serverLost && reason !== REASONS.serverUnusable;
+    if (polite && this.#outbox.length === 0) {
       const bytes = messages.terminate();
       this.stream.send(bytes, 0, bytes.length);
     }

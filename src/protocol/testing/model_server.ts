@@ -27,6 +27,8 @@ type Copy = { extended: boolean; more: number };
 export class ModelServer {
   /** `I`, `T` or `E`. */
   status = "I";
+  /** `application_name`: a parameter that is reported when it changes. */
+  parameter = "default";
   /** Frontend messages seen, for comparison with what a client sent. */
   readonly seen: Message[] = [];
   /** Messages of a type that a COPY does not take came while it ran: the caller's pipeline was no good. */
@@ -176,13 +178,33 @@ export class ModelServer {
       case "set":
         return [[complete("SET")], false];
       case "parameter":
+        return [[...this.#setParameter(`name${count}`), complete("SET")], false];
+      case "show":
         return [[
-          reply("S", encoder.encode(`application_name\0name ${count}\0`)),
-          complete("SET"),
+          ...extended ? [] : [rowDescription()],
+          textRow(this.parameter),
+          complete("SELECT 1"),
         ], false];
       default:
-        return [[complete("OTHER")], false];
+        return [this.#poolers(sql), false];
     }
+  }
+
+  /** The queries that a pooler may send on its own account. */
+  #poolers(sql: string): Message[] {
+    const wanted = /set_config\(E'application_name', E'(\w+)'/.exec(sql);
+    if (wanted !== null) {
+      const reports = this.#setParameter(wanted[1]);
+      return [rowDescription(), textRow(wanted[1]), ...reports, complete("SELECT 1")];
+    }
+    const resets = /RESET ALL|DISCARD ALL/.test(sql);
+    return [...resets ? this.#setParameter("default") : [], complete("OTHER")];
+  }
+
+  #setParameter(value: string): Message[] {
+    if (value === this.parameter) return [];
+    this.parameter = value;
+    return [reply("S", encoder.encode(`application_name\0${value}\0`))];
   }
 
   #duringCopy(message: Message, copy: Copy): Message[] {
@@ -242,8 +264,15 @@ function rowDescription(): Message {
 /** A row whose length and bytes follow from its place, so that a lost or doubled one shows. */
 function dataRow(i: number, seed: number, type = "D"): Message {
   const value = encoder.encode(`${i}/${seed}/`.repeat(1 + (i * 7 + seed) % 40));
-  if (type === "d") return reply("d", value);
+  return type === "d" ? reply("d", value) : row(value);
+}
+
+function row(value: Uint8Array): Message {
   return reply("D", concat(Uint8Array.from([...int16(1), ...int32(value.length)]), value));
+}
+
+function textRow(text: string): Message {
+  return row(encoder.encode(text));
 }
 
 function text(body: Uint8Array): string {

@@ -35,6 +35,8 @@ const word = fc.constantFrom(
   "copyout",
   "notice",
   "set",
+  "parameter",
+  "show",
 );
 const statement = fc.tuple(word, number).map(([name, n]) => `${name} ${n}`);
 const bad = (name: string) => fc.constantFrom("", "", "", "", name);

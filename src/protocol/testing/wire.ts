@@ -6,6 +6,11 @@ const encoder = new TextEncoder();
 
 /** Several pieces as one. */
 export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return concatAll(parts);
+}
+
+/** As `concat`, for more pieces than a call has room for. */
+export function concatAll(parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

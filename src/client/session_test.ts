@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { AdminSession } from "./admin_session.ts";
+import { MOST_OWED } from "./session.ts";
+import { Stage } from "./state.ts";
+import { World } from "./testing/world.ts";
+import { concat, frontend, startup } from "../protocol/testing/wire.ts";
+import { Dirty, ServerStage } from "../server/state.ts";
+
+const SYNC = frontend("S");
+
+function repeat(bytes: Uint8Array, times: number): Uint8Array {
+  const all = new Uint8Array(bytes.length * times);
+  for (let i = 0; i < times; i++) all.set(bytes, i * bytes.length);
+  return all;
+}
+
+function query(sql: string): Uint8Array {
+  return frontend("Q", sql);
+}
+
+/** Types of the messages in these bytes. */
+function types(bytes: Uint8Array): string {
+  let found = "";
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 0; at < bytes.length; at += 1 + view.getUint32(at + 1)) {
+    found += String.fromCharCode(bytes[at]);
+  }
+  return found;
+}
+
+Deno.test("session: a client that asks without reading is not read from either", () => {
+  const world = new World();
+  const client = world.addClient(repeat(SYNC, 200_000));
+  client.stream.usually = 0;
+  for (let i = 0; i < 20; i++) {
+    world.clientSends(client, 65_536);
+    world.dispatch(client.stream);
+  }
+  // One read's worth was answered.
+  assert.ok(client.stream.unread > 14 * 65_536, `${client.stream.unread} bytes are unread`);
+  world.settle();
+  assert.equal(client.received.length, 200_000 * 6);
+});
+
+Deno.test("session: a client that was held back for its many requests goes on, however slowly it reads", () => {
+  const world = new World({ pool_mode: "session" });
+  const server = world.addServer();
+  const many = 3 * MOST_OWED;
+  const client = world.addClient(concat(query("none"), repeat(SYNC, many), query("none")));
+  while (world.clientSends(client, 50_000)) world.dispatch(client.stream);
+  assert.ok(server.connection.owed.length > MOST_OWED);
+  world.clientSends(client, Infinity);
+  client.stream.usually = 0;
+  world.serverTakes(server, Infinity);
+  while (world.serverSends(server, Infinity)) world.dispatch(server.stream);
+  world.settle();
+  assert.equal(types(client.received), "CZ" + "Z".repeat(many) + "CZ");
+});
+
+Deno.test("session: a message that its client left unfinished is never finished for it", () => {
+  for (const missing of [1, 2, 3, 4, 5, 6]) {
+    const world = new World();
+    const server = world.addServer();
+    const whole = query("none of this");
+    const client = world.addClient(whole.slice(0, -missing));
+    world.clientSends(client, Infinity);
+    world.dispatch(client.stream);
+    client.stream.ended = true;
+    world.dispatch(client.stream);
+    assert.equal(server.connection.state.stage, ServerStage.Closed);
+    assert.deepEqual(server.stream.fetch(), whole.slice(0, -missing));
+  }
+});
+
+Deno.test("session: the answer that finds its client gone is not taken for the next client's", () => {
+  const world = new World();
+  const server = world.addServer();
+  const leaver = world.addClient(query("none"));
+  const next = world.addClient(query("rows 3"));
+  for (const client of [leaver, next]) {
+    world.clientSends(client, Infinity);
+    world.dispatch(client.stream);
+  }
+  assert.equal(next.session.state.stage, Stage.Waiting);
+  leaver.stream.broken = true;
+  world.serverTakes(server, Infinity);
+  world.serverSends(server, Infinity);
+  world.dispatch(server.stream);
+  assert.equal(leaver.session.state.stage, Stage.Closed);
+  assert.equal(next.session.state.stage, Stage.Linked);
+  assert.equal(next.session.state.queryCount, 0);
+  world.settle();
+  assert.equal(types(next.received), "TDDDCZ");
+  assert.equal(next.session.state.queryCount, 1);
+});
+
+Deno.test("session: a server that is being cleaned after a client was lost is not offered before it is clean", () => {
+  const world = new World();
+  const server = world.addServer();
+  const leaver = world.addClient(query("set"));
+  world.clientSends(leaver, Infinity);
+  world.dispatch(leaver.stream);
+  leaver.stream.broken = true;
+  world.serverTakes(server, Infinity);
+  world.serverSends(server, Infinity);
+  world.dispatch(server.stream);
+  assert.equal(server.connection.state.stage, ServerStage.Cleaning);
+  assert.equal(server.connection.state.dirty, Dirty.Set);
+  world.settle();
+  world.checkIdle(server);
+  assert.equal(server.connection.state.dirty, 0);
+});
+
+Deno.test("session: what comes in one piece with the StartupMessage is done once", () => {
+  for (const cut of [Infinity, 1, 3, 40, 45]) {
+    const world = new World();
+    const server = world.addServer();
+    const client = world.addNewClient(
+      concat(startup({ user: "me", database: "db" }), query("none 1"), query("none 2")),
+    );
+    while (world.clientSends(client, cut)) world.dispatch(client.stream);
+    world.settle();
+    assert.equal(types(client.received), "RSKZCZCZ");
+    assert.equal(server.model.seen.length, 2);
+    assert.equal(world.pool.clients, 1);
+  }
+});
+
+Deno.test("session: an administrator who does not read is not read from", () => {
+  const world = new World();
+  const client = world.addClient(repeat(query("SHOW STATS"), 1000));
+  const { session, stream } = client;
+  session.pool = undefined;
+  session.admin = new AdminSession(session);
+  session.state.stage = Stage.Admin;
+  const requests = () => world.mail.filter(({ kind }) => kind === "admin_request").length;
+  const turn = () => {
+    world.clientSends(client, 160);
+    world.dispatch(stream);
+  };
+  turn();
+  assert.equal(requests(), 1);
+  turn();
+  assert.equal(requests(), 1);
+  stream.usually = 0;
+  session.admin.answer(new Uint8Array(100_000), false);
+  turn();
+  assert.equal(requests(), 1);
+  stream.usually = Infinity;
+  world.dispatch(stream);
+  turn();
+  assert.equal(requests(), 2);
+  // The socket became free while a request was under way: that one's answer comes first.
+  stream.usually = 0;
+  session.write(new Uint8Array(10));
+  stream.usually = Infinity;
+  world.dispatch(stream);
+  turn();
+  assert.equal(requests(), 2);
+  session.admin.answer(new Uint8Array(1), false);
+  turn();
+  assert.equal(requests(), 3);
+});
