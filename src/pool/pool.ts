@@ -651,14 +651,17 @@ export class Pool implements ServerOwner {
     this.#grow();
   }
 
+  /** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */
+  cancelRunning(): void {
+    for (const server of this.#servers) {
+      if (server.owed.length > 0 && server.cancelsUnderWay === 0) this.cancel(server);
+    }
+  }
+
   /** Closes every server connection, linked ones included; their clients have been sent home. */
   kill(): void {
     this.#epoch++;
-    for (const server of [...this.#servers]) {
-      // PostgreSQL notices that nobody is there only when it writes: what runs is canceled.
-      if (server.owed.length > 0) this.cancel(server);
-      server.close(REASONS.adminShutdown, "");
-    }
+    for (const server of [...this.#servers]) server.close(REASONS.adminShutdown, "");
   }
 
   /** Creates servers up to `min_pool_size`, as far as that is possible now. */
@@ -806,6 +809,7 @@ export class Pool implements ServerOwner {
     this.paused = true;
     this.#epoch++;
     this.#closeStale();
+    this.cancelRunning();
     for (const server of [...this.#servers]) {
       const { stage } = server.state;
       if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {

@@ -376,6 +376,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
 
   #kill(database: string | undefined): number {
     const pools = new Set(this.#directory.named(database));
+    for (const pool of pools) pool.cancelRunning();
     for (const session of [...this.#sessions.values()]) {
       if (session.pool === undefined || !pools.has(session.pool)) continue;
       session.fail("FATAL", REASONS.adminShutdown, "", "");
