@@ -65,6 +65,8 @@ export class WireClient {
     const connection = "path" in place
       ? await Deno.connect({ transport: "unix", path: place.path })
       : await Deno.connect({ hostname: place.host ?? "127.0.0.1", port: place.port });
+    // Parts of one request leave in writes of their own: they must not wait for each other's acknowledgement.
+    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay(true);
     return new WireClient(connection, place);
   }
 
