@@ -36,14 +36,73 @@ export type ControlToWorker =
   /** The worker bumps its heartbeat: it still takes mail. */
   | { kind: "ping" }
   | { kind: "log_filter"; filter: LogFilter }
+  /** Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it. */
+  | { kind: "move"; pools: { database: string; user: string }[] }
+  /** The new process has taken a batch, all but the items of these indexes. */
+  | { kind: "taken"; batch: number; refused: number[] }
+  /** The new process is gone: thaw what it has not taken and go on. */
+  | { kind: "move_failed" }
+  /** Binary upgrade, new process: servers of these pools will come; until then none is made. */
+  | { kind: "expect"; pools: { database: string; user: string }[] }
+  | { kind: "thaw"; items: FrozenItem[] }
+  /** Nothing more will come. */
+  | { kind: "expect_over" }
+  | { kind: "listen"; listeners: ListenerMail[] }
+  /** A CancelRequest that came to the other process. */
+  | { kind: "cancel"; processId: number; secret: Uint8Array }
   | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
   | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
   | { kind: "ask"; request: number; what: WorkerQuestion }
   | { kind: "command"; request: number; command: WorkerCommand };
 
-/** `presence`: a `PresenceRow` for each worker. */
-export type WorkerQuestion = "pools" | "clients" | "servers" | "counts" | "presence";
+/**
+ * A frozen thing. `fds` are descriptors of the process that reads this: of a session first the client's, then its
+ * server's. `late`: it fills a place that its pool kept for it.
+ */
+export type FrozenItem =
+  /** `pool` is a `PoolSnapshot` of pool/snapshot.ts. */
+  | { type: "pool"; database: string; user: string; fds: number[]; pool: unknown }
+  /** `server` is a `ServerSnapshot` of server/connection.ts. */
+  | {
+    type: "server";
+    database: string;
+    user: string;
+    fds: number[];
+    server: unknown;
+    late: boolean;
+  }
+  /** `session` is a `SessionSnapshot` of client/session.ts; before its StartupMessage it has no pool. */
+  | {
+    type: "session";
+    database: string;
+    user: string;
+    fds: number[];
+    session: unknown;
+    late: boolean;
+  }
+  /** A server that was to come late is gone. */
+  | { type: "lost"; database: string; user: string; fds: number[] };
+
+/** `presence`: a `PresenceRow` for each worker; `moving`: a `MovingRow`. */
+export type WorkerQuestion =
+  | "pools"
+  | "clients"
+  | "servers"
+  | "counts"
+  | "presence"
+  | "moving";
+
+/** What a worker of the old process still has. */
+export interface MovingRow {
+  sessions: number;
+  consoles: number;
+  /** Servers of moved pools that are to follow. */
+  late: number;
+  movedClients: number;
+  movedServers: number;
+  worker: number;
+}
 
 /**
  * `kill` ends clients and servers of the pools. `drain` lets no client begin anything new: those at rest are sent home
@@ -94,6 +153,10 @@ export type WorkerToControl =
   /** Frontend messages of an admin client, whole messages only, type byte included. */
   | { kind: "admin_request"; client: number; bytes: Uint8Array }
   | { kind: "admin_closed"; client: number }
+  /** Frozen sessions and servers for the new process; answered by `taken`. */
+  | { kind: "frozen"; batch: number; items: FrozenItem[] }
+  /** A CancelRequest for a client that is not on this worker. */
+  | { kind: "cancel_elsewhere"; processId: number; secret: Uint8Array }
   | { kind: "resolve"; request: number; host: string }
   | {
     kind: "derive";

@@ -5,10 +5,12 @@
 import { EXIT, parseCommandLine, type RunOptions } from "./cli/args.ts";
 import { configFaults, testConfigOutput } from "./cli/test_config.ts";
 import { VERSION } from "./cli/version.ts";
-import { load, setStartDirectory } from "./control/configuration.ts";
+import { load, setSaltSecret, setStartDirectory } from "./control/configuration.ts";
 import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/daemon.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
+import { findProgram } from "./control/program.ts";
 import { Signals } from "./control/signals.ts";
+import { inherited, Succession } from "./control/successor.ts";
 
 const DAEMON_UNDER_SYSTEMD =
   "pg_doorman: --daemon does not go with systemd's Type=notify (NOTIFY_SOCKET is set): leave it out, " +
@@ -45,6 +47,8 @@ async function run(args: string[]): Promise<void> {
 
 /** Under `--daemon` this runs twice: in the launcher, and in the daemon that it starts. */
 async function serve(options: RunOptions): Promise<void> {
+  const program = findProgram();
+  const takeOver = inherited();
   const startDirectory = options.daemon ? daemonStartDirectory() : undefined;
   const launcher = options.daemon && startDirectory === undefined;
   if (launcher && Deno.env.get("NOTIFY_SOCKET")) {
@@ -62,10 +66,12 @@ async function serve(options: RunOptions): Promise<void> {
     return;
   }
   if (signals === undefined) {
-    Deno.exit(await launchDaemon(options.inheritFd));
+    Deno.exit(await launchDaemon(options.inheritFd, program.path));
   }
   try {
-    await new Doorman(options, result.config, signals).start(result);
+    const succession = takeOver === undefined ? undefined : await Succession.open(takeOver);
+    if (succession !== undefined) setSaltSecret(succession.init.secrets.salt);
+    await new Doorman(options, result.config, { signals, program, succession }).start(result);
   } catch (error) {
     if (error instanceof ListenError) {
       finish("", `pg_doorman: ${error.message}\n`, error.code);

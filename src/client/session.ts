@@ -32,9 +32,9 @@ import { join, parameterStatus, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
-import type { ServerConnection, ServerLink } from "../server/connection.ts";
+import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery } from "../server/parameters.ts";
+import { difference, differenceQuery, parameterSet } from "../server/parameters.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
@@ -51,10 +51,18 @@ export const MOST_OWED = 8192;
 const IDLE_READY = readyForQuery(TransactionStatus.Idle);
 const TARGET = "pg_doorman::client";
 
-/** A session as it travels: its state, and what was read and not looked at yet. */
+/** A session as it travels; ages instead of times, since clocks differ between threads and processes. */
 export interface SessionSnapshot {
   state: SessionState;
-  tail: Uint8Array<ArrayBuffer> | undefined;
+  /** What was read and not looked at yet. */
+  tail: Uint8Array | undefined;
+  /** What the client has not taken yet. */
+  outbox: Uint8Array | undefined;
+  queryAgeMs: number;
+  xactAgeMs: number;
+  waitAgeMs: number;
+  throttled: boolean;
+  server: ServerSnapshot | undefined;
 }
 
 export class Session implements Handler, Waiter, ServerLink {
@@ -87,20 +95,100 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   /** Enters the event loop, with bytes that another worker has read. */
-  listen(tail: Uint8Array<ArrayBuffer> | undefined): void {
-    if (tail !== undefined) this.keep(tail, 0, tail.length);
+  listen(tail: Uint8Array | undefined): void {
+    if (tail !== undefined) this.keep(tail.slice(), 0, tail.length);
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
 
-  /** Leaves this worker: the descriptor stays open and belongs to whom the snapshot goes to. */
+  // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Leaves the event loop, as data, with its server; the descriptors stay open. */
   freeze(): SessionSnapshot {
     const { reactor } = this.context;
+    const { now } = reactor;
     reactor.release(this.stream.fd);
     const state = { ...this.state };
-    // Clocks differ between threads: times travel as ages.
-    state.connectedAtMs = reactor.now - state.connectedAtMs;
+    state.connectedAtMs = now - state.connectedAtMs;
+    return {
+      state,
+      tail: this.#tail?.slice(0, this.#tailLength),
+      outbox: this.#outbox?.freeze(),
+      queryAgeMs: this.queryStartMs === 0 ? -1 : now - this.queryStartMs,
+      xactAgeMs: now - this.xactStartMs,
+      waitAgeMs: now - this.#waitStartMs,
+      throttled: this.#throttled,
+      server: this.server?.freeze(),
+    };
+  }
+
+  /** The descriptor belongs to another worker now. */
+  handedOver(): void {
     this.state.stage = Stage.Closed;
-    return { state, tail: this.#tail?.slice(0, this.#tailLength) };
+    this.#dropTail();
+  }
+
+  /** Comes back to the event loop after a `freeze` that led nowhere. */
+  unfreeze(): void {
+    this.context.reactor.register(this.stream.fd, this, this.#events);
+    this.server?.unfreeze();
+    if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
+      this.#askAgain();
+    }
+  }
+
+  /** Lets the descriptors go without a word: the session lives on elsewhere. */
+  forget(): void {
+    this.login?.cancel();
+    this.login = undefined;
+    this.state.stage = Stage.Closed;
+    this.#closingTimer?.cancel();
+    this.#dropTail();
+    this.context.reactor.close(this.stream.fd);
+    this.server?.forget();
+    this.server = undefined;
+    this.context.leave(this);
+    Atomics.sub(this.context.shared, Shared.Clients, 1);
+    const { pool } = this;
+    this.pool = undefined;
+    pool?.leave();
+  }
+
+  /** Takes up the life of a snapshot: this session was made of its state, and has its pool. */
+  thaw(snapshot: SessionSnapshot, server: ServerConnection | undefined): void {
+    const { reactor } = this.context;
+    const { state } = this;
+    const { now } = reactor;
+    state.parameters = parameterSet(state.parameters.values);
+    this.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
+    this.xactStartMs = now - snapshot.xactAgeMs;
+    this.#waitStartMs = now - snapshot.waitAgeMs;
+    this.#throttled = snapshot.throttled;
+    if (snapshot.outbox !== undefined) {
+      this.#outbox = new Outbox();
+      this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
+      this.#events |= EPOLLOUT;
+    }
+    const mayRead = !this.#throttled && !(server?.congested ?? false);
+    if (!mayRead) this.#events &= ~EPOLLIN;
+    this.listen(snapshot.tail);
+    if (server !== undefined) {
+      this.server = server;
+      server.link = this;
+      if (this.#outbox !== undefined) server.pauseReading();
+    }
+    if (state.stage === Stage.Waiting || state.stage === Stage.Preparing) this.#askAgain();
+  }
+
+  /** Whether it can be frozen: a login under way and a console live where they began. */
+  get movable(): boolean {
+    const { stage } = this.state;
+    if (this.server !== undefined && this.server.cancelsUnderWay > 0) return false;
+    return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);
+  }
+
+  #askAgain(): void {
+    const server = this.pool!.checkOut(this);
+    if (server !== undefined) this.serverReady(server);
   }
 
   get name(): string {

@@ -23,8 +23,18 @@ export interface Configured {
 
 const homes = new Map<string, number>();
 /** Makes the salts of plain passwords' verifiers, for the life of the process. */
-const saltSecret = crypto.getRandomValues(new Uint8Array(32));
+let saltSecret = crypto.getRandomValues(new Uint8Array(32));
 let startDirectory = Deno.cwd();
+
+/** What salts are made with; a secret. */
+export function currentSaltSecret(): Uint8Array {
+  return saltSecret;
+}
+
+/** Salts as another process made them: a client that logs in around an upgrade sees the same one. */
+export function setSaltSecret(secret: Uint8Array): void {
+  saltSecret = secret.slice();
+}
 
 /** Where relative names count from, if not from where the process is now. */
 export function setStartDirectory(directory: string): void {

@@ -12,6 +12,7 @@
 import { fileURLToPath } from "node:url";
 import { type Fd, openDescriptors, setCloseOnExec } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
+import { PROGRAM_VARIABLE } from "./program.ts";
 
 /** Set for the daemon: where the launcher was started. */
 const START_DIRECTORY = "PG_DOORMAN_DAEMON_START_DIRECTORY";
@@ -27,8 +28,16 @@ export function daemonStartDirectory(): string | undefined {
   return directory;
 }
 
+/** What the successor of a daemon has to find in its environment: it is no launcher. */
+export function daemonVariables(startDirectory: string): Record<string, string> {
+  return { [START_DIRECTORY]: startDirectory };
+}
+
 /** Starts the daemon; resolves to the exit status of the launcher. `inheritFd` stays open for the daemon. */
-export async function launchDaemon(inheritFd: number | undefined): Promise<number> {
+export async function launchDaemon(
+  inheritFd: number | undefined,
+  programPath: string,
+): Promise<number> {
   for (const fd of openDescriptors()) {
     if (fd > 2) setCloseOnExec(fd, fd !== inheritFd);
   }
@@ -38,7 +47,7 @@ export async function launchDaemon(inheritFd: number | undefined): Promise<numbe
   const daemon = new Deno.Command(Deno.execPath(), {
     args: [...program, ...Deno.args],
     cwd: "/",
-    env: { [START_DIRECTORY]: Deno.cwd() },
+    env: { [START_DIRECTORY]: Deno.cwd(), [PROGRAM_VARIABLE]: programPath },
     detached: true,
     stdin: "null",
     stdout: "piped",

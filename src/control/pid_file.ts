@@ -36,6 +36,14 @@ export class PidFile {
     return file;
   }
 
+  /** Writes this process's id over that of the process it replaces. */
+  static takeOver(path: string): PidFile {
+    const unfinished = `${path}.${Deno.pid}`;
+    Deno.writeTextFileSync(unfinished, `${Deno.pid}\n`);
+    Deno.renameSync(unfinished, path);
+    return new PidFile(path, Deno.pid);
+  }
+
   /** A link is refused when the name is taken, so of two that start together one loses. */
   #link(unfinished: string): void {
     for (let attempt = 1;; attempt++) {

@@ -18,18 +18,27 @@ import type { LineLog } from "../log/log.ts";
 import type { ClientRow, CountsRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
-import { type Configured, fromStartDirectory, load, resolve } from "./configuration.ts";
-import { letGoOfLauncher } from "./daemon.ts";
+import {
+  type Configured,
+  currentSaltSecret,
+  fromStartDirectory,
+  load,
+  resolve,
+} from "./configuration.ts";
+import { daemonVariables, letGoOfLauncher } from "./daemon.ts";
 import { ListenError, type OpenListener, openListeners } from "./listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
 import { PidFile, PidFileError, removeIfThere } from "./pid_file.ts";
+import type { Program } from "./program.ts";
 import { Reloader } from "./reload.ts";
 import { logRule, settingsRule } from "./reload_rules.ts";
 import { Resolver } from "./resolver.ts";
 import { Shutdown } from "./shutdown.ts";
 import { type Interrupt, interruptMeans, type OperatorSignal, type Signals } from "./signals.ts";
+import type { Succession } from "./successor.ts";
 import { Supervisor, type WorkerMail } from "./supervisor.ts";
 import { ServiceManager, Watchdog, watchdogPeriod } from "./systemd.ts";
+import { Upgrade } from "./upgrade.ts";
 
 const TARGET = "pg_doorman::app";
 /** So long a command of the console has to be answered before its effect sets in. */
@@ -47,6 +56,10 @@ export class Doorman implements AdminEnvironment {
   readonly #manager: ServiceManager;
   readonly #watchdog: Watchdog;
   readonly #interrupt: Interrupt;
+  readonly #upgrade: Upgrade;
+  readonly #mockSecret: Uint8Array;
+  #succession: Succession | undefined;
+  #successor = false;
   #configured: Configured;
   #listeners: OpenListener[] = [];
   /** Files of unix sockets, by inode: a successor's file under the same name is not ours to remove. */
@@ -58,7 +71,16 @@ export class Doorman implements AdminEnvironment {
   /** SIGHUP came before there was anything to reload. */
   #reloadWaits = false;
 
-  constructor(options: RunOptions, config: Config, signals: Signals) {
+  constructor(
+    options: RunOptions,
+    config: Config,
+    start: { signals: Signals; program: Program; succession: Succession | undefined },
+  ) {
+    const { signals, program, succession } = start;
+    this.#succession = succession;
+    this.#successor = succession !== undefined;
+    this.#mockSecret = succession?.init.secrets.mock.slice() ??
+      crypto.getRandomValues(new Uint8Array(32));
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
     const log = startLog(options, config);
@@ -68,6 +90,7 @@ export class Doorman implements AdminEnvironment {
     this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
     this.#reloader = this.#makeReloader(config);
     this.#shutdown = this.#makeShutdown();
+    this.#upgrade = this.#makeUpgrade(program);
     this.#interrupt = interruptMeans({
       daemon: options.daemon,
       terminal: Deno.stdin.isTerminal(),
@@ -82,7 +105,7 @@ export class Doorman implements AdminEnvironment {
     this.#log.info(TARGET, `PgDoorman ${VERSION}, process ${Deno.pid}`);
     for (const warning of load.warnings) this.#log.warn("pg_doorman::config", formatFault(warning));
     for (const notice of load.notices) this.#log.info("pg_doorman::config", formatFault(notice));
-    if (this.#options.daemon) {
+    if (this.#options.daemon && this.#succession === undefined) {
       this.#pidFile = PidFile.claim(fromStartDirectory(config.general.daemon_pid_file));
     }
     try {
@@ -97,27 +120,51 @@ export class Doorman implements AdminEnvironment {
     }
     this.#serving = true;
     this.#manager.ready(this.#status());
-    const watchdog = watchdogPeriod((name) => Deno.env.get(name), Deno.pid, this.#isSuccessor());
+    this.#succession = undefined;
+    const watchdog = watchdogPeriod((name) => Deno.env.get(name), Deno.pid, this.#successor);
     if (watchdog !== undefined) this.#watchdog.start(watchdog);
     if (this.#reloadWaits) this.#reloader.request("SIGHUP received during the start");
   }
 
   async #serve(config: Config, settings: Configured["settings"]): Promise<void> {
-    this.#listeners = await openListeners(config.general);
+    const succession = this.#succession;
+    this.#listeners = succession?.listeners ?? await openListeners(config.general);
     for (const { transport, name } of this.#listeners) {
       if (transport === "unix") this.#socketFiles.set(name, Deno.lstatSync(name).ino);
     }
     await this.#supervisor.start({
       workers: config.general.worker_threads,
-      listeners: this.#listeners.map(({ fd, transport }) => ({ fd, transport })),
+      // A successor accepts when the old process has stopped to.
+      listeners: succession === undefined
+        ? this.#listeners.map(({ fd, transport }) => ({ fd, transport }))
+        : [],
       settings,
       logFilter: this.#log.filter,
+      mockSecret: this.#mockSecret,
     });
+    if (succession !== undefined) await this.#takeOver(succession);
     for (const { name } of this.#listeners) this.#log.info(TARGET, `Running on ${name}`);
     this.#log.info(
       TARGET,
       `Accepting connections: pools=${settings.pools.length} workers=${config.general.worker_threads}`,
     );
+  }
+
+  /** Resolves when the old process has nothing left. */
+  async #takeOver(succession: Succession): Promise<void> {
+    const { settings } = this.#configured;
+    this.#log.info(TARGET, `taking over from process ${succession.init.oldPid}`);
+    await succession.take({
+      supervisor: this.#supervisor,
+      settings,
+      log: this.#log,
+      accepting: () => this.#log.info(TARGET, "accepting new connections"),
+    });
+    if (this.#options.daemon) {
+      this.#pidFile = PidFile.takeOver(
+        fromStartDirectory(this.#configured.config.general.daemon_pid_file),
+      );
+    }
   }
 
   // ── signals ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,6 +173,7 @@ export class Doorman implements AdminEnvironment {
     const cause = `${signal} received`;
     switch (signal) {
       case "SIGTERM":
+        this.#upgrade.abandon();
         this.#shutdown.atOnce(cause);
         return;
       case "SIGINT":
@@ -138,7 +186,9 @@ export class Doorman implements AdminEnvironment {
         return;
       case "SIGHUP":
         if (this.#shutdown.begun) this.#log.info(TARGET, `${cause} during a shutdown: ignored`);
-        else if (this.#serving) this.#reloader.request(cause);
+        else if (this.#upgrade.phase === "moving") {
+          this.#log.info(TARGET, `${cause} during a binary upgrade: the new process has read it`);
+        } else if (this.#serving) this.#reloader.request(cause);
         else this.#reloadWaits = true;
         return;
       default:
@@ -148,15 +198,32 @@ export class Doorman implements AdminEnvironment {
 
   /** Where a binary upgrade begins: SIGUSR2, SIGINT without a terminal, UPGRADE. */
   #beginUpgrade(cause: string): void {
-    this.#log.error(
-      TARGET,
-      `${cause}: binary upgrade is not available in this build, serving on; SIGTERM stops the process`,
-    );
+    if (this.#shutdown.begun) this.#log.warn(TARGET, `${cause} during a shutdown: ignored`);
+    else if (!this.#serving) this.#log.warn(TARGET, `${cause} during the start: ignored`);
+    else this.#upgrade.begin(cause);
   }
 
-  /** Whether this process has taken over from another one. */
-  #isSuccessor(): boolean {
-    return this.#options.inheritFd !== undefined;
+  #makeUpgrade(program: Program): Upgrade {
+    return new Upgrade({
+      log: this.#log,
+      program,
+      configFile: this.#options.configFile,
+      supervisor: this.#supervisor,
+      secrets: { mock: this.#mockSecret, salt: currentSaltSecret() },
+      directory: fromStartDirectory("."),
+      variables: () => this.#options.daemon ? daemonVariables(fromStartDirectory("")) : {},
+      listeners: () => this.#listeners,
+      pools: () =>
+        this.#configured.settings.pools.map(({ database, user }) => ({ database, user })),
+      shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
+      handedOver: () => this.#watchdog.stop(),
+      serveOn: () => this.#manager.ready(this.#status()),
+      exit: (pid) => {
+        this.#manager.mainProcess(pid);
+        // The socket files and the PID file are the new process's.
+        Deno.exit(EXIT.ok);
+      },
+    });
   }
 
   #makeShutdown(): Shutdown {
@@ -265,6 +332,13 @@ export class Doorman implements AdminEnvironment {
       case "admin_closed":
         this.#consoles.delete(mail.client);
         return;
+      case "frozen":
+        this.#upgrade.frozen(worker, mail.batch, mail.items);
+        return;
+      case "cancel_elsewhere":
+        this.#upgrade.cancel(mail.processId, mail.secret);
+        this.#succession?.cancel(mail.processId, mail.secret);
+        return;
       case "fatal":
         this.#log.error(TARGET, `worker ${worker} failed: ${mail.message}`);
         this.#cleanUp();
@@ -346,6 +420,12 @@ export class Doorman implements AdminEnvironment {
   shutdown(): void {
     // The command's own answer is on its way to the worker first.
     setTimeout(() => this.#shutdown.gently("SHUTDOWN"), ANSWER_MS);
+  }
+
+  upgrade(): string | undefined {
+    const obstacle = this.#upgrade.obstacle();
+    if (obstacle === undefined) setTimeout(() => this.#beginUpgrade("UPGRADE"), ANSWER_MS);
+    return obstacle;
   }
 
   setLogLevel(text: string): string | undefined {

@@ -57,12 +57,13 @@ export class Supervisor {
       listeners: ListenerMail[];
       settings: Settings;
       logFilter: LogFilter;
+      /** Makes mock verifiers of unknown users; the same after a binary upgrade. */
+      mockSecret: Uint8Array;
     },
   ): Promise<void> {
-    const { workers, listeners, settings, logFilter } = options;
+    const { workers, listeners, settings, logFilter, mockSecret } = options;
     const wakeFds = Array.from({ length: workers }, newEventFd);
     const ports = pairUp(workers);
-    const mockSecret = crypto.getRandomValues(new Uint8Array(32));
     const interfaces = Deno.networkInterfaces().map(({ address, netmask }) => ({
       address,
       netmask,
@@ -110,6 +111,10 @@ export class Supervisor {
       };
       worker.postMessage(start, [start.control, ...start.peers.map(({ port }) => port)]);
     });
+  }
+
+  get workers(): number {
+    return this.#members.length;
   }
 
   send(worker: number, mail: ControlToWorker): void {

@@ -25,6 +25,7 @@ import {
   canonicalName,
   onlyReported,
   type ParameterSet,
+  parameterSet,
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
@@ -46,6 +47,16 @@ export interface ServerLink {
   ownQueryDone(error: ReceivedError | undefined): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
+}
+
+/** A server connection as it travels: ages instead of times, since clocks differ between threads and processes. */
+export interface ServerSnapshot {
+  state: ServerState;
+  owed: ReturnType<OwedReplies["freeze"]>;
+  outbox: Uint8Array | undefined;
+  tail: Uint8Array | undefined;
+  ownError: ReceivedError | undefined;
+  drained: number;
 }
 
 /** Who keeps server connections; implemented above (pool/pool.ts). */
@@ -98,6 +109,60 @@ export class ServerConnection implements Handler {
   /** Enters the event loop. */
   listen(): void {
     this.#reactor.register(this.stream.fd, this, this.#events);
+  }
+
+  /** Leaves the event loop, as data; the descriptor stays open. */
+  freeze(): ServerSnapshot {
+    const { now } = this.#reactor;
+    this.#reactor.release(this.stream.fd);
+    const state = { ...this.state };
+    state.createdAtMs = now - state.createdAtMs;
+    state.usedAtMs = now - state.usedAtMs;
+    state.heldSinceMs = now - state.heldSinceMs;
+    return {
+      state,
+      owed: this.owed.freeze(),
+      outbox: this.#outbox.freeze(),
+      tail: this.#tail?.slice(),
+      ownError: this.#ownError,
+      drained: this.#drained,
+    };
+  }
+
+  /** Comes back to the event loop after a `freeze` that led nowhere. */
+  unfreeze(): void {
+    this.listen();
+  }
+
+  /** Lets the descriptor go without a word to PostgreSQL: the connection lives on elsewhere. */
+  forget(): void {
+    this.state.stage = ServerStage.Closed;
+    this.link = undefined;
+    this.#reactor.close(this.stream.fd);
+  }
+
+  /** The connection of a snapshot, not yet in the event loop. */
+  static thaw(
+    reactor: Reactor,
+    stream: ByteStream,
+    snapshot: ServerSnapshot,
+    owner: ServerOwner,
+  ): ServerConnection {
+    const { state } = snapshot;
+    state.createdAtMs = reactor.now - state.createdAtMs;
+    state.usedAtMs = reactor.now - state.usedAtMs;
+    state.heldSinceMs = reactor.now - state.heldSinceMs;
+    state.parameters = parameterSet(state.parameters.values);
+    const server = new ServerConnection(reactor, stream, state, owner);
+    server.owed = OwedReplies.thaw(snapshot.owed);
+    server.#ownError = snapshot.ownError;
+    server.#drained = snapshot.drained;
+    if (snapshot.tail !== undefined) server.#tail = ownBytes(snapshot.tail);
+    if (snapshot.outbox !== undefined) {
+      server.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
+      server.#events |= EPOLLOUT;
+    }
+    return server;
   }
 
   onReady(events: number): void {
@@ -490,6 +555,10 @@ export class ServerConnection implements Handler {
     this.owner.serverClosed(this, reason, why);
     link?.serverLost(reason, why, this.#fatal !== undefined);
   }
+}
+
+function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.slice();
 }
 
 function matches(start: number, end: number, tag: string): boolean {

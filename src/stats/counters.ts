@@ -26,6 +26,16 @@ export class Counters {
   averages: PoolCounters = zero();
   #atPeriodStart: PoolCounters = zero();
 
+  /** Takes over what another process has counted. */
+  add(total: PoolCounters, averages: PoolCounters): void {
+    for (const key of Object.keys(total) as (keyof PoolCounters)[]) {
+      if (!(key in this.total)) continue;
+      this.total[key] += total[key];
+      this.#atPeriodStart[key] += total[key];
+    }
+    this.averages = { ...averages };
+  }
+
   /** Closes the period: averages are per second, times per event (spec §5.5). Integer divisions, truncating. */
   closePeriod(): void {
     const total = this.total;

@@ -21,6 +21,8 @@ import { Session, type SessionSnapshot } from "../client/session.ts";
 import { type SessionState, Stage } from "../client/state.ts";
 import type {
   ControlToWorker,
+  FrozenItem,
+  ListenerMail,
   SettingsApplied,
   SettingsChange,
   WorkerCommand,
@@ -30,6 +32,7 @@ import type {
   WorkerToWorker,
 } from "../mail.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
+import type { ServerConnection } from "../server/connection.ts";
 import type { Pool, PoolEnvironment } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerAddress } from "../server/login.ts";
@@ -37,10 +40,12 @@ import { NO_PARAMETERS } from "../server/parameters.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, Listener } from "./accept.ts";
+import { type ArrivalPlace, thaw } from "./arrival.ts";
+import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
-class Worker implements ClientContext, PoolEnvironment, Handler {
+class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
   readonly reactor = new Reactor();
   readonly log: Log;
   readonly shared: Int32Array;
@@ -53,7 +58,8 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
   readonly #index: number;
   readonly #control: MessagePort;
   readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
-  readonly #listeners: Listener[];
+  #listeners: Listener[] = [];
+  #departure: Departure | undefined;
   readonly #directory: Directory;
   readonly #sessions = new Map<number, Session>();
   readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
@@ -80,14 +86,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
     this.reactor.register(mail.wakeFd as Fd, this, EPOLLIN);
     this.#setGeneral(mail.settings.general);
     this.#directory = new Directory(mail.index, this, mail.settings);
-    this.#listeners = mail.listeners.map(({ fd, transport }) =>
-      new Listener(
-        this.reactor,
-        this.log,
-        { fd: fd as Fd, unix: transport === "unix" },
-        (connection) => this.#accepted(connection),
-      )
-    );
+    this.#listen(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => this.#closePeriod());
     this.#retainLater();
   }
@@ -146,6 +145,53 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
     this.#directory.dismiss(pool);
   }
 
+  // ── binary upgrade ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  stranded(pool: Pool): void {
+    this.#departure?.strand(pool);
+  }
+
+  lateServer(pool: Pool, server: ServerConnection | undefined): void {
+    this.#departure?.late(pool, server);
+  }
+
+  pool(database: string, user: string): Pool | undefined {
+    const found = this.#directory.find(database, user);
+    return found.kind === "here" ? found.pool : undefined;
+  }
+
+  openThawed(fd: Fd, state: SessionState): Session {
+    Atomics.add(this.shared, Shared.Clients, 1);
+    const session = new Session(this, new PlainStream(fd), state);
+    if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
+    this.#sessions.set(state.id, session);
+    return session;
+  }
+
+  #depart(pools: { database: string; user: string }[]): void {
+    this.#departure = new Departure({
+      reactor: this.reactor,
+      index: this.#index,
+      sessions: this.#sessions,
+      directory: this.#directory,
+      post: (mail) => this.toControl(mail),
+    });
+    this.#departure.start(pools);
+  }
+
+  #listen(listeners: ListenerMail[]): void {
+    for (const { fd, transport } of listeners) {
+      this.#listeners.push(
+        new Listener(
+          this.reactor,
+          this.log,
+          { fd: fd as Fd, unix: transport === "unix" },
+          (connection) => this.#accepted(connection),
+        ),
+      );
+    }
+  }
+
   findPool(database: string, user: string): ReturnType<Directory["find"]> {
     return this.#directory.find(database, user);
   }
@@ -153,6 +199,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
   handOver(worker: number, session: Session): void {
     this.#sessions.delete(session.state.id);
     const snapshot = session.freeze();
+    session.handedOver();
     this.#toPeer(worker, { kind: "hand_over", fd: session.stream.fd, session: snapshot });
   }
 
@@ -170,6 +217,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
     for (const index of this.#peers.keys()) {
       this.#toPeer(index, { kind: "cancel", processId, secret });
     }
+    this.toControl({ kind: "cancel_elsewhere", processId, secret });
   }
 
   #cancelHere(processId: number, secret: Uint8Array): boolean {
@@ -277,6 +325,31 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
       case "ping":
         Atomics.add(this.shared, Shared.Heartbeats + this.#index, 1);
         return;
+      case "move":
+        this.#depart(mail.pools);
+        return;
+      case "taken":
+        this.#departure?.taken(mail.batch, mail.refused);
+        return;
+      case "move_failed":
+        this.#departure?.failed();
+        this.#departure = undefined;
+        return;
+      case "expect":
+        for (const { database, user } of mail.pools) this.pool(database, user)?.expect();
+        return;
+      case "thaw":
+        for (const item of mail.items) this.#thaw(item);
+        return;
+      case "expect_over":
+        for (const pool of this.#directory.all()) pool.expectNothing();
+        return;
+      case "listen":
+        this.#listen(mail.listeners);
+        return;
+      case "cancel":
+        this.#cancelHere(mail.processId, mail.secret);
+        return;
       case "log_filter":
         this.log.setFilter(mail.filter);
         return;
@@ -338,6 +411,8 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
         return clientRows(this.#sessions.values(), now, this.#index);
       case "servers":
         return serverRows(this.#directory.all(), now, this.#index);
+      case "moving":
+        return this.#departure === undefined ? [] : [this.#departure.row()];
       case "presence":
         return [presenceRow(this.#sessions.values(), this.#index)];
       case "counts":
@@ -350,7 +425,7 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
   /** Number of pools that the command concerned. */
   #obey(command: WorkerCommand): number {
     if (command.name === "stop_accepting" || command.name === "drain") {
-      for (const listener of this.#listeners) listener.stop();
+      for (const listener of this.#listeners.splice(0)) listener.stop();
       if (command.name === "drain") this.#drain();
       return 0;
     }
@@ -434,6 +509,14 @@ class Worker implements ClientContext, PoolEnvironment, Handler {
         server.close(old ? REASONS.serverLifetime : REASONS.serverIdle, "");
       }
       pool.warm();
+    }
+  }
+
+  #thaw(item: FrozenItem): void {
+    try {
+      thaw(item, this);
+    } catch (error) {
+      this.#defect(undefined, error);
     }
   }
 

@@ -1,0 +1,221 @@
+/**
+ * Binary upgrade, new process: takes the listening sockets and the frame socket that it was started with, tells the old
+ * process when it is ready, and passes what comes to its workers. It answers `Taken` before a worker sees a batch: from
+ * then on the old process has forgotten these sessions, whatever happens to it.
+ */
+
+import type { Fd } from "../os/fd.ts";
+import { setCloseOnExec } from "../os/fd.ts";
+import * as libc from "../os/libc.ts";
+import { type Frame, FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
+import type { Settings } from "../config/settings.ts";
+import type { FrozenItem } from "../mail.ts";
+import type { Log } from "../log/log.ts";
+import { Shared } from "../stats/shared.ts";
+import type { OpenListener } from "./listeners.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+/** Set for the new process: `Inherited` as JSON. */
+export const UPGRADE_VARIABLE = "PG_DOORMAN_UPGRADE";
+
+const TARGET = "pg_doorman::app";
+
+/** What a new process finds in its environment. */
+export interface Inherited {
+  socket: number;
+  listeners: OpenListener[];
+}
+
+/** What the two processes have to have in common before a client is served. Secrets. */
+export interface CommonSecrets {
+  mock: Uint8Array;
+  salt: Uint8Array;
+}
+
+/** Old → new, first of all. */
+export interface InitPayload {
+  version: number;
+  oldPid: number;
+  secrets: CommonSecrets;
+}
+
+/** New → old. */
+export interface ReadyPayload {
+  /** Snapshot versions that are understood. */
+  versions: number[];
+  pools: { database: string; user: string }[];
+}
+
+/** Old → new, when the old process accepts no more. */
+export interface BeginPayload {
+  lastClientId: number;
+  lastServerId: number;
+  /** Pools whose servers will come. */
+  pools: { database: string; user: string }[];
+}
+
+/** Old → new: frozen things; the items' descriptors came with the frame, in their order. */
+export interface BatchPayload {
+  version: number;
+  worker: number;
+  batch: number;
+  descriptors: number;
+  items: FrozenItem[];
+}
+
+/** New → old. */
+export interface TakenPayload {
+  worker: number;
+  batch: number;
+  refused: number[];
+}
+
+/** Either direction: a cancel request that belongs to the other process. */
+export interface CancelPayload {
+  processId: number;
+  secret: Uint8Array;
+}
+
+/** Whether this process was started to take over, and by what; asks only once. */
+export function inherited(): Inherited | undefined {
+  const text = Deno.env.get(UPGRADE_VARIABLE);
+  if (text === undefined) return undefined;
+  Deno.env.delete(UPGRADE_VARIABLE);
+  const found = JSON.parse(text) as Inherited;
+  for (const fd of [found.socket, ...found.listeners.map(({ fd }) => fd)]) {
+    setCloseOnExec(fd as Fd, true);
+  }
+  return found;
+}
+
+export class Succession {
+  readonly listeners: OpenListener[];
+  readonly init: InitPayload;
+  readonly #frames: FrameSocket;
+  #next = 0;
+
+  private constructor(frames: FrameSocket, listeners: OpenListener[], init: InitPayload) {
+    this.#frames = frames;
+    this.listeners = listeners;
+    this.init = init;
+  }
+
+  /** Hears the old process's first frame. Rejects when there is none. */
+  static async open(found: Inherited): Promise<Succession> {
+    const frames = new FrameSocket(found.socket as Fd);
+    const frame = await frames.receive();
+    if (frame?.kind !== FrameKind.Init) throw new Error("the process to be replaced is gone");
+    return new Succession(frames, found.listeners, frame.payload as InitPayload);
+  }
+
+  /** The workers run: from the old process's `Begin` on they accept. Resolves when nothing more will come. */
+  async take(
+    options: {
+      supervisor: Supervisor;
+      settings: Settings;
+      log: Log;
+      accepting: () => void;
+    },
+  ): Promise<void> {
+    const { supervisor, settings, log, accepting } = options;
+    const pools = settings.pools.map(({ database, user }) => ({ database, user }));
+    await this.#tell(FrameKind.Ready, { versions: [SNAPSHOT_VERSION], pools });
+    const begin = await this.#frames.receive();
+    if (begin?.kind === FrameKind.Begin) {
+      const payload = begin.payload as BeginPayload;
+      const shared = new Int32Array(supervisor.shared);
+      Atomics.add(shared, Shared.LastClientId, payload.lastClientId);
+      Atomics.add(shared, Shared.LastServerId, payload.lastServerId);
+      supervisor.broadcast({ kind: "expect", pools: payload.pools });
+    } else log.error(TARGET, "the old process ended before it handed over: serving without it");
+    supervisor.broadcast({
+      kind: "listen",
+      listeners: this.listeners.map(({ fd, transport }) => ({ fd, transport })),
+    });
+    accepting();
+    if (begin !== undefined) await this.#receive(options);
+    supervisor.broadcast({ kind: "expect_over" });
+    this.#frames.close();
+  }
+
+  async #receive(
+    options: { supervisor: Supervisor; settings: Settings; log: Log },
+  ): Promise<void> {
+    const homes = new Map(
+      options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
+    );
+    let clients = 0;
+    let servers = 0;
+    for (;;) {
+      const frame = await this.#frames.receive();
+      if (frame === undefined || frame.kind === FrameKind.Done) {
+        const how = frame === undefined ? "the old process ended in the middle" : "complete";
+        options.log[frame === undefined ? "warn" : "info"](
+          TARGET,
+          `hand-over from process ${this.init.oldPid} ${how}: took ${clients} clients, ` +
+            `${servers} servers`,
+        );
+        return;
+      }
+      if (frame.kind === FrameKind.Cancel) {
+        const { processId, secret } = frame.payload as CancelPayload;
+        options.supervisor.broadcast({ kind: "cancel", processId, secret });
+      } else if (frame.kind === FrameKind.Batch) {
+        for (const item of await this.#takeBatch(frame, homes, options.supervisor)) {
+          if (item.type === "session") clients++;
+          servers += item.fds.length - (item.type === "session" ? 1 : 0);
+        }
+      }
+    }
+  }
+
+  /** Acknowledges a batch, then gives it to the workers. */
+  async #takeBatch(
+    frame: Frame,
+    homes: ReadonlyMap<string, number>,
+    supervisor: Supervisor,
+  ): Promise<FrozenItem[]> {
+    const payload = frame.payload as BatchPayload;
+    const places = new Map<number, FrozenItem[]>();
+    const refused: number[] = [];
+    const taken: FrozenItem[] = [];
+    let at = 0;
+    payload.items.forEach((item, i) => {
+      item.fds = frame.descriptors.slice(at, at + item.fds.length);
+      at += item.fds.length;
+      const anywhere = item.type === "session" && item.user === "";
+      const home = anywhere
+        ? this.#next++ % supervisor.workers
+        : homes.get(`${item.database}\0${item.user}`);
+      if (home === undefined || payload.version !== SNAPSHOT_VERSION) {
+        refused.push(i);
+        for (const fd of item.fds) libc.close(fd as Fd);
+        return;
+      }
+      taken.push(item);
+      const place = places.get(home);
+      if (place === undefined) places.set(home, [item]);
+      else place.push(item);
+    });
+    await this.#tell(FrameKind.Taken, { worker: payload.worker, batch: payload.batch, refused });
+    for (const [worker, items] of places) supervisor.send(worker, { kind: "thaw", items });
+    return taken;
+  }
+
+  /** A CancelRequest that no worker here knows. */
+  cancel(processId: number, secret: Uint8Array): void {
+    this.#tell(FrameKind.Cancel, { processId, secret });
+  }
+
+  /** An old process that is gone needs to be told nothing: what it sent is ours all the same. */
+  async #tell(
+    kind: number,
+    payload: ReadyPayload | TakenPayload | CancelPayload,
+  ): Promise<void> {
+    try {
+      await this.#frames.send(kind, payload);
+    } catch {
+      return;
+    }
+  }
+}

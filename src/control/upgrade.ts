@@ -1,0 +1,348 @@
+/**
+ * Binary upgrade, old process: checks the program that now lies at its path, starts it with the listening sockets, and
+ * when it is ready has the workers freeze everything and send it over. See docs/binary-upgrade.md.
+ *
+ * ```
+ *   idle ─▶ validating ─▶ starting ─▶ moving ─▶ (exit)
+ *     ▲         │             │          │
+ *     └─────────┴─────────────┴──────────┘  the program fails, is not ready in time, or dies: serving on
+ * ```
+ */
+
+import { type Fd, setCloseOnExec } from "../os/fd.ts";
+import { socketPair } from "../os/fd_passing.ts";
+import * as libc from "../os/libc.ts";
+import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
+import type { FrozenItem, MovingRow } from "../mail.ts";
+import type { Log } from "../log/log.ts";
+import { Shared } from "../stats/shared.ts";
+import type { OpenListener } from "./listeners.ts";
+import type { Program } from "./program.ts";
+import {
+  type BatchPayload,
+  type BeginPayload,
+  type CancelPayload,
+  type CommonSecrets,
+  type Inherited,
+  type ReadyPayload,
+  type TakenPayload,
+  UPGRADE_VARIABLE,
+} from "./successor.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+const TARGET = "pg_doorman::app";
+const VALIDATION_MS = 10_000;
+const READY_MS = 10_000;
+const LOOK_MS = 25;
+/** For the last words to leave the sockets. */
+const LAST_WORDS_MS = 200;
+
+/** What an upgrade needs of the process. */
+export interface UpgradeEnvironment {
+  readonly log: Log;
+  readonly program: Program;
+  /** The path of the configuration as it was given. */
+  readonly configFile: string;
+  readonly supervisor: Supervisor;
+  readonly secrets: CommonSecrets;
+  /** The directory that relative names count from. */
+  readonly directory: string;
+  /** Variables that the new process needs besides this one's. */
+  readonly variables: () => Record<string, string>;
+  listeners(): OpenListener[];
+  pools(): { database: string; user: string }[];
+  shutdownTimeoutMs(): number;
+  /** The new process accepts; this one does not any more. */
+  handedOver(pid: number): void;
+  /** The new process is gone: this one serves on. */
+  serveOn(): void;
+  /** Nothing is left here. */
+  exit(pid: number): void;
+}
+
+type Phase = "idle" | "validating" | "starting" | "moving";
+
+export class Upgrade {
+  readonly #environment: UpgradeEnvironment;
+  #phase: Phase = "idle";
+  #frames: FrameSocket | undefined;
+  #child: Deno.ChildProcess | undefined;
+  /** Frames that carry each batch's descriptors are under way until then. */
+  #childIsGone = false;
+
+  constructor(environment: UpgradeEnvironment) {
+    this.#environment = environment;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** Why an upgrade can't begin now, if so. */
+  obstacle(): string | undefined {
+    return this.#phase === "idle" ? undefined : `a binary upgrade is under way (${this.#phase})`;
+  }
+
+  /** Begins; what comes of it is in the log. */
+  async begin(cause: string): Promise<void> {
+    const { log, program, configFile } = this.#environment;
+    const obstacle = this.obstacle();
+    if (obstacle !== undefined) {
+      log.warn(TARGET, `${cause}: refused, ${obstacle}`);
+      return;
+    }
+    this.#phase = "validating";
+    log.info(TARGET, `${cause}: binary upgrade, validating ${program.path} -t ${configFile}`);
+    const fault = await this.#validate();
+    if (fault !== undefined) {
+      this.#abort(`the new binary does not accept the configuration: ${fault}`);
+      return;
+    }
+    log.info(TARGET, "binary upgrade: validation ok, starting the new process");
+    this.#phase = "starting";
+    try {
+      await this.#start();
+    } catch (error) {
+      this.#abort(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** A shutdown comes in between: a new process that does not serve yet goes, too. */
+  abandon(): void {
+    if (this.#phase === "starting") this.#kill();
+  }
+
+  #abort(why: string): void {
+    const { log } = this.#environment;
+    for (const line of why.split("\n")) log.error(TARGET, `BINARY UPGRADE ABORTED: ${line}`);
+    log.error(TARGET, "BINARY UPGRADE ABORTED: this process serves on unchanged");
+    this.#frames?.close();
+    this.#frames = undefined;
+    this.#phase = "idle";
+  }
+
+  async #validate(): Promise<string | undefined> {
+    const { program, configFile } = this.#environment;
+    try {
+      const { code, stdout, stderr } = await new Deno.Command(program.path, {
+        args: [...program.prefix, "-t", configFile],
+        cwd: this.#environment.directory,
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+        signal: AbortSignal.timeout(VALIDATION_MS),
+      }).output();
+      if (code === 0) return undefined;
+      const decoder = new TextDecoder();
+      const said = (decoder.decode(stderr) + decoder.decode(stdout)).trim();
+      return `exit status ${code}${said === "" ? "" : `\n${said}`}`;
+    } catch (error) {
+      return `${program.path}: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  // ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #start(): Promise<void> {
+    const { log, secrets } = this.#environment;
+    const startedAt = performance.now();
+    const [ours, theirs] = socketPair();
+    const frames = new FrameSocket(ours);
+    this.#frames = frames;
+    const child = this.#spawn(theirs);
+    this.#child = child;
+    this.#childIsGone = false;
+    log.info(TARGET, `binary upgrade: process ${child.pid} started`);
+    child.status.then(() => this.#childIsGone = true);
+    await frames.send(FrameKind.Init, { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets });
+    const ready = await this.#ready(frames);
+    if (ready === undefined) {
+      this.#kill();
+      const { code } = await child.status;
+      throw new Error(
+        `process ${child.pid} was not ready within ${READY_MS} ms or ended (status ${code})`,
+      );
+    }
+    log.info(
+      TARGET,
+      `binary upgrade: process ${child.pid} ready after ${
+        Math.round(performance.now() - startedAt)
+      } ms`,
+    );
+    await this.#move(child.pid, frames, ready);
+  }
+
+  /** The new process gets the listening sockets and its end of the frame socket, and no other descriptor. */
+  #spawn(theirs: Fd): Deno.ChildProcess {
+    const { program, listeners, variables } = this.#environment;
+    const open = listeners();
+    const inherited: Inherited = { socket: theirs, listeners: open };
+    const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
+    try {
+      for (const fd of passed) setCloseOnExec(fd, false);
+      return new Deno.Command(program.path, {
+        args: [...program.prefix, ...Deno.args],
+        env: { ...variables(), [UPGRADE_VARIABLE]: JSON.stringify(inherited) },
+        stdin: "inherit",
+        stdout: "inherit",
+        stderr: "inherit",
+      }).spawn();
+    } finally {
+      for (const fd of passed) setCloseOnExec(fd, true);
+      libc.close(theirs);
+    }
+  }
+
+  #ready(frames: FrameSocket): Promise<ReadyPayload | undefined> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), READY_MS);
+      frames.receive().then((frame) => {
+        clearTimeout(timer);
+        resolve(frame?.kind === FrameKind.Ready ? frame.payload as ReadyPayload : undefined);
+      }, () => resolve(undefined));
+    });
+  }
+
+  #kill(): void {
+    if (this.#child === undefined || this.#childIsGone) return;
+    try {
+      this.#child.kill("SIGKILL");
+    } catch (error) {
+      // It has ended by itself in this moment.
+      this.#environment.log.debug(TARGET, `kill: ${String(error)}`);
+    }
+  }
+
+  // ── moving ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #move(pid: number, frames: FrameSocket, ready: ReadyPayload): Promise<void> {
+    const { log, supervisor } = this.#environment;
+    this.#phase = "moving";
+    const begunAt = performance.now();
+    const understood = ready.versions.includes(SNAPSHOT_VERSION);
+    const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
+    const pools = understood
+      ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
+      : [];
+    await supervisor.command({ name: "stop_accepting", database: undefined });
+    const shared = new Int32Array(supervisor.shared);
+    const begin: BeginPayload = {
+      lastClientId: Atomics.load(shared, Shared.LastClientId),
+      lastServerId: Atomics.load(shared, Shared.LastServerId),
+      pools,
+    };
+    let lost = false;
+    const listening = this.#listen(frames).then(() => lost = true);
+    await frames.send(FrameKind.Begin, begin).catch(() => {});
+    this.#environment.handedOver(pid);
+    if (!understood) {
+      log.warn(TARGET, "binary upgrade: the new process does not know these snapshots: draining");
+    }
+    supervisor.broadcast({ kind: "move", pools });
+    const deadline = begunAt + this.#environment.shutdownTimeoutMs();
+    const done = await this.#watch(() => lost, deadline);
+    if (done === "lost") {
+      this.#takeBack();
+      return;
+    }
+    await this.#finish(pid, frames, begunAt, done);
+    await listening;
+  }
+
+  /** Waits until nothing is left that will move by itself. */
+  async #watch(lost: () => boolean, deadline: number): Promise<"lost" | "empty" | "timeout"> {
+    const { supervisor } = this.#environment;
+    for (;;) {
+      if (lost()) return "lost";
+      const rows = await supervisor.ask<MovingRow>("moving");
+      if (rows.every(({ sessions, consoles, late }) => sessions + consoles + late === 0)) {
+        return "empty";
+      }
+      if (performance.now() > deadline) return "timeout";
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
+  async #finish(
+    pid: number,
+    frames: FrameSocket,
+    begunAt: number,
+    how: "empty" | "timeout",
+  ): Promise<void> {
+    const { log, supervisor } = this.#environment;
+    const rows = await supervisor.ask<MovingRow>("moving");
+    const sum = (of: (row: MovingRow) => number) => rows.reduce((all, row) => all + of(row), 0);
+    const left = sum((row) => row.sessions);
+    const consoles = sum((row) => row.consoles);
+    const took = Math.round(performance.now() - begunAt);
+    if (how === "timeout") {
+      log.warn(
+        TARGET,
+        `binary upgrade: shutdown_timeout is over, ${left} clients and ${consoles} consoles are ` +
+          "left behind and closed",
+      );
+      await supervisor.command({ name: "kill", database: undefined });
+      await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    }
+    log.info(
+      TARGET,
+      `binary upgrade: done after ${took} ms, moved ${sum((row) => row.movedClients)} clients and ${
+        sum((row) => row.movedServers)
+      } servers to process ${pid}, left behind ${left + consoles}`,
+    );
+    await frames.send(FrameKind.Done, {}).catch(() => {});
+    this.#environment.exit(pid);
+  }
+
+  /** The new process died: what it has not taken comes back. */
+  #takeBack(): void {
+    const { supervisor, log } = this.#environment;
+    log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
+    supervisor.broadcast({ kind: "move_failed" });
+    supervisor.broadcast({
+      kind: "listen",
+      listeners: this.#environment.listeners().map(({ fd, transport }) => ({ fd, transport })),
+    });
+    this.#frames?.close();
+    this.#frames = undefined;
+    this.#phase = "idle";
+    this.#environment.serveOn();
+    log.error(TARGET, "BINARY UPGRADE FAILED: this process serves on with the clients it has");
+  }
+
+  /** Frames of the new process, until its end. */
+  async #listen(frames: FrameSocket): Promise<void> {
+    const { supervisor } = this.#environment;
+    for (;;) {
+      const frame = await frames.receive();
+      if (frame === undefined) return;
+      if (frame.kind === FrameKind.Taken) {
+        const { worker, batch, refused } = frame.payload as TakenPayload;
+        supervisor.send(worker, { kind: "taken", batch, refused });
+      } else if (frame.kind === FrameKind.Cancel) {
+        const { processId, secret } = frame.payload as CancelPayload;
+        supervisor.broadcast({ kind: "cancel", processId, secret });
+      }
+    }
+  }
+
+  /** A worker has frozen a batch. */
+  frozen(worker: number, batch: number, items: FrozenItem[]): void {
+    const descriptors = items.flatMap(({ fds }) => fds) as Fd[];
+    const payload: BatchPayload = {
+      version: SNAPSHOT_VERSION,
+      worker,
+      batch,
+      descriptors: descriptors.length,
+      items,
+    };
+    // A failure shows as the end of the stream, too, where everything comes back.
+    this.#frames?.send(FrameKind.Batch, payload, descriptors).catch(() => {});
+  }
+
+  /** A CancelRequest that no worker here knows: its client may have moved. */
+  cancel(processId: number, secret: Uint8Array): void {
+    if (this.#phase !== "moving") return;
+    this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
+  }
+}

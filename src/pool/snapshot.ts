@@ -1,0 +1,18 @@
+/**
+ * A pool as it travels to the process that takes over: what its servers and clients do not carry themselves.
+ */
+
+import type { PoolCounters } from "../mail.ts";
+
+export interface PoolSnapshot {
+  paused: boolean;
+  /** ClientKey of the pool's user, for passthrough. A secret. */
+  clientKey: Uint8Array | undefined;
+  /** Values of the first server's parameters. */
+  defaults: ReadonlyMap<string, string> | undefined;
+  reported: string[];
+  totals: PoolCounters;
+  averages: PoolCounters;
+  /** Servers that follow later, one by one: logging in, or about to be canceled. */
+  late: number;
+}

@@ -1,0 +1,98 @@
+/**
+ * Binary upgrade, new process: makes sessions and servers of what the old process froze. By then the old process has
+ * been told that they live here, so whatever goes wrong with one ends that one.
+ */
+
+import type { FrozenItem } from "../mail.ts";
+import type { Fd } from "../os/fd.ts";
+import * as libc from "../os/libc.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import { PlainStream } from "../reactor/stream.ts";
+import type { Session, SessionSnapshot } from "../client/session.ts";
+import type { SessionState } from "../client/state.ts";
+import type { Log } from "../log/log.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { PoolSnapshot } from "../pool/snapshot.ts";
+import { ServerConnection, type ServerSnapshot } from "../server/connection.ts";
+import type { SocketTuner } from "../server/login.ts";
+
+/** What thawing needs of its worker. */
+export interface ArrivalPlace {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly tune: SocketTuner;
+  pool(database: string, user: string): Pool | undefined;
+  /** A session that this worker knows from now on; with a login if it is not through. */
+  openThawed(fd: Fd, state: SessionState): Session;
+}
+
+/** Thaws one item. */
+export function thaw(item: FrozenItem, place: ArrivalPlace): void {
+  const pool = place.pool(item.database, item.user);
+  switch (item.type) {
+    case "pool":
+      pool?.thaw(item.pool as PoolSnapshot);
+      return;
+    case "lost":
+      pool?.lateArrived();
+      return;
+    case "server":
+      if (pool === undefined) closeAll(item.fds);
+      else {
+        thawServer(item.fds[0] as Fd, item.server as ServerSnapshot, pool, place);
+        if (item.late) pool.lateArrived();
+      }
+      return;
+    case "session":
+      thawSession(item, pool, place);
+      return;
+    default:
+      item satisfies never;
+  }
+}
+
+function thawServer(
+  fd: Fd,
+  snapshot: ServerSnapshot,
+  pool: Pool,
+  place: ArrivalPlace,
+): ServerConnection {
+  place.tune(fd, snapshot.state.address[0] === 1);
+  const server = ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, pool);
+  pool.adoptThawed(server);
+  return server;
+}
+
+function thawSession(
+  item: FrozenItem & { type: "session" },
+  pool: Pool | undefined,
+  place: ArrivalPlace,
+): void {
+  const snapshot = item.session as SessionSnapshot;
+  const { state } = snapshot;
+  if (pool === undefined && state.user !== "") {
+    place.log.error(
+      "pg_doorman::client",
+      `[#c${state.id}] came with the upgrade for a pool that is not here: closed`,
+    );
+    closeAll(item.fds);
+    return;
+  }
+  const [clientFd, serverFd] = item.fds as Fd[];
+  place.tune(clientFd, state.unix);
+  const server = snapshot.server === undefined
+    ? undefined
+    : thawServer(serverFd, snapshot.server, pool!, place);
+  state.connectedAtMs = place.reactor.now - state.connectedAtMs;
+  const session = place.openThawed(clientFd, state);
+  if (pool !== undefined) {
+    session.pool = pool;
+    pool.enter();
+  }
+  session.thaw(snapshot, server);
+  if (item.late) pool?.lateArrived();
+}
+
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) libc.close(fd as Fd);
+}

@@ -1,0 +1,275 @@
+/**
+ * Binary upgrade, old process: freezes the sessions and servers of this worker between two events and mails them in
+ * batches. Nothing is forgotten before the new process has it: until `taken` a frozen thing stays here, out of the event
+ * loop, and `failed` brings it back as it was.
+ *
+ * ```
+ *   start ─▶ pools with their servers, linked and waiting sessions ─▶ the others, batch by batch ─▶ what was in the way
+ *                     (at once: their clients would notice a pause)       (idle: nobody waits)      (logins, cancels)
+ * ```
+ */
+
+import type { FrozenItem, MovingRow, WorkerToControl } from "../mail.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Session } from "../client/session.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { Directory } from "./directory.ts";
+
+/** Descriptors of one batch: the kernel passes 253 in a message. */
+const MOST_DESCRIPTORS = 200;
+const IDLE_BATCH = 100;
+/** Batches under way before more idle sessions are frozen. */
+const MOST_UNDER_WAY = 3;
+const LOOK_AGAIN_MS = 20;
+
+/** A frozen thing and what it is thawed to if it has to stay. */
+interface Held {
+  item: FrozenItem;
+  pool: Pool | undefined;
+  session: Session | undefined;
+  server: ServerConnection | undefined;
+}
+
+export class Departure {
+  readonly #reactor: Reactor;
+  readonly #index: number;
+  readonly #sessions: ReadonlyMap<number, Session>;
+  readonly #directory: Directory;
+  readonly #post: (mail: WorkerToControl) => void;
+  readonly #batches = new Map<number, Held[]>();
+  readonly #frozen = new Set<Session>();
+  readonly #stranded = new Set<Pool>();
+  #pools: Pool[] = [];
+  #candidates: Session[] = [];
+  #lastBatch = 0;
+  #ended = false;
+  #movedClients = 0;
+  #movedServers = 0;
+
+  constructor(
+    worker: {
+      reactor: Reactor;
+      index: number;
+      sessions: ReadonlyMap<number, Session>;
+      directory: Directory;
+      post: (mail: WorkerToControl) => void;
+    },
+  ) {
+    this.#reactor = worker.reactor;
+    this.#index = worker.index;
+    this.#sessions = worker.sessions;
+    this.#directory = worker.directory;
+    this.#post = worker.post;
+  }
+
+  /** Begins with the pools that the new process has, too. */
+  start(pools: readonly { database: string; user: string }[]): void {
+    const linked = new Map<Pool, Session[]>();
+    for (const session of this.#sessions.values()) {
+      if (session.server === undefined || session.pool === undefined) continue;
+      const known = linked.get(session.pool);
+      if (known === undefined) linked.set(session.pool, [session]);
+      else known.push(session);
+    }
+    for (const { database, user } of pools) {
+      const found = this.#directory.find(database, user);
+      if (found.kind !== "here") continue;
+      this.#pools.push(found.pool);
+      this.#ship(this.#freezePool(found.pool, linked.get(found.pool) ?? []));
+    }
+    this.#sweep();
+  }
+
+  #freezePool(pool: Pool, linked: Session[]): Held[] {
+    const { database, user } = pool.settings;
+    const snapshot = pool.beginMove();
+    const held: Held[] = [{
+      item: { type: "pool", database, user, fds: [], pool: snapshot },
+      pool,
+      session: undefined,
+      server: undefined,
+    }];
+    for (const server of [...pool.servers()]) {
+      if (server.link === undefined && server.cancelsUnderWay === 0) {
+        held.push(this.#freezeServer(pool, server, false));
+      }
+    }
+    for (const session of linked) if (session.movable) held.push(this.#freezeSession(session));
+    return held.concat(this.#freezeWaiters(pool));
+  }
+
+  #freezeServer(pool: Pool, server: ServerConnection, late: boolean): Held {
+    const { database, user } = pool.settings;
+    pool.takeOut(server);
+    const fds = [server.stream.fd];
+    const snapshot = server.freeze();
+    return {
+      item: { type: "server", database, user, fds, server: snapshot, late },
+      pool,
+      session: undefined,
+      server,
+    };
+  }
+
+  #freezeSession(session: Session, late = false): Held {
+    const { pool, server } = session;
+    const { database, user } = session.state;
+    const fds: number[] = [session.stream.fd];
+    if (pool !== undefined) pool.leaveQueue(session);
+    if (server !== undefined) {
+      pool!.takeOut(server);
+      fds.push(server.stream.fd);
+    }
+    this.#frozen.add(session);
+    const snapshot = session.freeze();
+    return {
+      item: { type: "session", database, user, fds, session: snapshot, late },
+      pool,
+      session,
+      server,
+    };
+  }
+
+  #freezeWaiters(pool: Pool): Held[] {
+    return [...pool.waiters()].map((waiter) => this.#freezeSession(waiter as Session));
+  }
+
+  /** A client of a moved pool wants a server: it goes where they are, when this turn is over. */
+  strand(pool: Pool): void {
+    if (this.#stranded.size === 0) {
+      this.#reactor.atEndOfTurn(() => {
+        const pools = [...this.#stranded];
+        this.#stranded.clear();
+        for (const one of pools) if (one.moved) this.#ship(this.#freezeWaiters(one));
+      });
+    }
+    this.#stranded.add(pool);
+  }
+
+  /** What was in the way of a server is over. */
+  late(pool: Pool, server: ServerConnection | undefined): void {
+    // The caller is in the middle of its work with the server.
+    this.#reactor.atEndOfTurn(() => {
+      if (!pool.moved) return;
+      const { database, user } = pool.settings;
+      const session = server?.link as Session | undefined;
+      if (server === undefined) {
+        this.#ship([{
+          item: { type: "lost", database, user, fds: [] },
+          pool,
+          session: undefined,
+          server: undefined,
+        }]);
+      } else if (session === undefined) this.#ship([this.#freezeServer(pool, server, true)]);
+      else if (session.movable) this.#ship([this.#freezeSession(session, true)]);
+    });
+  }
+
+  // ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #ship(held: Held[]): void {
+    let batch: Held[] = [];
+    let descriptors = 0;
+    for (const one of held) {
+      if (descriptors + one.item.fds.length > MOST_DESCRIPTORS) {
+        this.#send(batch);
+        batch = [];
+        descriptors = 0;
+      }
+      batch.push(one);
+      descriptors += one.item.fds.length;
+    }
+    if (batch.length > 0) this.#send(batch);
+  }
+
+  #send(held: Held[]): void {
+    const batch = ++this.#lastBatch;
+    this.#batches.set(batch, held);
+    this.#post({ kind: "frozen", batch, items: held.map(({ item }) => item) });
+  }
+
+  /** Freezes idle sessions while few batches are under way, and looks again for those that could not be frozen. */
+  #sweep(): void {
+    if (this.#ended) return;
+    while (this.#batches.size < MOST_UNDER_WAY) {
+      const held: Held[] = [];
+      while (held.length < IDLE_BATCH) {
+        const session = this.#candidates.pop();
+        if (session === undefined) break;
+        if (this.#mayGo(session)) held.push(this.#freezeSession(session));
+      }
+      if (held.length === 0) break;
+      this.#ship(held);
+    }
+    if (this.#candidates.length > 0) return;
+    this.#candidates = [...this.#sessions.values()].filter((session) => this.#mayGo(session));
+    if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
+      this.#reactor.atEndOfTurn(() => this.#sweep());
+    } else if (this.#batches.size === 0 && this.#sessions.size > 0) {
+      this.#reactor.at(this.#reactor.now + LOOK_AGAIN_MS, () => this.#sweep());
+    }
+  }
+
+  #mayGo(session: Session): boolean {
+    return session.movable && !this.#frozen.has(session) &&
+      (session.pool === undefined || session.pool.moved);
+  }
+
+  /** The new process has these: here they are forgotten. */
+  taken(batch: number, refused: readonly number[]): void {
+    const held = this.#batches.get(batch);
+    if (held === undefined) return;
+    this.#batches.delete(batch);
+    held.forEach((one, i) => {
+      if (refused.includes(i)) this.#keep(one);
+      else if (one.session !== undefined) {
+        this.#movedClients++;
+        if (one.server !== undefined) this.#movedServers++;
+        this.#frozen.delete(one.session);
+        one.session.forget();
+      } else if (one.server !== undefined) {
+        this.#movedServers++;
+        one.server.forget();
+      }
+    });
+    this.#sweep();
+  }
+
+  #keep({ pool, session, server }: Held): void {
+    if (session !== undefined) {
+      if (server !== undefined) pool!.putBack(server);
+      // `#frozen` still has it when it was refused for good: it stays and is not tried again.
+      session.unfreeze();
+    } else if (server !== undefined) {
+      server.unfreeze();
+      pool!.putBack(server);
+    }
+  }
+
+  /** The new process is gone. */
+  failed(): void {
+    this.#ended = true;
+    const batches = [...this.#batches.values()];
+    this.#batches.clear();
+    this.#frozen.clear();
+    for (const pool of this.#pools) pool.endMove();
+    for (const held of batches) for (const one of held) this.#keep(one);
+  }
+
+  /** What is still here. */
+  row(): MovingRow {
+    let consoles = 0;
+    for (const session of this.#sessions.values()) if (session.admin !== undefined) consoles++;
+    let late = 0;
+    for (const pool of this.#pools) late += pool.size;
+    return {
+      sessions: this.#sessions.size - consoles,
+      consoles,
+      late: late + this.#batches.size,
+      movedClients: this.#movedClients,
+      movedServers: this.#movedServers,
+      worker: this.#index,
+    };
+  }
+}
