@@ -1,0 +1,241 @@
+/**
+ * CancelRequest: reaches the query of the client whose key it carries, on any worker, in any state, and never a query of
+ * anybody else.
+ */
+
+import assert from "node:assert/strict";
+import { waitFor } from "../support/detached_process.ts";
+import { type Config, Doorman, poolOf } from "../support/doorman.ts";
+import { Postgres } from "../support/postgres.ts";
+import { WireClient } from "../support/wire_client.ts";
+import * as wire from "../support/wire_messages.ts";
+
+let postgres: Postgres;
+let doorman: Doorman;
+
+Deno.test.beforeAll(async () => {
+  postgres = await Postgres.start({ settings: ["max_connections = 50"] });
+  const pool = (size: number, rest: Config = {}) =>
+    poolOf(postgres, {
+      users: [{ username: "postgres", password: "postgres", pool_size: size }],
+      ...rest,
+    });
+  doorman = await Doorman.start({
+    config: {
+      general: { worker_threads: 4, query_wait_timeout: "20s" },
+      pools: {
+        one: pool(1),
+        many: pool(8),
+        session: pool(8, { pool_mode: "session" }),
+        // Pools spread over the workers: whoever asks for cancel arrives at any of them.
+        a: pool(2),
+        b: pool(2),
+        c: pool(2),
+        d: pool(2),
+      },
+    },
+  });
+});
+
+Deno.test.afterAll(async () => {
+  await doorman[Symbol.asyncDispose]();
+  await postgres[Symbol.asyncDispose]();
+});
+
+async function login(database: string): Promise<WireClient> {
+  return await WireClient.login({ port: doorman.port, user: "postgres", database });
+}
+
+async function sleeping(count: number): Promise<void> {
+  await waitFor("the queries run", 5000, async () =>
+    await postgres.psql(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+      ) === String(count) || undefined);
+}
+
+const LONG = wire.query("SELECT pg_sleep(60)");
+
+Deno.test("an active query is canceled with 57014, by simple and extended protocol, and the session goes on", async () => {
+  for (const database of ["many", "session"]) {
+    using client = await login(database);
+    for (const parts of [[LONG], [wire.extended("SELECT pg_sleep(60)"), wire.SYNC]]) {
+      client.send(...parts);
+      await sleeping(1);
+      await client.cancel();
+      const answer = await client.readUntil("Z");
+      assert.deepEqual(wire.errorCodes(answer), ["57014"]);
+      assert.equal(await client.value("SELECT 1"), "1");
+    }
+  }
+});
+
+Deno.test("a cancel in a transaction fails the transaction and keeps it with its client", async () => {
+  using client = await login("many");
+  await client.query("BEGIN");
+  client.send(LONG);
+  await sleeping(1);
+  await client.cancel();
+  const answer = await client.readUntil("Z");
+  assert.deepEqual(wire.errorCodes(answer), ["57014"]);
+  assert.deepEqual(wire.errorCodes(await client.query("SELECT 1")), ["25P02"]);
+  await client.query("ROLLBACK");
+});
+
+Deno.test("a large result and a COPY are canceled in the middle", async () => {
+  using client = await login("many");
+  for (
+    const sql of [
+      "SELECT repeat('x', 1000), generate_series(1, 100000000)",
+      "COPY (SELECT repeat('x', 1000), generate_series(1, 100000000)) TO STDOUT",
+    ]
+  ) {
+    client.send(wire.query(sql));
+    await client.readUntil(sql.startsWith("COPY") ? "d" : "D");
+    await client.cancel();
+    let last: wire.Message;
+    do last = await client.read(); while (last.type === "D" || last.type === "d");
+    assert.deepEqual(wire.errorCodes([last]), ["57014"]);
+    await client.readUntil("Z");
+    assert.equal(await client.value("SELECT 1"), "1");
+  }
+});
+
+Deno.test("every worker finds the client, wherever the CancelRequest arrives", async () => {
+  const clients: WireClient[] = [];
+  try {
+    for (const database of ["a", "b", "c", "d"]) {
+      clients.push(await login(database), await login(database));
+    }
+    for (let round = 0; round < 4; round++) {
+      for (const client of clients) client.send(LONG);
+      await sleeping(clients.length);
+      await Promise.all(clients.map((client) => client.cancel()));
+      for (const client of clients) {
+        assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), ["57014"]);
+      }
+    }
+  } finally {
+    for (const client of clients) client.close();
+  }
+});
+
+Deno.test("a client that waits for a server: its request ends with 57014 and never runs", async () => {
+  using holder = await login("one");
+  using client = await login("one");
+  await postgres.query("CREATE TABLE IF NOT EXISTS ran (x int)");
+  await holder.query("BEGIN");
+  client.send(wire.query("INSERT INTO ran VALUES (1)"));
+  assert.ok(await client.silent(50));
+  await client.cancel();
+  const answer = await client.readUntil("Z");
+  assert.deepEqual(wire.errorCodes(answer), ["57014"]);
+  assert.equal(wire.letters(answer), "EZ");
+  client.send(wire.extended("INSERT INTO ran VALUES (2)"), wire.SYNC);
+  assert.ok(await client.silent(50));
+  await client.cancel();
+  assert.equal(wire.letters(await client.readUntil("Z")), "EZ");
+  await holder.query("COMMIT");
+  assert.equal(await client.value("SELECT count(*) FROM ran"), "0");
+});
+
+Deno.test("an idle client, also one in a transaction: nothing happens, nothing is canceled later", async () => {
+  using client = await login("many");
+  await client.cancel();
+  assert.equal(await client.value("SELECT 1"), "1");
+  await client.cancel();
+  await client.query("BEGIN");
+  await client.cancel();
+  assert.equal(await client.value("SELECT pg_sleep(0.05)"), "");
+  await client.query("COMMIT");
+});
+
+Deno.test("a wrong secret, an unknown client and a key of a wrong length cancel nothing and are told nothing", async () => {
+  using client = await login("many");
+  client.send(LONG);
+  await sleeping(1);
+  const wrong = client.secret.slice();
+  wrong[3]! ^= 1;
+  await client.cancel(wrong);
+  await client.cancel(client.secret, client.pid + 100_000);
+  await client.cancel(new Uint8Array(client.secret.length * 8));
+  await client.cancel(client.secret.slice(0, 4).fill(0));
+  assert.ok(await client.silent(200));
+  await sleeping(1);
+  await client.cancel();
+  await client.readUntil("Z");
+});
+
+Deno.test("keys are the pooler's own: PostgreSQL's backend ids are not shown and two clients never share one", async () => {
+  const clients = await Promise.all(Array.from({ length: 50 }, () => login("many")));
+  try {
+    assert.equal(new Set(clients.map(({ pid }) => pid)).size, 50);
+    assert.equal(new Set(clients.map(({ secret }) => secret.join(" "))).size, 50);
+    for (const { secret } of clients) assert.equal(secret.length, 4);
+  } finally {
+    for (const client of clients) client.close();
+  }
+});
+
+Deno.test("the next client of the same server is never hit by a cancel that came too late", async () => {
+  // One server for all: whatever hits it late hits somebody else's query.
+  using victim = await login("one");
+  using canceler = await login("one");
+  let running = true;
+  let victimQueries = 0;
+  const wrong: string[] = [];
+  const victims = (async () => {
+    while (running) {
+      const answer = await victim.query("SELECT count(*) FROM generate_series(1, 3000)");
+      victimQueries++;
+      wrong.push(...wire.errorCodes(answer));
+      const [row] = wire.rowsOf(answer);
+      if (row?.[0] !== "3000") wrong.push(`rows: ${JSON.stringify(row)}`);
+    }
+  })();
+  let canceled = 0;
+  let missed = 0;
+  try {
+    for (let i = 0; i < 600; i++) {
+      // It ends about when the cancel arrives, before or after.
+      canceler.send(wire.query(`SELECT pg_sleep(${(0.0005 + (i % 20) * 0.0002).toFixed(4)})`));
+      const cancels = [canceler.cancel()];
+      if (i % 3 === 0) cancels.push(canceler.cancel());
+      const codes = wire.errorCodes(await canceler.readUntil("Z"));
+      if (codes.length === 0) missed++;
+      else {
+        assert.deepEqual(codes, ["57014"]);
+        canceled++;
+      }
+      await Promise.all(cancels);
+    }
+  } finally {
+    running = false;
+    await victims;
+  }
+  assert.deepEqual(wrong, []);
+  assert.ok(victimQueries > 100, `${victimQueries} queries of the victim`);
+  assert.ok(canceled > 20 && missed > 20, `canceled ${canceled}, too late ${missed}: no race`);
+});
+
+Deno.test("psql's Ctrl+C (SIGINT) cancels the query and psql goes on", async () => {
+  const child = new Deno.Command("psql", {
+    args: ["-X", "-At", doorman.url("many", "postgres")],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const stdin = child.stdin.getWriter();
+  await stdin.write(new TextEncoder().encode("SELECT pg_sleep(60);\n"));
+  await sleeping(1);
+  child.kill("SIGINT");
+  await waitFor(
+    "the end of the query",
+    5000,
+    async () =>
+      await postgres.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") ===
+        "0" || undefined,
+  );
+  await stdin.close();
+  const { stderr } = await child.output();
+  assert.match(new TextDecoder().decode(stderr), /canceling statement due to user request/);
+});
