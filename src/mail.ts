@@ -7,8 +7,9 @@
 import type { GeneralSettings, PoolSettings, Settings, StoredPassword } from "./config/settings.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
+import type { PoolCounters } from "./stats/counters.ts";
 
-export type { LogLevel };
+export type { LogLevel, PoolCounters };
 
 /** A listening socket that workers accept on. */
 export interface ListenerMail {
@@ -195,20 +196,6 @@ export interface PoolRow {
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
   worker: number;
-}
-
-/** Sums of one pool; spec/observability.md §5.1. Times in microseconds. */
-export interface PoolCounters {
-  xact_count: number;
-  query_count: number;
-  /** Bytes read from PostgreSQL. */
-  received: number;
-  /** Bytes written to PostgreSQL. */
-  sent: number;
-  xact_time: number;
-  query_time: number;
-  wait_time: number;
-  errors: number;
 }
 
 /** Row of SHOW CLIENTS. */

@@ -4,17 +4,18 @@
  * filled in by the caller.
  */
 
-import type { LogLevel } from "./mail.ts";
+/** Levels that a reason can be logged at. */
+export type ReasonLevel = "error" | "warn" | "info";
 
 /** One reason. */
 export interface Reason {
   readonly name: string;
   readonly code: string;
   readonly text: string;
-  readonly level: LogLevel;
+  readonly level: ReasonLevel;
 }
 
-function reason(name: string, code: string, text: string, level: LogLevel = "warn"): Reason {
+function reason(name: string, code: string, text: string, level: ReasonLevel = "warn"): Reason {
   return { name, code, text, level };
 }
 

@@ -5,11 +5,15 @@
 import { TransactionStatus } from "../protocol/codes.ts";
 import { Dirty, type ServerState } from "../server/state.ts";
 
+const NONE: readonly string[] = [];
+
 /**
  * The queries for a server in this state, none when it is clean. An open transaction is rolled back in any case;
  * `cleanup_server_connections = false` leaves all else as it is.
  */
-export function cleanupQueries(state: ServerState, cleanup: boolean): string[] {
+export function cleanupQueries(state: ServerState, cleanup: boolean): readonly string[] {
+  // The common case makes no garbage.
+  if (state.status === TransactionStatus.Idle && state.dirty === 0) return NONE;
   const queries: string[] = [];
   if (state.status !== TransactionStatus.Idle) queries.push("ROLLBACK");
   if (state.dirty === 0 || !cleanup) return queries;

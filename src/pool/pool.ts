@@ -6,60 +6,26 @@
  * ones owe nothing, are in no transaction, and nobody waits while one is idle and the pool is not paused.
  */
 
-import type { Reactor } from "../reactor/reactor.ts";
-import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { Owed } from "../protocol/owed_replies.ts";
-import { type Reason, REASONS, reasonText } from "../reasons.ts";
+import { type Reason, REASONS } from "../reasons.ts";
 import { sendCancelRequest } from "../server/cancel_request.ts";
 import { ServerConnection, type ServerOwner } from "../server/connection.ts";
-import {
-  type LoggedIn,
-  type LoginFailure,
-  type LoginSecrets,
-  type ServerAddress,
-  ServerLogin,
-  type SocketTuner,
-} from "../server/login.ts";
+import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import { onlyReported, type ParameterSet, parameterSet } from "../server/parameters.ts";
 import { Dirty, newServerState, ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
-import type { Log } from "../log/log.ts";
 import { cleanupQueries } from "./cleanup.ts";
-import type { PoolSnapshot } from "./snapshot.ts";
+import { type CreatingPool, Creation, verifierOf } from "./creation.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Patience } from "./patience.ts";
+import type { PoolEnvironment } from "./environment.ts";
+import { closedLine, expiredServers, giveLimits, Outdated, spread } from "./retain.ts";
+import { type PoolSnapshot, snapshotOf } from "./snapshot.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
-/** What a pool needs of its worker. */
-export interface PoolEnvironment {
-  readonly reactor: Reactor;
-  readonly log: Log;
-  readonly tune: SocketTuner;
-  nextServerId(): number;
-  /** Addresses of the server, in the order to try. May answer at once. */
-  addresses(
-    host: string,
-    port: number,
-    done: (addresses: ServerAddress[], error: string | undefined) => void,
-  ): void;
-  derive: LoginSecrets["derive"];
-  /** The last client of a retired pool has left. */
-  retiredEmpty(pool: Pool): void;
-  /** A client of a pool that has moved asks for a server: it has to move, too. */
-  stranded(pool: Pool): void;
-  /** A server of a pool that has moved is free to follow; `undefined`: it is gone instead. */
-  lateServer(pool: Pool, server: ServerConnection | undefined): void;
-}
-
-/** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
-const FIRST_RETRY_MS = 50;
-const MOST_RETRY_MS = 1000;
-/** So many server connections are closed in one go; each costs some 20 µs, and clients of other pools wait meanwhile. */
-const CLOSES_A_TURN = 16;
-const TARGET = "pg_doorman::pool";
-
-export class Pool implements ServerOwner {
+export class Pool implements ServerOwner, CreatingPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
@@ -76,19 +42,14 @@ export class Pool implements ServerOwner {
   clients = 0;
   #environment: PoolEnvironment;
   #idle: ServerConnection[] = [];
-  /** Idle servers that new settings have no use for: closed a few in each turn. */
-  #outdated: ServerConnection[] = [];
+  /** Idle servers that new settings have no use for. */
+  readonly #outdated: Outdated;
   #servers = new Set<ServerConnection>();
-  #logins = new Set<ServerLogin>();
-  #connecting = 0;
   #waiting = new Waiting();
   #epoch = 0;
-  #waitTimer: Timer | undefined;
-  #deadlineTimer: Timer | undefined;
-  #retryTimer: Timer | undefined;
-  #retryMs = 0;
-  #lastFailure: LoginFailure | undefined;
-  #salted = new Map<string, Uint8Array>();
+  readonly #creation: Creation;
+  readonly #deadlines: Deadlines;
+  readonly #patience: Patience;
   /** Its servers went to another process: none is made here, and who waits has to follow them. */
   #moved = false;
   /** Servers that another process still has and will send: part of `pool_size`. */
@@ -97,8 +58,12 @@ export class Pool implements ServerOwner {
   constructor(settings: PoolSettings, environment: PoolEnvironment) {
     this.settings = settings;
     this.#environment = environment;
+    this.#creation = new Creation(this, environment);
+    this.#outdated = new Outdated(this, environment.reactor);
+    this.#deadlines = new Deadlines(environment.reactor, this.#servers);
+    this.#patience = new Patience(this, this.#waiting, environment);
     this.traffic = this.counters.total;
-    this.managed = managedNames(settings);
+    this.managed = new Set(settings.startup_parameters.map(([name]) => name));
   }
 
   get name(): string {
@@ -107,7 +72,7 @@ export class Pool implements ServerOwner {
 
   /** Servers that are connected or connecting. */
   get size(): number {
-    return this.#servers.size + this.#connecting;
+    return this.#servers.size + this.#creation.connecting;
   }
 
   get waiting(): number {
@@ -118,8 +83,13 @@ export class Pool implements ServerOwner {
     return this.#idle.length;
   }
 
+  /** Why no server could be made, while that is so. */
+  get lastFailure(): LoginFailure | undefined {
+    return this.#creation.lastFailure;
+  }
+
   get connecting(): number {
-    return this.#connecting;
+    return this.#creation.connecting;
   }
 
   servers(): Iterable<ServerConnection> {
@@ -160,7 +130,7 @@ export class Pool implements ServerOwner {
       this.#environment.stranded(this);
       return undefined;
     }
-    this.#grow();
+    this.grow();
     // A refusal that is still fresh has answered already.
     if (waiter.waitSinceMs !== 0) this.#watchWaiting();
     return undefined;
@@ -231,33 +201,7 @@ export class Pool implements ServerOwner {
   #check(server: ServerConnection): void {
     server.state.stage = ServerStage.Cleaning;
     server.runOwn(";");
-    this.#limit(server, this.settings.connect_timeout);
-  }
-
-  /** Closes the server unless what it is doing for the pool is through in `ms`. */
-  #limit(server: ServerConnection, ms: number): void {
-    const { reactor } = this.#environment;
-    server.deadlineMs = reactor.now + ms;
-    this.#deadlineTimer ??= reactor.at(server.deadlineMs, () => this.#closeOverdue());
-  }
-
-  #closeOverdue(): void {
-    const { reactor } = this.#environment;
-    this.#deadlineTimer = undefined;
-    let next = Infinity;
-    for (const server of [...this.#servers]) {
-      const { stage } = server.state;
-      if (stage !== ServerStage.Cleaning && stage !== ServerStage.Draining) continue;
-      if (server.deadlineMs <= reactor.now) {
-        const what = stage === ServerStage.Draining
-          ? "a result that nobody waits for takes too long"
-          : "no answer to the pooler's own query";
-        server.close(REASONS.serverUnusable, what);
-      } else next = Math.min(next, server.deadlineMs);
-    }
-    if (next !== Infinity && this.#deadlineTimer === undefined) {
-      this.#deadlineTimer = reactor.at(next, () => this.#closeOverdue());
-    }
+    this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   /** Why a server must not be used again, if so. */
@@ -287,7 +231,7 @@ export class Pool implements ServerOwner {
       server.syncOwn();
     } else if (server.owed.skipping) server.syncOwn();
     server.resumeReading();
-    this.#limit(server, this.settings.connect_timeout);
+    this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   /** Nothing is owed: clean what has to be, then offer the server. */
@@ -306,17 +250,13 @@ export class Pool implements ServerOwner {
       server.close(stale, "");
       return;
     }
-    if (state.status === TransactionStatus.Idle && state.dirty === 0) {
-      this.#offer(server);
-      return;
-    }
     const queries = cleanupQueries(state, this.settings.cleanup_server_connections);
     if (queries.length === 0) {
       this.#offer(server);
       return;
     }
     for (const query of queries) server.runOwn(query);
-    this.#limit(server, this.settings.connect_timeout);
+    this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   /** A clean server: to the first waiter, or to the idle ones. */
@@ -364,83 +304,31 @@ export class Pool implements ServerOwner {
     }
     const at = this.#idle.indexOf(server);
     if (at >= 0) this.#idle.splice(at, 1);
-    const now = this.#environment.reactor.now;
-    this.#environment.log[reason.level](
+    const { log, reactor } = this.#environment;
+    log[reason.level](
       "pg_doorman::server",
-      `[${this.name}] pid=${server.state.pid} server connection closed: ${
-        reasonText(reason, detail)
-      }${detail !== "" && !reason.text.includes("{0}") ? `: ${oneLine(detail)}` : ""}, session=${
-        Math.round(now - server.state.createdAtMs)
-      }ms`,
+      `[${this.name}] ${closedLine(server, reason, detail, reactor.now)}`,
     );
-    this.#grow();
+    this.grow();
   }
 
   // ── growth ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Starts as many logins as are wanted and allowed. */
-  #grow(): void {
-    while (this.#waiting.length > this.#connecting && this.#mayConnect()) this.#connect();
+  grow(): void {
+    while (this.#waiting.length > this.#creation.connecting && this.#mayConnect()) {
+      this.#creation.connect(this.#epoch);
+    }
   }
 
   #mayConnect(): boolean {
     const { pool_size, scaling_max_parallel_creates, max_concurrent_creates } = this.settings;
     return !this.paused && !this.#moved && this.size + this.#expected < pool_size &&
-      this.#connecting < Math.min(scaling_max_parallel_creates, max_concurrent_creates) &&
-      this.#retryTimer === undefined;
+      this.#creation.connecting < Math.min(scaling_max_parallel_creates, max_concurrent_creates) &&
+      !this.#creation.resting;
   }
 
-  #connect(): void {
-    const { settings } = this;
-    const environment = this.#environment;
-    const epoch = this.#epoch;
-    this.#connecting++;
-    environment.addresses(settings.server_host, settings.server_port, (addresses, error) => {
-      if (error !== undefined) {
-        this.#connecting--;
-        const message = `resolve "${settings.server_host}": ${error}`;
-        this.#loginFailed({ kind: "failed", code: "53300", message, transient: true });
-        return;
-      }
-      const login = new ServerLogin(environment.reactor, {
-        settings,
-        addresses,
-        tune: environment.tune,
-        secrets: {
-          clientKey: () => this.clientKey,
-          derive: (password, salt, iterations, done) =>
-            this.#derive(password, salt, iterations, done),
-        },
-        done: (result) => {
-          this.#logins.delete(login);
-          this.#connecting--;
-          if (result.kind === "failed") this.#loginFailed(result);
-          else this.#loggedIn(result, epoch, settings);
-        },
-      });
-      this.#logins.add(login);
-      login.start();
-    });
-  }
-
-  /** PBKDF2 of the same salt is done once: PostgreSQL keeps a role's salt until its password changes. */
-  #derive(
-    password: string,
-    salt: Uint8Array,
-    iterations: number,
-    done: (salted: Uint8Array | undefined) => void,
-  ): void {
-    const key = `${iterations}:${salt.join(",")}:${password}`;
-    const known = this.#salted.get(key);
-    if (known !== undefined) return done(known);
-    this.#environment.derive(password, salt, iterations, (salted) => {
-      if (this.#salted.size > 8) this.#salted.clear();
-      if (salted !== undefined) this.#salted.set(key, salted);
-      done(salted);
-    });
-  }
-
-  #loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void {
+  loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void {
     const { reactor, log } = this.#environment;
     const state = newServerState(this.#environment.nextServerId(), reactor.now);
     state.pid = login.pid;
@@ -456,8 +344,6 @@ export class Pool implements ServerOwner {
     for (const name of login.parameters.keys()) this.reported.add(name);
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
     if (epoch === this.#epoch) this.defaults ??= state.parameters;
-    this.#retryMs = 0;
-    this.#lastFailure = undefined;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
     log.info(
       "pg_doorman::server",
@@ -465,7 +351,7 @@ export class Pool implements ServerOwner {
         `size=${this.size}/${settings.pool_size}`,
     );
     this.#afterUse(server);
-    this.#grow();
+    this.grow();
     this.warm();
   }
 
@@ -476,102 +362,36 @@ export class Pool implements ServerOwner {
     return server;
   }
 
-  #loginFailed(failure: LoginFailure): void {
-    const { reactor, log } = this.#environment;
+  loginFailed(failure: LoginFailure): void {
     if (this.#moved) {
       this.#environment.lateServer(this, undefined);
       return;
     }
-    this.#lastFailure = failure;
-    this.#retryMs = failure.transient
-      ? Math.min(MOST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2))
-      : MOST_RETRY_MS;
-    log.error(
-      TARGET,
-      `[${this.name}] server login failed: ${failure.code}: ${oneLine(failure.message)}, ` +
-        `next attempt in ${this.#retryMs} ms, waiting=${this.#waiting.length}`,
-    );
-    this.#retryTimer?.cancel();
-    this.#retryTimer = reactor.at(reactor.now + this.#retryMs, () => {
-      this.#retryTimer = undefined;
-      this.#grow();
-    });
     // What waiting does not mend is told at once; while other servers work, theirs may still come.
-    if (!failure.transient && this.#servers.size === 0) {
-      for (;;) {
-        const waiter = this.#waiting.shift();
-        if (waiter === undefined) break;
-        this.#refuse(waiter, failure);
-      }
-    }
+    if (!failure.transient && this.#servers.size === 0) this.#refuseAll(failure);
   }
 
-  #refuse(waiter: Waiter, failure: LoginFailure): void {
-    this.counters.total.errors++;
-    waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
+  #refuseAll(failure: LoginFailure): void {
+    for (const waiter of this.#waiting.takeAll()) {
+      this.counters.total.errors++;
+      waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
+    }
   }
 
   // ── waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** How long a checkout may wait, in milliseconds. Zero in the configuration: only for a connection under way. */
-  #patienceMs(): number {
-    const { query_wait_timeout, connect_timeout } = this.settings;
-    if (query_wait_timeout > 0) return query_wait_timeout;
-    return this.#connecting > 0 && !this.paused ? connect_timeout : 0;
-  }
-
   #watchWaiting(): void {
     const first = this.#waiting.first();
     if (first === undefined) return;
-    const failure = this.#lastFailure;
+    const failure = this.#creation.lastFailure;
     if (failure !== undefined && !failure.transient && this.size === 0) {
       // The refusal is younger than its retry time. Told when this turn ends: the waiter is still at its checkout.
       this.#environment.reactor.atEndOfTurn(() => {
-        for (let w = this.#waiting.shift(); w !== undefined; w = this.#waiting.shift()) {
-          this.#refuse(w, failure);
-        }
+        this.#refuseAll(failure);
       });
       return;
     }
-    if (this.#waitTimer !== undefined) return;
-    const { reactor } = this.#environment;
-    this.#waitTimer = reactor.at(first.waitSinceMs + this.#patienceMs(), () => {
-      this.#waitTimer = undefined;
-      this.#failOverdue();
-      this.#watchWaiting();
-    });
-  }
-
-  #failOverdue(): void {
-    const { reactor, log } = this.#environment;
-    const patience = this.#patienceMs();
-    for (;;) {
-      const first = this.#waiting.first();
-      if (first === undefined || first.waitSinceMs + patience > reactor.now) return;
-      this.#waiting.remove(first);
-      this.counters.total.errors++;
-      const why = this.#whyWaiting();
-      log.warn(
-        TARGET,
-        `[${this.name}] checkout timeout after ${patience}ms: ${why}, size=${this.size}/` +
-          `${this.settings.pool_size} idle=${this.#idle.length} waiting=${this.#waiting.length} ` +
-          `connecting=${this.#connecting}`,
-      );
-      const failure = this.size === this.#connecting ? this.#lastFailure : undefined;
-      if (failure !== undefined) this.#reject(first, failure, patience);
-      else first.checkOutFailed(REASONS.waitTimeout, String(patience), why);
-    }
-  }
-
-  #reject(waiter: Waiter, failure: LoginFailure, patience: number): void {
-    const message = `${failure.message} (query_wait_timeout of ${patience} ms is over)`;
-    waiter.checkOutFailed(REASONS.loginFailed, message, "", { ...failure, message });
-  }
-
-  #whyWaiting(): string {
-    if (this.paused) return "the pool is paused";
-    if (this.#lastFailure !== undefined) return oneLine(this.#lastFailure.message);
-    return `timeout, all ${this.settings.pool_size} server connections are in use`;
+    this.#patience.watch();
   }
 
   // ── operator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -587,7 +407,7 @@ export class Pool implements ServerOwner {
       if (server === undefined) break;
       this.#offer(server);
     }
-    this.#grow();
+    this.grow();
   }
 
   /** Replaces every server connection: idle ones now, the others when they come back. */
@@ -599,23 +419,12 @@ export class Pool implements ServerOwner {
   /** Takes every stale server out of use now, and closes them a few in each turn. */
   #closeStale(): void {
     const kept: ServerConnection[] = [];
-    const underWay = this.#outdated.length > 0;
     for (const server of this.#idle) {
       if (this.#stale(server) === undefined) kept.push(server);
-      else this.#outdated.push(server);
+      else this.#outdated.add(server);
     }
     this.#idle = kept;
-    if (!underWay) this.#closeOutdated();
-  }
-
-  #closeOutdated(): void {
-    const { reactor } = this.#environment;
-    for (let i = 0; i < CLOSES_A_TURN && this.#outdated.length > 0; i++) {
-      // Closed by PostgreSQL in the meantime: then this does nothing.
-      this.#outdated.pop()!.close(this.retired ? REASONS.poolClosed : REASONS.serverReplaced, "");
-    }
-    if (this.#outdated.length > 0) reactor.at(reactor.now, () => this.#closeOutdated());
-    else this.warm();
+    this.#outdated.closeSome();
   }
 
   /**
@@ -626,29 +435,19 @@ export class Pool implements ServerOwner {
     const before = this.settings;
     const changedLogin = settings.server_digest !== before.server_digest;
     this.settings = settings;
-    this.managed = managedNames(settings);
+    this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     if (verifierOf(settings) !== verifierOf(before)) this.clientKey = undefined;
-    for (const { state } of this.#servers) {
-      if (settings.server_lifetime !== before.server_lifetime) {
-        state.lifetimeMs = spread(settings.server_lifetime);
-      }
-      if (settings.idle_timeout !== before.idle_timeout) {
-        state.idleLimitMs = spread(settings.idle_timeout);
-      }
-    }
+    giveLimits(this.#servers, before, settings);
     if (changedLogin) {
       // Not by the digest alone: changed and changed back, a server of before must not outlive `defaults`.
       this.#epoch++;
-      this.#lastFailure = undefined;
-      this.#retryTimer?.cancel();
-      this.#retryTimer = undefined;
+      this.#creation.forgetFailure();
       this.defaults = undefined;
     }
     this.#closeStale();
-    this.#waitTimer?.cancel();
-    this.#waitTimer = undefined;
+    this.#patience.stop();
     this.#watchWaiting();
-    this.#grow();
+    this.grow();
   }
 
   /** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */
@@ -669,22 +468,14 @@ export class Pool implements ServerOwner {
     if (this.retired) return;
     const { min_pool_size, credentials } = this.settings;
     if (credentials.kind === "scram_passthrough" && this.clientKey === undefined) return;
-    while (this.size < min_pool_size && this.#mayConnect()) this.#connect();
+    while (this.size < min_pool_size && this.#mayConnect()) this.#creation.connect(this.#epoch);
   }
 
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
   expired(): ServerConnection[] {
     if (this.#waiting.length > 0) return [];
-    const now = this.#environment.reactor.now;
-    let spare = this.size - this.settings.min_pool_size;
-    return [...this.#idle]
-      .sort((a, b) => a.state.createdAtMs - b.state.createdAtMs)
-      .filter(({ state }) => {
-        if (state.lifetimeMs > 0 && now - state.createdAtMs > state.lifetimeMs) return true;
-        const idle = state.idleLimitMs > 0 && state.uses > 0 &&
-          now - state.usedAtMs > state.idleLimitMs;
-        return idle && spare-- > 0;
-      });
+    const spare = this.size - this.settings.min_pool_size;
+    return expiredServers(this.#idle, spare, this.#environment.reactor.now);
   }
 
   // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
@@ -692,21 +483,11 @@ export class Pool implements ServerOwner {
   /** Gives the pool up: from here on every server and waiter that is taken out goes to another process. */
   beginMove(): PoolSnapshot {
     this.#moved = true;
-    this.#waitTimer?.cancel();
-    this.#waitTimer = undefined;
-    this.#retryTimer?.cancel();
-    this.#retryTimer = undefined;
-    let late = this.#connecting;
+    this.#patience.stop();
+    this.#creation.stopRetrying();
+    let late = this.#creation.connecting;
     for (const server of this.#servers) if (server.cancelsUnderWay > 0) late++;
-    return {
-      paused: this.paused,
-      clientKey: this.clientKey,
-      defaults: this.defaults?.values,
-      reported: [...this.reported],
-      totals: { ...this.counters.total },
-      averages: { ...this.counters.averages },
-      late,
-    };
+    return snapshotOf(this, late);
   }
 
   get moved(): boolean {
@@ -722,7 +503,7 @@ export class Pool implements ServerOwner {
       if (server === undefined) break;
       this.#offer(server);
     }
-    this.#grow();
+    this.grow();
   }
 
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
@@ -754,20 +535,20 @@ export class Pool implements ServerOwner {
     for (const name of snapshot.reported) this.reported.add(name);
     this.counters.add(snapshot.totals, snapshot.averages);
     // By then the servers that came along have been adopted.
-    this.#environment.reactor.atEndOfTurn(() => this.#grow());
+    this.#environment.reactor.atEndOfTurn(() => this.grow());
   }
 
   /** A late server has come, or will never. */
   lateArrived(): void {
     this.#expected = Math.max(0, this.#expected - 1);
-    this.#environment.reactor.atEndOfTurn(() => this.#grow());
+    this.#environment.reactor.atEndOfTurn(() => this.grow());
   }
 
   /** Nothing more will come. */
   expectNothing(): void {
     if (this.#expected === 0) return;
     this.#expected = 0;
-    this.#grow();
+    this.grow();
     this.warm();
   }
 
@@ -782,28 +563,24 @@ export class Pool implements ServerOwner {
     const { stage } = server.state;
     if (stage === ServerStage.Idle) this.#afterUse(server);
     else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
-      this.#limit(server, this.settings.connect_timeout);
+      this.#deadlines.limit(server, this.settings.connect_timeout);
       if (stage === ServerStage.Cleaning && server.owed.length === 0) this.#afterUse(server);
     }
   }
 
   /** Those who wait, in their order. */
-  *waiters(): Iterable<Waiter> {
-    for (let w = this.#waiting.first(); w !== undefined; w = w.waitNext) yield w;
+  waiters(): Iterable<Waiter> {
+    return this.#waiting;
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Ends the pool: waiting clients are refused, idle servers closed; linked ones are their clients' matter. */
   close(): void {
-    this.#waitTimer?.cancel();
-    this.#retryTimer?.cancel();
-    this.#deadlineTimer?.cancel();
-    for (const login of this.#logins) login.abandon();
-    this.#logins.clear();
-    for (;;) {
-      const waiter = this.#waiting.shift();
-      if (waiter === undefined) break;
+    this.#patience.stop();
+    this.#creation.close();
+    this.#deadlines.stop();
+    for (const waiter of this.#waiting.takeAll()) {
       waiter.checkOutFailed(REASONS.poolRetired, "", "");
     }
     this.paused = true;
@@ -817,22 +594,4 @@ export class Pool implements ServerOwner {
       }
     }
   }
-}
-
-function managedNames(settings: PoolSettings): ReadonlySet<string> {
-  return new Set(settings.startup_parameters.map(([name]) => name));
-}
-
-/** What the ClientKey of a passthrough pool belongs to. */
-function verifierOf({ credentials }: PoolSettings): string {
-  return credentials.kind === "scram_passthrough" ? credentials.verifier : "";
-}
-
-/** A limit of its own for each server, ±20 %, so that they do not all end together. */
-function spread(ms: number): number {
-  return ms === 0 ? 0 : Math.max(1, Math.round(ms * (0.8 + 0.4 * Math.random())));
-}
-
-function oneLine(text: string): string {
-  return text.replace(/[\r\n]+/g, " ");
 }

@@ -2,7 +2,8 @@
  * A pool as it travels to the process that takes over: what its servers and clients do not carry themselves.
  */
 
-import type { PoolCounters } from "../mail.ts";
+import type { PoolCounters } from "../stats/counters.ts";
+import type { Pool } from "./pool.ts";
 
 export interface PoolSnapshot {
   paused: boolean;
@@ -15,4 +16,17 @@ export interface PoolSnapshot {
   averages: PoolCounters;
   /** Servers that follow later, one by one: logging in, or about to be canceled. */
   late: number;
+}
+
+/** A pool's own part of the snapshot; `late` servers follow. */
+export function snapshotOf(pool: Pool, late: number): PoolSnapshot {
+  return {
+    paused: pool.paused,
+    clientKey: pool.clientKey,
+    defaults: pool.defaults?.values,
+    reported: [...pool.reported],
+    totals: { ...pool.counters.total },
+    averages: { ...pool.counters.averages },
+    late,
+  };
 }

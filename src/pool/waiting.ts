@@ -58,4 +58,15 @@ export class Waiting {
     waiter.waitSinceMs = 0;
     this.length--;
   }
+
+  /** Takes all out, in their order. */
+  takeAll(): Waiter[] {
+    const all = [...this];
+    for (const waiter of all) this.remove(waiter);
+    return all;
+  }
+
+  *[Symbol.iterator](): Iterator<Waiter> {
+    for (let waiter = this.#head; waiter !== undefined; waiter = waiter.waitNext) yield waiter;
+  }
 }

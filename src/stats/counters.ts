@@ -3,7 +3,19 @@
  * (spec/observability.md §5). Times are microseconds.
  */
 
-import type { PoolCounters } from "../mail.ts";
+/** Sums of one pool; spec/observability.md §5.1. Times in microseconds. */
+export interface PoolCounters {
+  xact_count: number;
+  query_count: number;
+  /** Bytes read from PostgreSQL. */
+  received: number;
+  /** Bytes written to PostgreSQL. */
+  sent: number;
+  xact_time: number;
+  query_time: number;
+  wait_time: number;
+  errors: number;
+}
 
 /** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
 export const PERIOD_SECONDS = 15;

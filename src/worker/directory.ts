@@ -5,7 +5,8 @@
  */
 
 import type { PoolSettings, Settings } from "../config/settings.ts";
-import { Pool, type PoolEnvironment } from "../pool/pool.ts";
+import type { PoolEnvironment } from "../pool/environment.ts";
+import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 

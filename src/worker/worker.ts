@@ -33,7 +33,8 @@ import type {
 } from "../mail.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { Pool, PoolEnvironment } from "../pool/pool.ts";
+import type { PoolEnvironment } from "../pool/environment.ts";
+import type { Pool } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerAddress } from "../server/login.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";

@@ -1,0 +1,150 @@
+/**
+ * Makes server connections for a pool: addresses, logins under way, the keys they need, and the pause after one has
+ * failed. When to make one is the pool's decision; what becomes of it, too.
+ */
+
+import type { Timer } from "../reactor/timers.ts";
+import type { PoolSettings } from "../config/settings.ts";
+import { type LoggedIn, type LoginFailure, ServerLogin } from "../server/login.ts";
+import type { PoolEnvironment } from "./environment.ts";
+
+/** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
+const FIRST_RETRY_MS = 50;
+const MOST_RETRY_MS = 1000;
+/** Salted passwords kept: PostgreSQL keeps a role's salt until its password changes. */
+const MOST_SALTED = 8;
+
+/** The pool that the connections are for. */
+export interface CreatingPool {
+  readonly settings: PoolSettings;
+  readonly name: string;
+  readonly waiting: number;
+  readonly clientKey: Uint8Array | undefined;
+  loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void;
+  loginFailed(failure: LoginFailure): void;
+  /** The pause after a failure is over. */
+  grow(): void;
+}
+
+export class Creation {
+  /** Connections under way. */
+  connecting = 0;
+  /** Why the last login failed; `undefined` once one has succeeded. */
+  lastFailure: LoginFailure | undefined = undefined;
+  readonly #pool: CreatingPool;
+  readonly #environment: PoolEnvironment;
+  readonly #logins = new Set<ServerLogin>();
+  readonly #salted = new Map<string, Uint8Array>();
+  #retryTimer: Timer | undefined;
+  #retryMs = 0;
+
+  constructor(pool: CreatingPool, environment: PoolEnvironment) {
+    this.#pool = pool;
+    this.#environment = environment;
+  }
+
+  /** Whether a failure is so fresh that PostgreSQL is left alone. */
+  get resting(): boolean {
+    return this.#retryTimer !== undefined;
+  }
+
+  /** Starts one connection; `epoch` is what RECONNECT will be told by. */
+  connect(epoch: number): void {
+    const environment = this.#environment;
+    const { settings } = this.#pool;
+    this.connecting++;
+    environment.addresses(settings.server_host, settings.server_port, (addresses, error) => {
+      if (error !== undefined) {
+        this.connecting--;
+        const message = `resolve "${settings.server_host}": ${error}`;
+        this.#failed({ kind: "failed", code: "53300", message, transient: true });
+        return;
+      }
+      const login = new ServerLogin(environment.reactor, {
+        settings,
+        addresses,
+        tune: environment.tune,
+        secrets: {
+          clientKey: () => this.#pool.clientKey,
+          derive: (password, salt, iterations, done) =>
+            this.#derive(password, salt, iterations, done),
+        },
+        done: (result) => {
+          this.#logins.delete(login);
+          this.connecting--;
+          if (result.kind === "failed") this.#failed(result);
+          else {
+            this.#retryMs = 0;
+            this.lastFailure = undefined;
+            this.#pool.loggedIn(result, epoch, settings);
+          }
+        },
+      });
+      this.#logins.add(login);
+      login.start();
+    });
+  }
+
+  #derive(
+    password: string,
+    salt: Uint8Array,
+    iterations: number,
+    done: (salted: Uint8Array | undefined) => void,
+  ): void {
+    const key = `${iterations}:${salt.join(",")}:${password}`;
+    const known = this.#salted.get(key);
+    if (known !== undefined) return done(known);
+    this.#environment.derive(password, salt, iterations, (salted) => {
+      if (this.#salted.size >= MOST_SALTED) this.#salted.clear();
+      if (salted !== undefined) this.#salted.set(key, salted);
+      done(salted);
+    });
+  }
+
+  #failed(failure: LoginFailure): void {
+    const { reactor, log } = this.#environment;
+    const repeated = this.lastFailure?.message === failure.message;
+    this.lastFailure = failure;
+    this.#retryMs = failure.transient
+      ? Math.min(MOST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2))
+      : MOST_RETRY_MS;
+    // A server that is down fails at each attempt: once is news.
+    log[repeated ? "debug" : "error"](
+      "pg_doorman::pool",
+      `[${this.#pool.name}] server login failed: ${failure.code}: ${
+        failure.message.replace(/[\r\n]+/g, " ")
+      }, next attempt in ${this.#retryMs} ms, waiting=${this.#pool.waiting}`,
+    );
+    this.#retryTimer?.cancel();
+    this.#retryTimer = reactor.at(reactor.now + this.#retryMs, () => {
+      this.#retryTimer = undefined;
+      this.#pool.grow();
+    });
+    this.#pool.loginFailed(failure);
+  }
+
+  /** What failed before was due to settings that do not hold any more. */
+  forgetFailure(): void {
+    this.lastFailure = undefined;
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+  }
+
+  /** Ends the pause without another attempt. */
+  stopRetrying(): void {
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+  }
+
+  /** Gives up what is under way. */
+  close(): void {
+    this.stopRetrying();
+    for (const login of this.#logins) login.abandon();
+    this.#logins.clear();
+  }
+}
+
+/** What the ClientKey of a passthrough pool belongs to. */
+export function verifierOf({ credentials }: PoolSettings): string {
+  return credentials.kind === "scram_passthrough" ? credentials.verifier : "";
+}

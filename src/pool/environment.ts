@@ -1,0 +1,29 @@
+/**
+ * What a pool needs of its worker; implemented there (worker/worker.ts).
+ */
+
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Log } from "../log/log.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { LoginSecrets, ServerAddress, SocketTuner } from "../server/login.ts";
+import type { Pool } from "./pool.ts";
+
+export interface PoolEnvironment {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly tune: SocketTuner;
+  nextServerId(): number;
+  /** Addresses of the server, in the order to try. May answer at once. */
+  addresses(
+    host: string,
+    port: number,
+    done: (addresses: ServerAddress[], error: string | undefined) => void,
+  ): void;
+  derive: LoginSecrets["derive"];
+  /** The last client of a retired pool has left. */
+  retiredEmpty(pool: Pool): void;
+  /** A client of a pool that has moved asks for a server: it has to move, too. */
+  stranded(pool: Pool): void;
+  /** A server of a pool that has moved is free to follow; `undefined`: it is gone instead. */
+  lateServer(pool: Pool, server: ServerConnection | undefined): void;
+}

@@ -1,0 +1,84 @@
+/**
+ * How long those who wait for a server do so: one timer for the head of the queue, since all have the same patience and
+ * the queue's order is that of their deadlines.
+ */
+
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Timer } from "../reactor/timers.ts";
+import type { Log } from "../log/log.ts";
+import { REASONS } from "../reasons.ts";
+import type { LoginFailure } from "../server/login.ts";
+import type { Pool } from "./pool.ts";
+import type { Waiter, Waiting } from "./waiting.ts";
+
+export class Patience {
+  readonly #pool: Pool;
+  readonly #waiting: Waiting;
+  readonly #reactor: Reactor;
+  readonly #log: Log;
+  #timer: Timer | undefined;
+
+  constructor(pool: Pool, waiting: Waiting, environment: { reactor: Reactor; log: Log }) {
+    this.#pool = pool;
+    this.#waiting = waiting;
+    this.#reactor = environment.reactor;
+    this.#log = environment.log;
+  }
+
+  /** Somebody waits: sees to it that it does not do so for ever. */
+  watch(): void {
+    const first = this.#waiting.first();
+    if (first === undefined || this.#timer !== undefined) return;
+    this.#timer = this.#reactor.at(first.waitSinceMs + this.#milliseconds(), () => {
+      this.#timer = undefined;
+      this.#failOverdue();
+      this.watch();
+    });
+  }
+
+  /** The settings or the queue have changed: count anew. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  /** Zero in the configuration: only for a connection under way. */
+  #milliseconds(): number {
+    const { query_wait_timeout, connect_timeout } = this.#pool.settings;
+    if (query_wait_timeout > 0) return query_wait_timeout;
+    return this.#pool.connecting > 0 && !this.#pool.paused ? connect_timeout : 0;
+  }
+
+  #failOverdue(): void {
+    const pool = this.#pool;
+    const patience = this.#milliseconds();
+    for (;;) {
+      const first = this.#waiting.first();
+      if (first === undefined || first.waitSinceMs + patience > this.#reactor.now) return;
+      this.#waiting.remove(first);
+      pool.counters.total.errors++;
+      const why = this.#why();
+      this.#log.warn(
+        "pg_doorman::pool",
+        `[${pool.name}] checkout timeout after ${patience}ms: ${why}, size=${pool.size}/` +
+          `${pool.settings.pool_size} idle=${pool.idle} waiting=${this.#waiting.length} ` +
+          `connecting=${pool.connecting}`,
+      );
+      const failure = pool.size === pool.connecting ? pool.lastFailure : undefined;
+      if (failure !== undefined) reject(first, failure, patience);
+      else first.checkOutFailed(REASONS.waitTimeout, String(patience), why);
+    }
+  }
+
+  #why(): string {
+    const pool = this.#pool;
+    if (pool.paused) return "the pool is paused";
+    if (pool.lastFailure !== undefined) return pool.lastFailure.message.replace(/[\r\n]+/g, " ");
+    return `timeout, all ${pool.settings.pool_size} server connections are in use`;
+  }
+}
+
+function reject(waiter: Waiter, failure: LoginFailure, patience: number): void {
+  const message = `${failure.message} (query_wait_timeout of ${patience} ms is over)`;
+  waiter.checkOutFailed(REASONS.loginFailed, message, "", { ...failure, message });
+}
