@@ -65,7 +65,7 @@ async function show(client: WireClient, sql: string): Promise<Shown[]> {
 }
 
 Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones of all workers", async () => {
-  using console = await admin();
+  using operator = await admin();
   using active = await login("one", { application_name: "busy app" });
   using idle = await login("one");
   using holder = await login("three");
@@ -78,9 +78,9 @@ Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones o
     "one waits",
     5000,
     async () =>
-      (await show(console, "SHOW POOLS")).some((pool) => pool.cl_waiting === "1") || undefined,
+      (await show(operator, "SHOW POOLS")).some((pool) => pool.cl_waiting === "1") || undefined,
   );
-  const pools = new Map((await show(console, "SHOW POOLS")).map((pool) => [pool.database, pool]));
+  const pools = new Map((await show(operator, "SHOW POOLS")).map((pool) => [pool.database, pool]));
   assert.deepEqual([...pools.keys()].sort(), ["one", "three", "two"]);
   const counts = ({ cl_active, cl_idle, cl_waiting, sv_active, sv_idle }: Shown) =>
     [cl_active, cl_idle, cl_waiting, sv_active, sv_idle].join(" ");
@@ -89,14 +89,14 @@ Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones o
   assert.equal(counts(pools.get("two")!), "0 0 0 0 0");
   assert.equal(pools.get("two")!.pool_mode, "session");
 
-  const clients = await show(console, "SHOW CLIENTS");
+  const clients = await show(operator, "SHOW CLIENTS");
   const busy = clients.find((client) => client.application_name === "busy app")!;
   assert.deepEqual([busy.database, busy.user, busy.state], ["one", "postgres", "active"]);
   assert.equal(busy.client_id, `#c${active.pid}`);
   assert.equal(clients.filter(({ state }) => state === "waiting").length, 1);
   assert.equal(clients.filter(({ database }) => database === "pgdoorman").length, 1);
 
-  const servers = await show(console, "SHOW SERVERS");
+  const servers = await show(operator, "SHOW SERVERS");
   const pid = await active.value("SELECT pg_backend_pid()");
   const server = servers.find((each) => each.server_process_id === pid)!;
   assert.deepEqual(
@@ -109,9 +109,9 @@ Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones o
 });
 
 Deno.test("SHOW STATS counts queries, transactions, bytes and errors", async () => {
-  using console = await admin();
+  using operator = await admin();
   const stats = async () =>
-    (await show(console, "SHOW STATS")).find(({ database }) => database === "two")!;
+    (await show(operator, "SHOW STATS")).find(({ database }) => database === "two")!;
   using client = await login("two");
   await client.query("SELECT 1");
   const before = await stats();
@@ -130,35 +130,35 @@ Deno.test("SHOW STATS counts queries, transactions, bytes and errors", async () 
 });
 
 Deno.test("SHOW DATABASES, USERS, LISTS, CONFIG, VERSION, HELP and CONNECTIONS answer, without passwords", async () => {
-  using console = await admin();
+  using operator = await admin();
   assert.deepEqual(
-    (await show(console, "SHOW DATABASES")).map(({ name, pool_size }) => [name, pool_size]).sort(),
+    (await show(operator, "SHOW DATABASES")).map(({ name, pool_size }) => [name, pool_size]).sort(),
     [["one", "2"], ["three", "1"], ["two", "3"]],
   );
-  assert.equal((await show(console, "SHOW USERS")).length, 3);
+  assert.equal((await show(operator, "SHOW USERS")).length, 3);
   const lists = new Map(
-    (await show(console, "show lists;")).map(({ list, items }) => [list, items]),
+    (await show(operator, "show lists;")).map(({ list, items }) => [list, items]),
   );
   assert.equal(lists.get("pools"), "4");
-  const config = await show(console, "SHOW CONFIG");
+  const config = await show(operator, "SHOW CONFIG");
   assert.ok(
     config.some(({ key, value }) => key?.endsWith("port") && value === String(doorman.port)),
   );
   assert.ok(!JSON.stringify(config).includes(ADMIN.password), "the admin's password is shown");
-  assert.match((await show(console, "SHOW VERSION"))[0]!.version!, /^PgDoorman/);
-  const connections = (await show(console, "SHOW CONNECTIONS"))[0]!;
+  assert.match((await show(operator, "SHOW VERSION"))[0]!.version!, /^PgDoorman/);
+  const connections = (await show(operator, "SHOW CONNECTIONS"))[0]!;
   assert.ok(Number(connections.total) >= 1);
-  assert.equal((await console.query("SHOW HELP")).at(-1)!.type, "Z");
+  assert.equal((await operator.query("SHOW HELP")).at(-1)!.type, "Z");
 });
 
 Deno.test("PAUSE holds new requests back, lets transactions end, and RESUME serves at once", async () => {
-  using console = await admin();
+  using operator = await admin();
   using inside = await login("one");
   using outside = await login("one");
   await inside.query("BEGIN");
-  assert.equal(wire.letters(await console.query("PAUSE one")), "CZ");
+  assert.equal(wire.letters(await operator.query("PAUSE one")), "CZ");
   assert.equal(
-    (await show(console, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
+    (await show(operator, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
     "1",
   );
   assert.equal(await inside.value("SELECT 1"), "1");
@@ -170,42 +170,42 @@ Deno.test("PAUSE holds new requests back, lets transactions end, and RESUME serv
   using other = await login("two");
   assert.equal(await other.value("SELECT 3"), "3");
   const started = performance.now();
-  assert.equal(wire.letters(await console.query("RESUME one")), "CZ");
+  assert.equal(wire.letters(await operator.query("RESUME one")), "CZ");
   assert.deepEqual(wire.rowsOf(await outside.readUntil("Z")), [["2"]]);
   assert.ok(performance.now() - started < 500);
   assert.equal(
-    (await show(console, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
+    (await show(operator, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
     "0",
   );
 });
 
 Deno.test("PAUSE of all pools: waiting longer than query_wait_timeout is an ERROR that names it; RESUME ends it", async () => {
-  using console = await admin();
+  using operator = await admin();
   using client = await login("one");
   await client.query("SELECT 1");
-  await console.query("PAUSE");
-  await console.query("PAUSE");
+  await operator.query("PAUSE");
+  await operator.query("PAUSE");
   try {
     const answer = await client.query("SELECT 1");
     assert.equal(wire.letters(answer), "EZ");
     assert.equal(wire.errorFields(answer[0]!).C, "53300");
     assert.match(wire.errorFields(answer[0]!).M!, /query_wait_timeout.*paused/);
   } finally {
-    await console.query("RESUME");
+    await operator.query("RESUME");
   }
-  await console.query("RESUME");
+  await operator.query("RESUME");
   assert.equal(await client.value("SELECT 2"), "2");
 });
 
 Deno.test("RECONNECT replaces idle servers at once and busy ones after their transaction", async () => {
-  using console = await admin();
+  using operator = await admin();
   using busy = await login("one");
   using idle = await login("one");
   await busy.query("BEGIN");
   const busyPid = await busy.value("SELECT pg_backend_pid()");
   const idlePid = await idle.value("SELECT pg_backend_pid()");
   assert.notEqual(busyPid, idlePid);
-  assert.equal(wire.letters(await console.query("RECONNECT one")), "CZ");
+  assert.equal(wire.letters(await operator.query("RECONNECT one")), "CZ");
   await waitFor(
     "the idle server is gone",
     5000,
@@ -227,9 +227,9 @@ Deno.test("RECONNECT replaces idle servers at once and busy ones after their tra
 });
 
 Deno.test("PAUSE, RESUME and RECONNECT of an unknown database: ERROR 3D000, and the console goes on", async () => {
-  using console = await admin();
+  using operator = await admin();
   for (const verb of ["PAUSE", "RESUME", "RECONNECT"]) {
-    const answer = await console.query(`${verb} nowhere`);
+    const answer = await operator.query(`${verb} nowhere`);
     assert.equal(wire.letters(answer), "EZ");
     const { S, C, M } = wire.errorFields(answer[0]!);
     assert.deepEqual([S, C], ["ERROR", "3D000"]);
@@ -238,18 +238,18 @@ Deno.test("PAUSE, RESUME and RECONNECT of an unknown database: ERROR 3D000, and 
 });
 
 Deno.test("what the console does not know is an ERROR that tells of SHOW HELP, and an empty query is answered", async () => {
-  using console = await admin();
+  using operator = await admin();
   for (const sql of ["SHOW", "SHOW NONSENSE", "DROP TABLE x"]) {
-    const answer = await console.query(sql);
+    const answer = await operator.query(sql);
     assert.equal(wire.letters(answer), "EZ", sql);
     assert.match(wire.errorFields(answer[0]!).M!, /SHOW HELP|unsupported/i);
   }
   for (const sql of ["", ";", "  ;; "]) {
-    assert.equal((await console.query(sql)).at(-1)!.type, "Z");
+    assert.equal((await operator.query(sql)).at(-1)!.type, "Z");
   }
   assert.equal(
-    wire.letters(await console.ask(wire.extended("SHOW VERSION"), wire.SYNC)),
+    wire.letters(await operator.ask(wire.extended("SHOW VERSION"), wire.SYNC)),
     "12TDCZ",
   );
-  assert.match((await console.value("SHOW VERSION"))!, /PgDoorman/);
+  assert.match((await operator.value("SHOW VERSION"))!, /PgDoorman/);
 });
