@@ -22,10 +22,11 @@ import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import {
-  canonicalName,
+  MOST_REPORTED,
   onlyReported,
   type ParameterSet,
   parameterSet,
+  readParameterStatus,
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
@@ -493,11 +494,15 @@ export class ServerConnection implements Handler {
   }
 
   #parameterStatus(length: number, from: number, at: number): number {
-    const zero = readBuffer.indexOf(0, at + 5);
-    const name = canonicalName(text(at + 5, zero));
-    const value = text(zero + 1, at + length);
-    this.owner.reported.add(name);
-    this.state.parameters = withParameter(this.state.parameters, name, value);
+    const status = readParameterStatus(readBuffer, at + 5, at + length + 1);
+    const { reported } = this.owner;
+    if (status === undefined || (reported.size >= MOST_REPORTED && !reported.has(status.name))) {
+      this.#deliver(from, at);
+      this.#desync(status === undefined ? "malformed ParameterStatus" : "too many parameters");
+      return CLOSED;
+    }
+    reported.add(status.name);
+    this.state.parameters = withParameter(this.state.parameters, status.name, status.value);
     if (this.link === undefined || this.owed.swallowing()) {
       this.#deliver(from, at);
       return at + length + 1;
@@ -567,10 +572,4 @@ function matches(start: number, end: number, tag: string): boolean {
     if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
   }
   return true;
-}
-
-const decoder = new TextDecoder();
-
-function text(start: number, end: number): string {
-  return decoder.decode(readBuffer.subarray(start, end));
 }

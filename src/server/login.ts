@@ -47,7 +47,7 @@ import { Backend, Frontend, readLength } from "../protocol/codes.ts";
 import { readError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { startupMessage } from "../protocol/startup.ts";
-import { canonicalName } from "./parameters.ts";
+import { MOST_REPORTED, readParameterStatus } from "./parameters.ts";
 
 /** An address to connect to. */
 export interface ServerAddress {
@@ -312,10 +312,10 @@ export class ServerLogin implements Handler {
   }
 
   #parameter(start: number, end: number): void {
-    const decoder = new TextDecoder();
-    const zero = readBuffer.indexOf(0, start);
-    const name = canonicalName(decoder.decode(readBuffer.subarray(start, zero)));
-    this.#parameters.set(name, decoder.decode(readBuffer.subarray(zero + 1, end - 1)));
+    const status = readParameterStatus(readBuffer, start, end);
+    if (status === undefined || this.#parameters.size >= MOST_REPORTED) {
+      this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, false);
+    } else this.#parameters.set(status.name, status.value);
   }
 
   #authentication(code: number, data: Uint8Array): void {

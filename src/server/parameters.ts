@@ -42,6 +42,27 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_.]*$/;
 /** Longest name and value that a client's start may bring into its set. */
 const MAX_VALUE_BYTES = 8192;
 
+/** PostgreSQL 18 reports fifteen, extensions may add some; a server with more than this is no PostgreSQL. */
+export const MOST_REPORTED = 200;
+
+const decoder = new TextDecoder();
+
+/** Name and value of a ParameterStatus with the body `bytes[start..end)`; `undefined` when it is malformed. */
+export function readParameterStatus(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): { name: string; value: string } | undefined {
+  const nameEnd = bytes.indexOf(0, start);
+  if (nameEnd <= start || nameEnd >= end || bytes.indexOf(0, nameEnd + 1) !== end - 1) {
+    return undefined;
+  }
+  return {
+    name: canonicalName(decoder.decode(bytes.subarray(start, nameEnd))),
+    value: decoder.decode(bytes.subarray(nameEnd + 1, end - 1)),
+  };
+}
+
 /** PostgreSQL's spelling for the names it reports, lower case for all others. */
 export function canonicalName(name: string): string {
   const lower = name.toLowerCase();

@@ -9,6 +9,7 @@ import {
   onlyReported,
   type ParameterSet,
   parameterSet,
+  readParameterStatus,
   settable,
   withoutParameter,
   withParameter,
@@ -159,4 +160,17 @@ Deno.test("parameters: a few long values are not kept either", () => {
   const first = setOf({ search_path: "first" });
   for (let i = 0; i < 400; i++) setOf({ search_path: `${i}`.padEnd(30_000, "x") });
   assert.notEqual(setOf({ search_path: "first" }), first);
+});
+
+Deno.test("parameters: a ParameterStatus is a name and a value, and nothing else", () => {
+  const read = (text: string, behind = "x\0y\0") => {
+    const bytes = new TextEncoder().encode("??" + text + behind);
+    return readParameterStatus(bytes, 2, 2 + text.length);
+  };
+  assert.deepEqual(read("timezone\0UTC\0"), { name: "TimeZone", value: "UTC" });
+  assert.deepEqual(read("search_path\0\0"), { name: "search_path", value: "" });
+  for (const text of ["", "\0", "a", "a\0", "a\0b", "\0b\0", "a\0b\0c", "a\0b\0\0"]) {
+    assert.equal(read(text), undefined, JSON.stringify(text));
+    assert.equal(read(text, ""), undefined, JSON.stringify(text));
+  }
 });
