@@ -71,8 +71,25 @@ export function becomeDaemon(): void {
 export function letGoOfLauncher(): void {
   const nowhere = libc.open("/dev/null", O_RDWR, 0);
   if (nowhere < 0) throw new Error("open /dev/null: it can't be opened");
-  libc.dup2(nowhere as Fd, 2 as Fd);
+  const output = sameAs(1 as Fd);
+  for (const fd of sameAs(2 as Fd)) redirect(fd, nowhere as Fd);
   Deno.stdout.writeSync(new TextEncoder().encode(SERVING));
-  libc.dup2(nowhere as Fd, 1 as Fd);
-  if (nowhere > 2) libc.close(nowhere as Fd);
+  for (const fd of output) redirect(fd, nowhere as Fd);
+  libc.close(nowhere as Fd);
+}
+
+/** All descriptors that are open on what `fd` is: the runtime keeps copies of the standard streams for each thread. */
+function sameAs(fd: Fd): Fd[] {
+  const target = targetOf(fd);
+  return openDescriptors().filter((each) => targetOf(each) === target);
+}
+
+function targetOf(fd: Fd): string {
+  return Deno.readLinkSync(`/proc/self/fd/${fd}`);
+}
+
+function redirect(fd: Fd, to: Fd): void {
+  if (fd === to) return;
+  libc.dup2(to, fd);
+  if (fd > 2) setCloseOnExec(fd, true);
 }

@@ -22,24 +22,24 @@ const REJECTED = /configuration rejected|general\.port|ERROR.*(config:0|reload\.
 
 Deno.test("reload: an invalid file changes nothing, and RELOAD returns the faults", async () => {
   await using doorman = await startDoorman(configOf(postgres), { allowLog: [REJECTED] });
-  using console = await consoleOf(doorman);
+  using admin = await consoleOf(doorman);
   const config = await Deno.readTextFile(doorman.configPath);
   const wrong = `${config}\n[pools.fresh]\nserver_host = "x"\nserver_port = 0\nusers = []\n`;
   const log = await reload(doorman, wrong.replace("pool_size = 3", "pool_size = 1"));
   assert.match(log, /configuration rejected, nothing has changed: \d+ fault/);
   assert.match(log, /server_port/);
-  const error = (await console.query("RELOAD")).find(({ type }) => type === "E")!;
+  const error = (await admin.query("RELOAD")).find(({ type }) => type === "E")!;
   const fields = wire.errorFields(error);
   assert.equal(fields.C, "F0000");
   assert.match(fields.D!, /server_port/);
-  assert.equal((await show(console, "POOLS")).length, 1, "the console goes on, one pool is there");
-  assert.equal((await show(console, "POOLS"))[0]!.pool_size, "3");
+  assert.equal((await show(admin, "POOLS")).length, 1, "the console goes on, one pool is there");
+  assert.equal((await show(admin, "POOLS"))[0]!.pool_size, "3");
   await doorman.writeConfig("this is no config");
   assert.match(await reload(doorman), /configuration rejected/);
   using client = await login(doorman);
   assert.equal(await client.value("SELECT 1"), "1");
   await reload(doorman, configOf(postgres, { user: { pool_size: 2 } }));
-  assert.equal((await show(console, "POOLS"))[0]!.pool_size, "2", "the next valid file is applied");
+  assert.equal((await show(admin, "POOLS"))[0]!.pool_size, "2", "the next valid file is applied");
 });
 
 Deno.test("reload: a file that has gone is a fault, not the end", async () => {
@@ -53,16 +53,16 @@ Deno.test("reload: a file that has gone is a fault, not the end", async () => {
 Deno.test("reload: RELOAD says what has changed", async () => {
   await using doorman = await startDoorman(configOf(postgres));
   await doorman.writeConfig(configOf(postgres, { user: { pool_size: 9 } }));
-  using console = await consoleOf(doorman);
-  const messages = await console.query("RELOAD");
+  using admin = await consoleOf(doorman);
+  const messages = await admin.query("RELOAD");
   const notice = wire.errorFields(messages.find(({ type }) => type === "N")!);
   assert.equal(notice.M, "1 pool changed; pools.app.users.postgres.pool_size");
-  assert.equal((await show(console, "POOLS"))[0]!.pool_size, "9", "done when it is answered");
+  assert.equal((await show(admin, "POOLS"))[0]!.pool_size, "9", "done when it is answered");
 });
 
 Deno.test("reload: 100 SIGHUPs in a row: the last config is the live one", async () => {
   await using doorman = await startDoorman(configOf(postgres));
-  using console = await consoleOf(doorman);
+  using admin = await consoleOf(doorman);
   for (let size = 1; size <= 100; size++) {
     await doorman.writeConfig(configOf(postgres, { user: { pool_size: size } }));
     doorman.signal("SIGHUP");
@@ -70,7 +70,7 @@ Deno.test("reload: 100 SIGHUPs in a row: the last config is the live one", async
   await waitFor(
     "the last config is live",
     5000,
-    async () => (await show(console, "POOLS"))[0]!.pool_size === "100" || undefined,
+    async () => (await show(admin, "POOLS"))[0]!.pool_size === "100" || undefined,
   );
   const lines = doorman.logs.split("\n").filter((line) => /reading the|reloaded in/.test(line));
   for (const [i, line] of lines.entries()) {
@@ -90,22 +90,22 @@ Deno.test("reload: unchanged pools are not touched: servers, counters, PAUSE", a
   await using doorman = await startDoorman(config(2));
   using client = await login(doorman);
   const pid = await client.value("SELECT pg_backend_pid()");
-  using console = await consoleOf(doorman);
-  await console.query("PAUSE app");
+  using admin = await consoleOf(doorman);
+  await admin.query("PAUSE app");
   await reload(doorman, config(3));
-  const app = (await show(console, "POOLS")).find(({ database }) => database === "app")!;
+  const app = (await show(admin, "POOLS")).find(({ database }) => database === "app")!;
   assert.equal(app.paused, "1");
-  await console.query("RESUME app");
+  await admin.query("RESUME app");
   assert.equal(await client.value("SELECT pg_backend_pid()"), pid);
-  const stats = (await show(console, "STATS")).find(({ database }) => database === "app")!;
+  const stats = (await show(admin, "STATS")).find(({ database }) => database === "app")!;
   assert.equal(stats.total_xact_count, "2");
 });
 
 Deno.test("reload: a login that is under way when its pool goes ends well", async () => {
   const both: Config = { pools: { app: poolOf(postgres), gone: poolOf(postgres) } };
   await using doorman = await startDoorman(both, { allowLog: [/login from/] });
-  using console = await consoleOf(doorman);
-  await console.query("PAUSE gone");
+  using admin = await consoleOf(doorman);
+  await admin.query("PAUSE gone");
   // No server has told the parameters yet: the login waits for one.
   const logins = [login(doorman, { database: "gone" }), login(doorman, { database: "gone" })];
   const outcomes = Promise.allSettled(logins);
@@ -113,12 +113,12 @@ Deno.test("reload: a login that is under way when its pool goes ends well", asyn
     "both wait",
     2000,
     async () =>
-      (await show(console, "POOLS")).find(({ database }) => database === "gone")?.cl_waiting !==
+      (await show(admin, "POOLS")).find(({ database }) => database === "gone")?.cl_waiting !==
         undefined ||
       undefined,
   );
   await reload(doorman, { pools: { app: poolOf(postgres) } });
-  await console.query("RESUME gone");
+  await admin.query("RESUME gone");
   for (const outcome of await outcomes) {
     assert.equal(outcome.status, "fulfilled");
     const client = (outcome as PromiseFulfilledResult<WireClient>).value;
@@ -132,8 +132,8 @@ Deno.test("reload: a database with no pool left is unknown to the console, too",
   const both: Config = { pools: { app: poolOf(postgres), gone: poolOf(postgres) } };
   await using doorman = await startDoorman(both);
   await reload(doorman, { pools: { app: poolOf(postgres) } });
-  using console = await consoleOf(doorman);
-  assert.equal((await refusal(console.rows("KILL gone"))).C, "3D000");
+  using admin = await consoleOf(doorman);
+  assert.equal((await refusal(admin.rows("KILL gone"))).C, "3D000");
 });
 
 Deno.test("reload: SIGHUP before the process serves is not lost", async () => {

@@ -26,8 +26,8 @@ function config(general: Config, pool_size = 3): Config {
 }
 
 async function shownValue(doorman: Parameters<typeof consoleOf>[0], key: string) {
-  using console = await consoleOf(doorman);
-  return (await show(console, "CONFIG")).find((row) => row.key === key)?.value;
+  using admin = await consoleOf(doorman);
+  return (await show(admin, "CONFIG")).find((row) => row.key === key)?.value;
 }
 
 Deno.test("what does not reload: general.host, general.port", async () => {
@@ -134,8 +134,8 @@ Deno.test("what does not reload: runtime parameters of upstream, which have no m
 Deno.test("after reload SHOW CONFIG has the new values, secrets masked", async () => {
   await using doorman = await startDoorman(config({}));
   await reload(doorman, config({ idle_timeout: "77s", query_wait_timeout: "3s" }));
-  using console = await consoleOf(doorman);
-  const rows = await show(console, "CONFIG");
+  using admin = await consoleOf(doorman);
+  const rows = await show(admin, "CONFIG");
   const value = (key: string) => rows.find((row) => row.key === key)?.value;
   assert.match(value("idle_timeout")!, /^(77000|77s)$/);
   assert.match(value("query_wait_timeout")!, /^(3000|3s)$/);

@@ -60,8 +60,8 @@ Deno.test("what reloads: pool definitions: removed pools go on for their clients
   await client.query("COMMIT");
   assert.equal(await client.value("SELECT 8"), "8", "its next checkout works, too");
   assert.equal((await refusal(login(doorman, { database: "gone" }))).C, "3D000");
-  using console = await consoleOf(doorman);
-  const shown = await show(console, "POOLS");
+  using admin = await consoleOf(doorman);
+  const shown = await show(admin, "POOLS");
   assert.ok(shown.some(({ database }) => database === "gone"), "visible while it lives");
   const before = await servers();
   await client.terminate();
@@ -71,7 +71,7 @@ Deno.test("what reloads: pool definitions: removed pools go on for their clients
     2000,
     async () => await servers() < before || undefined,
   );
-  assert.ok(!(await show(console, "POOLS")).some(({ database }) => database === "gone"));
+  assert.ok(!(await show(admin, "POOLS")).some(({ database }) => database === "gone"));
 });
 
 Deno.test("what reloads: pool definitions: a removed pool that comes back is the same pool", async () => {
@@ -103,8 +103,8 @@ Deno.test("what reloads: pool definitions: KILL ends a retired pool at once with
         )).length > 0 || undefined,
   );
   await reload(doorman, { pools: { app: poolOf(postgres) } });
-  using console = await consoleOf(doorman);
-  await console.query("KILL gone");
+  using admin = await consoleOf(doorman);
+  await admin.query("KILL gone");
   for (const client of [idle, busy]) {
     const said = await client.readToEnd();
     assert.equal(wire.errorFields(said.find(({ type }) => type === "E")!).C, "57P01");
@@ -216,19 +216,19 @@ Deno.test("what reloads: pool_mode: from the next checkout on; a held server sta
   await reload(doorman, config("transaction"));
   assert.equal(await old.value("SELECT n FROM mine"), "42", "its checkout was one for the session");
   assert.equal(await idle.value("SELECT 1"), "1");
-  using console = await consoleOf(doorman);
-  const [shown] = await show(console, "POOLS");
+  using admin = await consoleOf(doorman);
+  const [shown] = await show(admin, "POOLS");
   assert.equal(shown!.pool_mode, "transaction");
   assert.equal(shown!.cl_active, "1", "the new checkout ended with its transaction");
   await reload(doorman, config("session"));
   const pid = await idle.value("SELECT pg_backend_pid()");
   assert.equal(await idle.value("SELECT pg_backend_pid()"), pid);
-  assert.equal((await show(console, "POOLS"))[0]!.cl_active, "2");
+  assert.equal((await show(admin, "POOLS"))[0]!.cl_active, "2");
   await old.terminate();
   await waitFor(
     "the server is cleaned and back",
     2000,
-    async () => (await show(console, "POOLS"))[0]!.sv_idle === "1" || undefined,
+    async () => (await show(admin, "POOLS"))[0]!.sv_idle === "1" || undefined,
   );
   using next = await login(doorman);
   assert.match(
@@ -327,10 +327,10 @@ Deno.test("what reloads: log level, but what the command line says", async () =>
     await reload(doorman, config("trace")),
     /general\.log_level has changed and is not applied: the command line beats it/,
   );
-  using console = await consoleOf(doorman);
-  assert.equal(await console.value("SHOW log_level"), "info");
-  await console.query("SET log_level = 'warn,pg_doorman::pool=debug'");
-  assert.equal(await console.value("SHOW log_level"), "warn,pg_doorman::pool=debug");
-  await console.query("SET log_level = 'default'");
-  assert.equal(await console.value("SHOW log_level"), "info");
+  using admin = await consoleOf(doorman);
+  assert.equal(await admin.value("SHOW log_level"), "info");
+  await admin.query("SET log_level = 'warn,pg_doorman::pool=debug'");
+  assert.equal(await admin.value("SHOW log_level"), "warn,pg_doorman::pool=debug");
+  await admin.query("SET log_level = 'default'");
+  assert.equal(await admin.value("SHOW log_level"), "info");
 });
