@@ -22,9 +22,9 @@ export function cleanupQueries(state: ServerState, cleanup: boolean): readonly s
     queries.push("DISCARD ALL");
     return queries;
   }
-  // RESET ALL leaves the role alone.
+  // RESET ALL leaves the role and the session's user alone.
   let query = "RESET ROLE;";
-  if ((state.dirty & Dirty.Set) !== 0) query += "RESET ALL;";
+  if ((state.dirty & Dirty.Set) !== 0) query += "RESET SESSION AUTHORIZATION;RESET ALL;";
   if ((state.dirty & Dirty.Prepare) !== 0) query += "DEALLOCATE ALL;";
   if ((state.dirty & Dirty.Declare) !== 0) query += "CLOSE ALL;";
   if ((state.dirty & Dirty.Listen) !== 0) query += "UNLISTEN *;";

@@ -15,11 +15,11 @@ Deno.test("cleanup: nothing for a clean server", () => {
 
 Deno.test("cleanup: what was changed and no more", () => {
   const cases: [number, string][] = [
-    [Dirty.Set, "RESET ROLE;RESET ALL;"],
+    [Dirty.Set, "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;"],
     [Dirty.Prepare, "RESET ROLE;DEALLOCATE ALL;"],
     [Dirty.Declare, "RESET ROLE;CLOSE ALL;"],
     [Dirty.Listen, "RESET ROLE;UNLISTEN *;"],
-    [Dirty.Set | Dirty.Listen, "RESET ROLE;RESET ALL;UNLISTEN *;"],
+    [Dirty.Set | Dirty.Listen, "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;UNLISTEN *;"],
   ];
   for (const [dirty, wanted] of cases) {
     assert.deepEqual(cleanupQueries(stateWith(dirty), true), [wanted]);

@@ -319,6 +319,25 @@ Deno.test("a restart of PostgreSQL is survived by idle sessions and told to busy
   }
 });
 
+Deno.test("PostgreSQL lets in fewer servers than pool_size: the clients share those that there are", async () => {
+  await postgres.query("CREATE ROLE limited LOGIN CONNECTION LIMIT 2");
+  await using doorman = await Doorman.start({
+    config: { pools: { app: pool(6, {}, { server_username: "limited" }) } },
+    allowLog: [/server login failed: 53300/],
+  });
+  const clients = await logins(doorman, 20);
+  try {
+    for (let round = 0; round < 5; round++) {
+      const users = await Promise.all(
+        clients.map((client) => client.value("SELECT current_user || pg_sleep(0.005)")),
+      );
+      assert.deepEqual(users, clients.map(() => "limited"));
+    }
+  } finally {
+    for (const client of clients) client.close();
+  }
+});
+
 Deno.test("300 clients on 3 servers all get their answers", async () => {
   await using doorman = await Doorman.start({ config: { pools: { app: pool(3) } } });
   const clients = await logins(doorman, 300);

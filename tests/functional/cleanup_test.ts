@@ -10,6 +10,8 @@ import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 
+const RESET_SETTINGS = "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;";
+
 let postgres: Postgres;
 /** Pools of one server each: `transaction`, `session`, and `careless`, which is not cleaned. */
 let doorman: Doorman;
@@ -81,7 +83,7 @@ Deno.test("a client that changed nothing costs PostgreSQL not one statement more
 });
 
 Deno.test("what was changed is undone, and no more: SET, PREPARE, DECLARE, LISTEN", async () => {
-  assert.deepEqual(await sentAfter(["SET work_mem = '99kB'"]), ["RESET ROLE;RESET ALL;"]);
+  assert.deepEqual(await sentAfter(["SET work_mem = '99kB'"]), [RESET_SETTINGS]);
   assert.deepEqual(await sentAfter(["PREPARE p AS SELECT 1"]), ["RESET ROLE;DEALLOCATE ALL;"]);
   assert.deepEqual(await sentAfter(["LISTEN news"]), ["RESET ROLE;UNLISTEN *;"]);
   assert.deepEqual(
@@ -122,6 +124,16 @@ Deno.test("nothing that SET, PREPARE, DECLARE or LISTEN made is there for the ne
   assert.equal(await next.value("SELECT count(*) FROM pg_cursors"), "0");
   await client.query("LISTEN news");
   assert.equal(await next.value("SELECT count(*) FROM pg_listening_channels()"), "0");
+});
+
+Deno.test("SET SESSION AUTHORIZATION does not make the next client somebody else", async () => {
+  using client = await login();
+  using next = await login();
+  await client.query("SET SESSION AUTHORIZATION pg_monitor");
+  assert.deepEqual(await next.rows("SELECT session_user, current_user"), [[
+    "postgres",
+    "postgres",
+  ]]);
 });
 
 Deno.test("a named statement of the extended protocol is gone for the next client of the server", async () => {
@@ -168,13 +180,13 @@ Deno.test("a client that leaves in a transaction: ROLLBACK, nothing is committed
   assert.deepEqual(await sentAfter(["BEGIN", "INSERT INTO kept VALUES (14)"]), ["ROLLBACK"]);
   assert.deepEqual(
     await sentAfter(["BEGIN", "SET LOCAL work_mem = '99kB'"]),
-    ["ROLLBACK", "RESET ROLE;RESET ALL;"],
+    ["ROLLBACK", RESET_SETTINGS],
   );
   assert.equal(await postgres.psql("SELECT count(*) FROM kept WHERE x = 14"), "0");
 });
 
 Deno.test("a client that leaves in a failed transaction, without Terminate: ROLLBACK, the server is kept", async () => {
-  const client = await login();
+  using client = await login();
   const pid = await client.value("SELECT pg_backend_pid()");
   await client.query("BEGIN");
   assert.deepEqual(wire.errorCodes(await client.query("SELECT 1 / 0")), ["22012"]);
@@ -185,7 +197,7 @@ Deno.test("a client that leaves in a failed transaction, without Terminate: ROLL
 });
 
 Deno.test("a client that leaves an extended sequence without Sync: nothing of it is committed, the server is clean", async () => {
-  const client = await login();
+  using client = await login();
   const pid = await client.value("SELECT pg_backend_pid()");
   client.send(wire.extended("INSERT INTO kept VALUES (15)"), wire.FLUSH);
   await client.readUntil("C");
@@ -197,7 +209,7 @@ Deno.test("a client that leaves an extended sequence without Sync: nothing of it
 });
 
 Deno.test("a client that is gone while its query runs: the next client waits for the server and gets only its own rows", async () => {
-  const client = await login();
+  using client = await login();
   await client.value("SELECT 1");
   client.send(wire.query("SELECT 'not yours', pg_sleep(0.5) FROM generate_series(1, 2)"));
   await client.flushed();
@@ -215,7 +227,7 @@ Deno.test("a client that is gone while its query runs: the next client waits for
 
 Deno.test("a client that is gone in the middle of a large result: the server is recovered or replaced", async () => {
   for (const rows of [1000, 1_000_000]) {
-    const client = await login();
+    using client = await login();
     client.send(wire.query(`SELECT repeat('z', 100) FROM generate_series(1, ${rows})`));
     await client.readUntil("D");
     client.close();
@@ -238,7 +250,7 @@ Deno.test("a client that is gone in the middle of a COPY or of a message: nothin
       ],
     ]
   ) {
-    const client = await login();
+    using client = await login();
     await client.query("BEGIN");
     client.send(...parts);
     await client.flushed();

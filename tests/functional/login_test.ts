@@ -8,6 +8,7 @@ import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { Refused, WireClient } from "../support/wire_client.ts";
 import { md5Stored, scramStored } from "../support/wire_login.ts";
+import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import * as wire from "../support/wire_messages.ts";
 
 const PASSWORD = "correct-horse-battery";
@@ -271,7 +272,7 @@ function socketPath(): string {
   return `${doorman.dir}/.s.PGSQL.${doorman.port}`;
 }
 
-Deno.test("unix socket: has the configured mode, follows local rules, and is gone after the end", async () => {
+Deno.test("unix socket: has the configured mode, and follows local rules", async () => {
   assert.equal(Deno.statSync(socketPath()).mode! & 0o777, 0o660);
   using trusted = await login("md5ing", "plain", { path: socketPath() });
   assert.deepEqual(challenges(trusted.loginMessages), [0]);
@@ -281,6 +282,33 @@ Deno.test("unix socket: has the configured mode, follows local rules, and is gon
   // pg_hba's host rules are not for it.
   using notTrusted = await login("trusting", "plain", { path: socketPath() });
   assert.deepEqual(challenges(notTrusted.loginMessages), [10, 11, 12, 0]);
+});
+
+Deno.test("unix socket: gone after SIGTERM, and one that was left by a kill is taken over", async () => {
+  const config = (dir: string) => ({
+    general: { unix_socket_dir: dir },
+    pools: { app: pool("plain") },
+  });
+  const folder = await makeTestFolder("socket");
+  try {
+    await using other = await Doorman.start({ config: config(folder), allowExit: [137] });
+    const path = `${folder}/.s.PGSQL.${other.port}`;
+    other.signal("SIGKILL");
+    await other.waitForExit();
+    assert.ok(Deno.lstatSync(path).isSocket);
+    await other.start();
+    using client = await WireClient.login({
+      path,
+      user: "plain",
+      database: "app",
+      password: PASSWORD,
+    });
+    assert.equal(await client.value("SELECT 1"), "1");
+    await other.stop();
+    assert.throws(() => Deno.lstatSync(path), Deno.errors.NotFound);
+  } finally {
+    await removeFolder(folder);
+  }
 });
 
 Deno.test("SSLRequest and GSSENCRequest are answered with N, in either order, and the login goes on", async () => {
@@ -405,6 +433,110 @@ Deno.test("admin console: both database names, right password only, unknown comm
     assert.equal((await refusal(database, "plain")).C, "28P01");
   }
 });
+
+Deno.test("names in UTF-8, with spaces and quotes, are taken as they are", async () => {
+  const user = "üser 'of\" ñame";
+  await using other = await Doorman.start({
+    config: {
+      general: { log_client_connections: true },
+      pools: {
+        "dätabase; x": {
+          ...pool(),
+          users: [{
+            username: user,
+            password: PASSWORD,
+            server_username: "postgres",
+            pool_size: 1,
+          }],
+        },
+      },
+    },
+  });
+  using client = await WireClient.login({
+    port: other.port,
+    user,
+    database: "dätabase; x",
+    password: PASSWORD,
+    parameters: { application_name: "naïve ✓" },
+  });
+  assert.equal(await client.value("SELECT 1"), "1");
+  await other.waitForLog(/client connected/);
+  assert.ok(other.logs.includes(`[${user}@dätabase; x`), other.logs);
+});
+
+Deno.test("general.hba: networks that are let in; the password is still asked", async () => {
+  await using other = await Doorman.start({
+    config: { general: { hba: ["127.0.0.0/8"] }, pools: { app: pool("plain") } },
+    allowLog: [/WARN .* login from/, /hba/],
+  });
+  const options = { port: other.port, user: "plain", database: "app" };
+  (await WireClient.login({ ...options, password: PASSWORD })).close();
+  await assert.rejects(WireClient.login({ ...options, password: "wrong" }), /28P01/);
+  await using closed = await Doorman.start({
+    config: { general: { hba: ["10.0.0.0/8"] }, pools: { app: pool("plain") } },
+    allowLog: [/WARN .* login from/, /hba/],
+  });
+  await assert.rejects(
+    WireClient.login({ ...options, port: closed.port, password: PASSWORD }),
+    /28000/,
+  );
+});
+
+Deno.test("a user with an empty password gets in by a trust rule alone", async () => {
+  const users = [{ username: "open", password: "", server_username: "postgres", pool_size: 1 }];
+  for (
+    const [rule, lets] of [["trust", true], ["md5", false], ["scram-sha-256", false], [
+      "password",
+      false,
+    ]]
+  ) {
+    await using other = await Doorman.start({
+      config: {
+        general: { pg_hba: `host all all all ${rule}` },
+        pools: { app: { ...pool(), users } },
+      },
+      allowLog: [/WARN .* login from/, /empty password/],
+    });
+    const options = { port: other.port, user: "open", database: "app", password: "" };
+    if (lets) (await WireClient.login(options)).close();
+    else await assert.rejects(WireClient.login(options), /28P01/, String(rule));
+  }
+});
+
+Deno.test({
+  name: 'IPv6: host = "::1" listens there, and pg_hba\'s IPv6 networks count',
+  ignore: !hasIpv6(),
+  fn: async () => {
+    await using other = await Doorman.start({
+      config: {
+        general: {
+          host: "::1",
+          log_client_connections: true,
+          pg_hba: "host all all ::1/128 trust\nhost all all all reject",
+        },
+        pools: { app: pool("plain") },
+      },
+    });
+    using client = await WireClient.login({
+      port: other.port,
+      host: "::1",
+      user: "plain",
+      database: "app",
+    });
+    assert.equal(await client.value("SELECT 1"), "1");
+    await other.waitForLog(/client connected from \[::1\]:\d+/);
+  },
+});
+
+function hasIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    Deno.stderr.writeSync(new TextEncoder().encode("left out: this machine has no IPv6\n"));
+    return false;
+  }
+}
 
 Deno.test("client_login_timeout cuts off who does not finish in time, with or without a StartupMessage", async () => {
   await using slow = await Doorman.start({

@@ -170,6 +170,42 @@ Deno.test("simple queries sent ahead of their answers are answered one by one", 
   );
 });
 
+Deno.test("a pipeline of 40,000 messages, sent before anything is read, is answered whole", async () => {
+  for (const mode of MODES) {
+    using client = await login(mode);
+    const count = 10_000;
+    for (let i = 0; i < count; i++) {
+      client.send(wire.parse("", `SELECT ${i}`), wire.bind("", ""), wire.execute(), wire.SYNC);
+    }
+    client.send(wire.query("SELECT 'end'"));
+    for (let i = 0; i < count; i++) {
+      assert.deepEqual(wire.rowsOf(await client.readUntil("Z")), [[String(i)]]);
+    }
+    assert.deepEqual(wire.rowsOf(await client.readUntil("Z")), [["end"]]);
+  }
+});
+
+Deno.test("a pipeline with 200 MB of answers, read late and slowly, is answered whole", async () => {
+  for (const mode of MODES) {
+    using client = await login(mode);
+    const count = 4000;
+    const before = doorman.rssKb();
+    await client.query("BEGIN");
+    for (let i = 0; i < count; i++) {
+      client.send(wire.extended(`SELECT ${i}, repeat('x', 50000)`), wire.SYNC);
+    }
+    assert.ok(!await client.silent(5000));
+    for (let i = 0; i < count; i++) {
+      const [row] = wire.rowsOf(await client.readUntil("Z"));
+      assert.deepEqual([row![0], row![1]!.length], [String(i), 50_000]);
+      if (i % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.ok(doorman.rssKb() - before < 40_000, `${doorman.rssKb()} kB, ${before} before`);
+    await client.query("COMMIT");
+    await client.terminate();
+  }
+});
+
 Deno.test("Flush brings the answers before the Sync; the next batch may wait for them", async () => {
   for (const mode of MODES) {
     using client = await login(mode);

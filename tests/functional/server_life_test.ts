@@ -193,6 +193,17 @@ Deno.test("idle_in_transaction_session_timeout of PostgreSQL is told with its ow
   assert.deepEqual([error.S, error.C], ["FATAL", "25P03"]);
 });
 
+Deno.test("session mode: a server killed while its client is idle is told at once, and a new session gets another", async () => {
+  await using doorman = await start({}, { pool_mode: "session" });
+  using client = await login(doorman);
+  const pid = await pidOf(client);
+  await terminate(pid);
+  const [, error] = await lastWords(client);
+  assert.deepEqual([error.S, error.C], ["FATAL", "57P01"]);
+  using next = await login(doorman);
+  assert.notEqual(await pidOf(next), pid);
+});
+
 Deno.test("a crash of the backend (SIGKILL): FATAL 08006 to its client, pool recovers", async () => {
   await using server = await Postgres.start();
   await using doorman = await Doorman.start({

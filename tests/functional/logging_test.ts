@@ -1,0 +1,107 @@
+/**
+ * What the log tells of clients and servers, that nobody outside can forge a line of it, and that no secret is in it.
+ */
+
+import assert from "node:assert/strict";
+import { type Config, Doorman, poolOf } from "../support/doorman.ts";
+import { Postgres } from "../support/postgres.ts";
+import { WireClient } from "../support/wire_client.ts";
+import * as wire from "../support/wire_messages.ts";
+
+let postgres: Postgres;
+
+Deno.test.beforeAll(async () => {
+  postgres = await Postgres.start();
+});
+
+Deno.test.afterAll(async () => {
+  await postgres[Symbol.asyncDispose]();
+});
+
+async function start(general: Config = {}, args: string[] = []): Promise<Doorman> {
+  return await Doorman.start({
+    args,
+    config: { general, pools: { app: poolOf(postgres) } },
+    allowLog: [/login from/],
+  });
+}
+
+async function session(doorman: Doorman): Promise<void> {
+  using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
+  await client.value("SELECT 1");
+  await client.query('SELECT 1/0 AS "of the client\'s own"');
+  await client.terminate();
+}
+
+Deno.test("a session leaves two lines: connected, and disconnected with its duration, with user, database and address", async () => {
+  await using doorman = await start({
+    log_client_connections: true,
+    log_client_disconnections: true,
+  });
+  await session(doorman);
+  await doorman.waitForLog(/client disconnected/);
+  const lines = doorman.logs.split("\n").filter((line) => line.includes("[postgres@app #c"));
+  assert.equal(lines.length, 2, lines.join("\n"));
+  assert.match(
+    lines[0]!,
+    / INFO .*\[postgres@app #c\d+\] client connected from 127\.0\.0\.1:\d+ \(plain\)/,
+  );
+  assert.match(
+    lines[1]!,
+    / INFO .*client disconnected from 127\.0\.0\.1:\d+: .*session=\d+\.\d{3}s/,
+  );
+  assert.match(
+    doorman.logs,
+    /\[postgres@app\] new server connection pid=\d+ to 127\.0\.0\.1:\d+, size=1\/10/,
+  );
+});
+
+Deno.test("log_client_connections and log_client_disconnections = false leave these lines out", async () => {
+  await using doorman = await start({
+    log_client_connections: false,
+    log_client_disconnections: false,
+  });
+  await session(doorman);
+  await doorman.stop();
+  assert.ok(!/client (dis)?connected/.test(doorman.logs), doorman.logs);
+});
+
+Deno.test("a refused login is always told, with the address and what was asked for", async () => {
+  await using doorman = await start({ log_client_connections: false });
+  await assert.rejects(
+    WireClient.login({ port: doorman.port, user: "postgres", database: "app", password: "wrong" }),
+  );
+  await doorman.waitForLog(
+    / WARN .*login from 127\.0\.0\.1:\d+ as "postgres" to "app" failed: password authentication failed/,
+  );
+});
+
+Deno.test("a user's name can't forge a line of the log, in either format", async () => {
+  const forged = "x\n2026-01-01T00:00:00.000Z ERROR forged\x1b[31m\r\u2028";
+  for (const format of ["text", "structured"]) {
+    await using doorman = await start({}, ["--log-format", format]);
+    using client = await WireClient.open({ port: doorman.port });
+    client.send(wire.startup({ user: forged, database: forged, application_name: forged }));
+    await client.readToEnd();
+    await doorman.waitForLog(/login from/);
+    for (const line of doorman.logs.trimEnd().split("\n")) {
+      assert.match(line, format === "text" ? /^\d{4}-.* (INFO|WARN) \S+:\d+: / : /^\{"timestamp":/);
+      for (const control of ["\x1b", "\r", ...format === "text" ? ["\u2028"] : []]) {
+        assert.ok(!line.includes(control), JSON.stringify(line));
+      }
+    }
+  }
+});
+
+Deno.test("queries and their parameters are in no line, at any level", async () => {
+  await using doorman = await start({}, ["-l", "trace"]);
+  using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
+  await client.query("SELECT 'a-secret-of-the-query'");
+  await client.ask(wire.extended("SELECT $1::text", ["a-secret-parameter"]), wire.SYNC);
+  await client.query("ALTER ROLE postgres PASSWORD 'postgres'; SELECT nonsense");
+  await client.terminate();
+  await doorman.waitForLog(/client disconnected/);
+  await doorman.stop();
+  assert.match(doorman.logs, /DEBUG|TRACE/);
+  assert.ok(!/a-secret/.test(doorman.logs), doorman.logs);
+});
