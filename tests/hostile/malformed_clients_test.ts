@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { Bystander, restingDescriptors } from "../support/bystander.ts";
+import { Bystander, restingSockets, socketCount } from "../support/bystander.ts";
 import { waitFor } from "../support/detached_process.ts";
 import { ADMIN, Doorman, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
@@ -234,7 +234,7 @@ for (const [stage, open] of Object.entries(STAGES)) {
     await using _bystander = await Bystander.start(doorman.port, "postgres", "app");
     using holder = stage === "waiting for a server" ? await login("narrow") : undefined;
     await holder?.query("BEGIN");
-    const before = await restingDescriptors(doorman);
+    const before = await restingSockets(doorman);
     for (const [name, payload] of Object.entries(PAYLOADS)) {
       await attack(open, payload).catch((error) => {
         throw new Error(`${name}: ${error.message}`, { cause: error });
@@ -242,9 +242,9 @@ for (const [stage, open] of Object.entries(STAGES)) {
     }
     await holder?.terminate();
     await poolsAtRest();
-    await waitFor("descriptors are closed", 5_000, () => {
+    await waitFor("sockets are closed", 5_000, () => {
       // Server connections come and go: their number is the pools' matter.
-      return doorman.fdCount() <= before + 10 || undefined;
+      return socketCount(doorman) <= before + 10 || undefined;
     });
   });
 }
