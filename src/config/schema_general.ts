@@ -172,7 +172,7 @@ const TABLE: KeyTable<GeneralConfig> = {
     min: 1,
     zeroFault: "no large message could be passed on in time",
     reload: "A",
-    doc: "Deadline for passing on one message that is streamed.",
+    doc: "A client that takes nothing of a large message for so long is disconnected.",
   },
 
   max_concurrent_creates: {
@@ -188,12 +188,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "percent",
     default: 20,
     reload: "P",
+    later: true,
     doc: "Below this percentage of `pool_size` new server connections are opened without waiting.",
   },
   scaling_fast_retries: {
     type: "u32",
     default: 10,
     reload: "P",
+    later: true,
     doc: "Quick looks at the idle server connections before a longer wait.",
   },
   scaling_max_parallel_creates: {
@@ -210,13 +212,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     min: 1,
     zeroFault: "no message could be buffered",
     reload: "N",
+    ignored: "messages stream through in constant memory",
     doc: "Bytes of messages under way that may be buffered.",
   },
   message_size_to_be_stream: {
     type: "bytes",
     default: 1_048_576,
-    reload: "N",
-    doc: "Messages larger than this are streamed rather than buffered; 0 = never.",
+    reload: "A",
+    doc: "Messages larger than this are under `proxy_copy_data_timeout`; 0 = none is. All stream.",
   },
   server_round_robin: {
     type: "bool",
@@ -228,6 +231,7 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "bool",
     default: false,
     reload: "P",
+    ignored: "each client's parameters are always brought to the server connection it checks out",
     doc: "Bring a client's session parameters to each server connection that it checks out.",
   },
 
@@ -487,6 +491,7 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "string",
     default: ";",
     reload: "A",
+    later: true,
     doc: "A simple query with this text is answered by the pooler itself.",
   },
 

@@ -87,10 +87,17 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   scaling_warm_pool_ratio: {
     type: "percent",
     reload: "P",
+    later: true,
     unset: "general",
     doc: "As in `[general]`.",
   },
-  scaling_fast_retries: { type: "u32", reload: "P", unset: "general", doc: "As in `[general]`." },
+  scaling_fast_retries: {
+    type: "u32",
+    reload: "P",
+    later: true,
+    unset: "general",
+    doc: "As in `[general]`.",
+  },
 
   max_db_connections: {
     heading: "Connections shared by all users of the database",
