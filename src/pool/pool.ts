@@ -30,7 +30,7 @@ export class Pool implements ServerOwner, CreatingPool {
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
   readonly reported = new Set<string>();
-  /** Parameters of the first server: what a client has that asks for nothing. */
+  /** Parameters of the newest server: what a new client has that asks for nothing. */
   defaults: ParameterSet | undefined = undefined;
   /** Names that belong to the operator: clients' values of them are not taken. */
   managed: ReadonlySet<string>;
@@ -343,7 +343,7 @@ export class Pool implements ServerOwner, CreatingPool {
     state.parameters = parameterSet(login.parameters);
     for (const name of login.parameters.keys()) this.reported.add(name);
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
-    if (epoch === this.#epoch) this.defaults ??= state.parameters;
+    if (epoch === this.#epoch) this.defaults = state.parameters;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
     log.info(
       "pg_doorman::server",

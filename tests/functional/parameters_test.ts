@@ -161,6 +161,43 @@ Deno.test("a value that PostgreSQL refuses ends the session with PostgreSQL's er
   assert.equal(await other.value("SELECT 1"), "1");
 });
 
+Deno.test("values that were changed at the server hold for new sessions once servers are new (RECONNECT)", async () => {
+  await postgres.query("CREATE ROLE altered LOGIN");
+  await using pooler = await Doorman.start({
+    config: {
+      pools: {
+        app: poolOf(postgres, {
+          users: [{
+            username: "app",
+            password: "app",
+            server_username: "altered",
+            pool_size: 1,
+          }],
+        }),
+      },
+    },
+  });
+  const options = { port: pooler.port, user: "app", database: "app" };
+  using before = await WireClient.login(options);
+  assert.equal(await before.value("SHOW search_path"), '"$user", public');
+  await postgres.query(
+    "ALTER ROLE altered SET search_path = one; ALTER ROLE altered SET TimeZone = 'Asia/Tokyo'",
+  );
+  using operator = await WireClient.login({
+    port: pooler.port,
+    user: "admin",
+    password: "admin-secret",
+    database: "pgdoorman",
+  });
+  await operator.query("RECONNECT");
+  // The first query after it may come from an old session, or be a login.
+  await before.query("SELECT 1");
+  using after = await WireClient.login(options);
+  assert.equal(await after.value("SHOW search_path"), "one");
+  assert.equal(await after.value("SHOW TimeZone"), "Asia/Tokyo");
+  assert.equal(after.parameters.get("TimeZone"), "Asia/Tokyo");
+});
+
 Deno.test("startup_parameters of the config beat what clients ask for", async () => {
   using client = await login({ TimeZone: "Europe/Paris" }, "managed");
   assert.equal(await client.value("SHOW TimeZone"), "Asia/Tokyo");
