@@ -76,6 +76,8 @@ export class Session implements Handler, Waiter, ServerLink {
   waitNext: Waiter | undefined = undefined;
   waitPrevious: Waiter | undefined = undefined;
   waitSinceMs = 0;
+  /** It is on its way to another worker or process: here nothing may happen to it any more. */
+  frozen = false;
   /** When the oldest unanswered query was sent; 0: none. */
   queryStartMs = 0;
   xactStartMs = 0;
@@ -87,6 +89,9 @@ export class Session implements Handler, Waiter, ServerLink {
   #waitStartMs = 0;
   #throttled = false;
   #closingTimer: Timer | undefined = undefined;
+  /** Watches a client that has not taken all; `#flushes` counts its progress. */
+  #takingTimer: Timer | undefined = undefined;
+  #flushes = 0;
 
   constructor(context: ClientContext, stream: ByteStream, state: SessionState) {
     this.context = context;
@@ -107,6 +112,9 @@ export class Session implements Handler, Waiter, ServerLink {
     const { reactor } = this.context;
     const { now } = reactor;
     reactor.release(this.stream.fd);
+    this.frozen = true;
+    // Its deadline is the thawed session's matter.
+    this.login?.cancel();
     const state = { ...this.state };
     state.connectedAtMs = now - state.connectedAtMs;
     return {
@@ -129,6 +137,8 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Comes back to the event loop after a `freeze` that led nowhere. */
   unfreeze(): void {
+    this.frozen = false;
+    this.login?.resume();
     this.context.reactor.register(this.stream.fd, this, this.#events);
     this.server?.unfreeze();
     if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
@@ -142,6 +152,7 @@ export class Session implements Handler, Waiter, ServerLink {
     this.login = undefined;
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
+    this.#takingTimer?.cancel();
     this.#dropTail();
     this.context.reactor.close(this.stream.fd);
     this.server?.forget();
@@ -168,8 +179,9 @@ export class Session implements Handler, Waiter, ServerLink {
       this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
       this.#events |= EPOLLOUT;
     }
-    const mayRead = !this.#throttled && !(server?.congested ?? false);
-    if (!mayRead) this.#events &= ~EPOLLIN;
+    // Nothing but its answers slows down a client without a server.
+    const slow = server === undefined ? this.#outbox !== undefined : server.congested;
+    if (slow || this.#throttled) this.#events &= ~EPOLLIN;
     this.listen(snapshot.tail);
     if (server !== undefined) {
       this.server = server;
@@ -187,7 +199,7 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #askAgain(): void {
-    const server = this.pool!.checkOut(this);
+    const server = this.pool!.checkOut(this, this.#waitStartMs);
     if (server !== undefined) this.serverReady(server);
   }
 
@@ -328,10 +340,29 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#outbox.append(bytes, start + Math.max(0, sent), end);
     this.#setEvents(this.#events | EPOLLOUT);
     this.server?.pauseReading();
+    this.#watchTaking();
+  }
+
+  /** A client that stops taking a long message must not keep a server for ever: `proxy_copy_data_timeout`. */
+  #watchTaking(): void {
+    if (this.#takingTimer !== undefined) return;
+    const { reactor, general } = this.context;
+    const flushes = this.#flushes;
+    const timeout = general.proxy_copy_data_timeout;
+    this.#takingTimer = reactor.at(reactor.now + timeout, () => {
+      this.#takingTimer = undefined;
+      const state = this.server?.state;
+      if (this.#outbox === undefined || state === undefined) return;
+      const long = state.left > 0 && general.message_size_to_be_stream > 0 &&
+        state.messageBytes > general.message_size_to_be_stream;
+      if (long && flushes === this.#flushes) this.close(REASONS.clientStuck, String(timeout));
+      else this.#watchTaking();
+    });
   }
 
   #flush(): void {
     if (this.#outbox === undefined) return;
+    this.#flushes++;
     const result = this.#outbox.flush(this.stream);
     if (result < 0) {
       this.close(REASONS.clientReset, errnoText(-result));
@@ -379,6 +410,12 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
     if (server !== undefined) this.serverReady(server);
+  }
+
+  parametersKnown(): void {
+    if (this.state.stage !== Stage.Preparing) return;
+    this.pool!.leaveQueue(this);
+    this.login!.finish();
   }
 
   serverReady(server: ServerConnection): void {
@@ -615,7 +652,7 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Sends last words, and closes when the client has. */
   say(bytes: Uint8Array): void {
-    if (this.state.stage >= Stage.Closing) return;
+    if (this.state.stage >= Stage.Closing || this.frozen) return;
     if (bytes.length > 0) this.write(bytes);
     if (this.#isClosed()) return;
     this.#detach();
@@ -641,11 +678,12 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Ends the session without another word. Harmless when it has ended. */
   close(reason: Reason, detail: string): void {
-    if (this.state.stage === Stage.Closed) return;
+    if (this.state.stage === Stage.Closed || this.frozen) return;
     const closing = this.state.stage === Stage.Closing;
     this.#detach();
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
+    this.#takingTimer?.cancel();
     this.#dropTail();
     this.context.reactor.close(this.stream.fd);
     this.context.leave(this);

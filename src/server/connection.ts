@@ -57,6 +57,8 @@ export interface ServerSnapshot {
   outbox: Uint8Array | undefined;
   tail: Uint8Array | undefined;
   ownError: ReceivedError | undefined;
+  /** Why PostgreSQL is about to hang up. */
+  fatal: ReceivedError | undefined;
   drained: number;
 }
 
@@ -126,6 +128,7 @@ export class ServerConnection implements Handler {
       outbox: this.#outbox.freeze(),
       tail: this.#tail?.slice(),
       ownError: this.#ownError,
+      fatal: this.#fatal,
       drained: this.#drained,
     };
   }
@@ -157,6 +160,7 @@ export class ServerConnection implements Handler {
     const server = new ServerConnection(reactor, stream, state, owner);
     server.owed = OwedReplies.thaw(snapshot.owed);
     server.#ownError = snapshot.ownError;
+    server.#fatal = snapshot.fatal;
     server.#drained = snapshot.drained;
     if (snapshot.tail !== undefined) server.#tail = ownBytes(snapshot.tail);
     if (snapshot.outbox !== undefined) {
@@ -314,6 +318,7 @@ export class ServerConnection implements Handler {
         }
         state.leftDropped = verdict === Verdict.Swallow;
         state.left = length + 1;
+        state.messageBytes = length;
         continue;
       }
       const outcome = this.#message(type, length, from, at, end);
@@ -373,6 +378,7 @@ export class ServerConnection implements Handler {
 
   #pass(type: number, length: number, from: number, at: number): number {
     const verdict = this.owed.receive(type);
+    this.state.messageBytes = length;
     if (verdict === Verdict.Forward) {
       this.state.left = length + 1;
       this.state.leftDropped = false;

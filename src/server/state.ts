@@ -66,6 +66,8 @@ export interface ServerState {
   parameters: ParameterSet;
   /** Bytes of the backend message that is being passed on and still to come. */
   left: number;
+  /** Length of that message. */
+  messageBytes: number;
   /** The message that `left` belongs to is dropped, not forwarded. */
   leftDropped: boolean;
   /** `application_name` of the last client, for SHOW SERVERS. */
@@ -98,6 +100,7 @@ export function newServerState(id: number, now: number): ServerState {
     dirty: 0,
     parameters: NO_VALUES,
     left: 0,
+    messageBytes: 0,
     leftDropped: false,
     applicationName: "",
     received: 0,
