@@ -338,8 +338,10 @@ Deno.test("PostgreSQL lets in fewer servers than pool_size: the clients share th
   }
 });
 
-Deno.test("300 clients on 3 servers all get their answers", async () => {
-  await using doorman = await Doorman.start({ config: { pools: { app: pool(3) } } });
+Deno.test("300 clients on 3 servers and one worker all get their answers", async () => {
+  await using doorman = await Doorman.start({
+    config: { general: { worker_threads: 1 }, pools: { app: pool(3) } },
+  });
   const clients = await logins(doorman, 300);
   try {
     const answers = await Promise.all(clients.map((client, i) => client.value(`SELECT ${i}`)));

@@ -171,6 +171,76 @@ Deno.test("-t tells all faults at once, each with file, key and what would be ri
     },
   ));
 
+Deno.test("-t names the file and line of a fault in pg_hba's file and in an included file", () =>
+  withFolder(async (folder) => {
+    const hba = join(folder, "hba.conf");
+    await Deno.writeTextFile(hba, "# fine\nlocal all all trust\nhost all all 127.0.0.1/33 trust\n");
+    const users = join(folder, "users.yaml");
+    await Deno.writeTextFile(users, "pools:\n  app:\n    pool_mode: sesion\n");
+    const path = join(folder, "main.toml");
+    const text = VALID.replace("${PORT}", "1") + `[include]\nfiles = ["${users}"]\n`;
+    await Deno.writeTextFile(
+      path,
+      text.replace("[general]", `[general]\npg_hba = { path = "${hba}" }`),
+    );
+    const { code, stderr } = await runDoorman(["-t", path]);
+    assert.equal(code, 78);
+    assert.match(stderr, /hba\.conf:3\b.*127\.0\.0\.1\/33|hba\.conf.*line 3.*127\.0\.0\.1\/33/);
+    assert.match(stderr, /users\.yaml.*pools\.app\.pool_mode.*session/);
+  }));
+
+Deno.test("-t tells no password, whatever is wrong with the line that it is on", async () => {
+  for (
+    const line of [
+      'password = "word-of-the-user',
+      "password = word-of-the-user",
+      'password = ["word-of-the-user"]',
+      'password = { is = "word-of-the-user" }',
+      'passwort = "word-of-the-user"',
+      'password = "SCRAM-SHA-256$word-of-the-user"',
+      'password = "x"\nserver_password = "word-of-the-user"',
+      'password = "x"\nserver_username = 5\nserver_password = "word-of-the-user"',
+      'password = "word-of-the-user"\npassword = "word-of-the-user"',
+    ]
+  ) {
+    await withConfig(
+      VALID.replace('password = "word-of-the-user"', line).replace(
+        'admin_password = "word-of-the-admin"',
+        'admin_password = "word-of-the-admin"\nport = "x"',
+      ),
+      async (path) => {
+        const { code, stdout, stderr } = await runDoorman(["-t", path]);
+        assert.equal(code, 78, line);
+        assert.ok(!(stdout + stderr).includes("word-of-the"), stderr);
+      },
+    );
+    await withFolder(async (folder) => {
+      const path = join(folder, "doorman.yaml");
+      const yaml = line.replace(" = ", ": ").replace("\n", "\n        ").replaceAll(" = ", ": ");
+      await Deno.writeTextFile(
+        path,
+        `general:\n  admin_username: admin\n  admin_password: word-of-the-admin\n  port: x\n` +
+          `pools:\n  app:\n    users:\n      - username: app\n        ${yaml}\n        pool_size: 1\n`,
+      );
+      const { code, stdout, stderr } = await runDoorman(["-t", path]);
+      assert.equal(code, 78, yaml);
+      assert.ok(!(stdout + stderr).includes("word-of-the"), stderr);
+    });
+  }
+});
+
+Deno.test("-t opens no port and writes no file", () =>
+  withConfig(VALID, async (path, folder) => {
+    const port = Number(/port = (\d+)/.exec(await Deno.readTextFile(path))![1]);
+    const taken = Deno.listen({ hostname: "127.0.0.1", port });
+    try {
+      assert.equal((await runDoorman(["-t", path], { cwd: folder })).code, 0);
+    } finally {
+      taken.close();
+    }
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["pg_doorman.toml"]);
+  }));
+
 Deno.test("-t warns of unknown keys with the nearest name, of keys without effect, and still succeeds", () =>
   withConfig(VALID.replace("pool_size = 1", "pool_size = 1\npool_sice = 3"), async (path) => {
     const { code, stderr } = await runDoorman(["-t", path]);
