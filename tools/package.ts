@@ -20,6 +20,8 @@ export interface PackageContents {
   binary: string;
   /** Where the result goes. */
   outputFolder: string;
+  /** Left out: gzip, which every dpkg unpacks. */
+  compression?: "gzip" | "none";
 }
 
 interface PackedFile {
@@ -54,7 +56,7 @@ function filesOf(binary: string): PackedFile[] {
 
 /** Makes the Debian package; resolves to its path. */
 export async function makeDeb(contents: PackageContents): Promise<string> {
-  const { version, binary, outputFolder } = contents;
+  const { version, binary, outputFolder, compression = "gzip" } = contents;
   const architecture = Deno.build.arch === "x86_64" ? "amd64" : "arm64";
   const tree = await Deno.makeTempDir({ prefix: "pg_doorman-deb-" });
   try {
@@ -82,7 +84,7 @@ export async function makeDeb(contents: PackageContents): Promise<string> {
     }
     await Deno.mkdir(outputFolder, { recursive: true });
     const result = join(outputFolder, `pg-doorman_${version}_${architecture}.deb`);
-    await run("dpkg-deb", ["--root-owner-group", "-Zgzip", "--build", tree, result], {
+    await run("dpkg-deb", ["--root-owner-group", `-Z${compression}`, "--build", tree, result], {
       SOURCE_DATE_EPOCH: await lastChange(),
     });
     return result;
