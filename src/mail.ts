@@ -30,6 +30,8 @@ export type ControlToWorker =
     logFilter: LogFilter;
     /** Local interface networks, for `samehost` and `samenet`. */
     interfaces: { address: string; netmask: string }[];
+    /** Pools make no server before `expect` or `expect_over`: another process may have as many as are allowed. */
+    successor: boolean;
     /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
     mockSecret: Uint8Array;
   }
@@ -41,10 +43,12 @@ export type ControlToWorker =
   | { kind: "move"; pools: { database: string; user: string }[] }
   /** The new process has taken a batch, all but the items of these indexes. */
   | { kind: "taken"; batch: number; refused: number[] }
+  /** A batch did not get through, for now: send it again. */
+  | { kind: "not_taken"; batch: number }
   /** The new process is gone: thaw what it has not taken and go on. */
   | { kind: "move_failed" }
-  /** Binary upgrade, new process: servers of these pools will come; until then none is made. */
-  | { kind: "expect"; pools: { database: string; user: string }[] }
+  /** Binary upgrade, new process: servers of these pools will come, of the others none; connections counted so far. */
+  | { kind: "expect"; pools: { database: string; user: string }[]; counts: ConnectionCounts }
   | { kind: "thaw"; items: FrozenItem[] }
   /** Nothing more will come. */
   | { kind: "expect_over" }
@@ -59,30 +63,16 @@ export type ControlToWorker =
 
 /**
  * A frozen thing. `fds` are descriptors of the process that reads this: of a session first the client's, then its
- * server's. `late`: it fills a place that its pool kept for it.
+ * server's.
  */
 export type FrozenItem =
   /** `pool` is a `PoolSnapshot` of pool/snapshot.ts. */
   | { type: "pool"; database: string; user: string; fds: number[]; pool: unknown }
   /** `server` is a `ServerSnapshot` of server/connection.ts. */
-  | {
-    type: "server";
-    database: string;
-    user: string;
-    fds: number[];
-    server: unknown;
-    late: boolean;
-  }
+  | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
   /** `session` is a `SessionSnapshot` of client/session.ts; before its StartupMessage it has no pool. */
-  | {
-    type: "session";
-    database: string;
-    user: string;
-    fds: number[];
-    session: unknown;
-    late: boolean;
-  }
-  /** A server that was to come late is gone. */
+  | { type: "session"; database: string; user: string; fds: number[]; session: unknown }
+  /** A server that was to come is gone. */
   | { type: "lost"; database: string; user: string; fds: number[] };
 
 /** `presence`: a `PresenceRow` for each worker; `moving`: a `MovingRow`. */
@@ -94,11 +84,14 @@ export type WorkerQuestion =
   | "presence"
   | "moving";
 
-/** What a worker of the old process still has. */
+/** What a worker of the old process still has, and what it has sent. */
 export interface MovingRow {
-  sessions: number;
+  /** Clients of pools that the new process does not have. */
+  unknownPool: number;
+  /** Clients whose login or last words are under way, or that the new process refused. */
+  underWay: number;
   consoles: number;
-  /** Servers of moved pools that are to follow. */
+  /** Servers of moved pools that are to follow, and batches that are not acknowledged. */
   late: number;
   movedClients: number;
   movedServers: number;
@@ -107,11 +100,11 @@ export interface MovingRow {
 
 /**
  * `kill` ends clients and servers of the pools. `drain` lets no client begin anything new: those at rest are sent home
- * at once, the others when their transaction ends.
+ * at once, the others when their transaction ends. `send_home` ends every client, consoles too.
  */
 export type WorkerCommand =
   | { name: "pause" | "resume" | "reconnect" | "kill"; database: string | undefined }
-  | { name: "stop_accepting" | "drain"; database: undefined };
+  | { name: "stop_accepting" | "drain" | "send_home"; database: undefined };
 
 /** Where a pool is, and how its user logs in: what a worker knows of pools that live elsewhere. */
 export interface PoolPlace {
@@ -236,12 +229,16 @@ export interface ServerRow {
   worker: number;
 }
 
-/** Process-wide connection counters of SHOW CONNECTIONS, by worker. */
-export interface CountsRow {
+/** Connections since the start, by kind. */
+export interface ConnectionCounts {
   total: number;
   tls: number;
   plain: number;
   cancel: number;
+}
+
+/** Process-wide connection counters of SHOW CONNECTIONS, by worker. */
+export interface CountsRow extends ConnectionCounts {
   clients: number;
   worker: number;
 }

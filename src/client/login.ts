@@ -51,12 +51,22 @@ export class ClientLogin {
 
   constructor(session: Session) {
     this.#session = session;
-    const { reactor, general } = session.context;
-    const elapsed = reactor.now - session.state.connectedAtMs;
-    this.#timer = reactor.at(
+    this.#timer = this.#limit();
+  }
+
+  #limit(): Timer {
+    const { context, state } = this.#session;
+    const { reactor, general } = context;
+    const elapsed = reactor.now - state.connectedAtMs;
+    return reactor.at(
       reactor.now + Math.max(0, general.client_login_timeout - elapsed),
       () => this.#fail(REASONS.loginTimeout, "", ""),
     );
+  }
+
+  /** After a `cancel` that was for nothing: the session stays. */
+  resume(): void {
+    this.#timer = this.#limit();
   }
 
   /** The session ends or is through: no timer may outlive it. */
@@ -390,6 +400,7 @@ export class ClientLogin {
     const { state } = session;
     const pool = session.pool!;
     state.parameters = clientParameters(pool.defaults!, state.startup, pool.managed);
+    state.initial = state.parameters;
     state.startup = [];
     state.stage = Stage.Idle;
     this.#welcome(state.parameters);

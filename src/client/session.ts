@@ -34,7 +34,12 @@ import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery, parameterSet } from "../server/parameters.ts";
+import {
+  difference,
+  differenceQuery,
+  parameterSet,
+  withParameter,
+} from "../server/parameters.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
@@ -170,6 +175,7 @@ export class Session implements Handler, Waiter, ServerLink {
     const { state } = this;
     const { now } = reactor;
     state.parameters = parameterSet(state.parameters.values);
+    state.initial = parameterSet(state.initial.values);
     this.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
     this.xactStartMs = now - snapshot.xactAgeMs;
     this.#waitStartMs = now - snapshot.waitAgeMs;
@@ -447,10 +453,10 @@ export class Session implements Handler, Waiter, ServerLink {
     this.pool!.counters.total.wait_time += waitedUs;
     if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
     server.link = this;
+    server.state.dirty &= ~Dirty.Reset;
     this.server = server;
     state.keepsServer = this.pool!.settings.pool_mode === "session";
     this.xactStartMs = now;
-    server.state.applicationName = this.applicationName;
     if (this.#outbox !== undefined) server.pauseReading();
     if (server.state.parameters !== state.parameters) {
       const differs = difference(server.state.parameters, state.parameters, this.pool!.reported);
@@ -581,7 +587,21 @@ export class Session implements Handler, Waiter, ServerLink {
     this.state.stage = Stage.Idle;
     this.queryStartMs = 0;
     if (this.#throttled) this.#unthrottle();
+    const reset = (server.state.dirty & Dirty.Reset) !== 0;
     this.pool!.checkIn(server);
+    if (reset) this.#backToInitial();
+  }
+
+  /** RESET has brought the server's own values: at a direct connection it would have been those of the StartupMessage. */
+  #backToInitial(): void {
+    const { state, pool } = this;
+    if (pool?.defaults === undefined) return;
+    for (const [name, value] of state.initial.values) {
+      const byDefault = pool.defaults.values.get(name);
+      if (value === byDefault || state.parameters.values.get(name) !== byDefault) continue;
+      state.parameters = withParameter(state.parameters, name, value);
+      if (pool.reported.has(name)) this.write(parameterStatus(name, value));
+    }
   }
 
   /** Too much is owed: leave the client's next messages in its socket. */

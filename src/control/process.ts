@@ -70,6 +70,8 @@ export class Doorman implements AdminEnvironment {
   #serving = false;
   /** SIGHUP came before there was anything to reload. */
   #reloadWaits = false;
+  /** SIGUSR2 came before. */
+  #upgradeWaits = false;
 
   constructor(
     options: RunOptions,
@@ -124,6 +126,7 @@ export class Doorman implements AdminEnvironment {
     const watchdog = watchdogPeriod((name) => Deno.env.get(name), Deno.pid, this.#successor);
     if (watchdog !== undefined) this.#watchdog.start(watchdog);
     if (this.#reloadWaits) this.#reloader.request("SIGHUP received during the start");
+    if (this.#upgradeWaits) this.#upgrade.begin("SIGUSR2 received during the start");
   }
 
   async #serve(config: Config, settings: Configured["settings"]): Promise<void> {
@@ -140,6 +143,7 @@ export class Doorman implements AdminEnvironment {
         : [],
       settings,
       logFilter: this.#log.filter,
+      successor: succession !== undefined,
       mockSecret: this.#mockSecret,
     });
     if (succession !== undefined) await this.#takeOver(succession);
@@ -154,12 +158,13 @@ export class Doorman implements AdminEnvironment {
   async #takeOver(succession: Succession): Promise<void> {
     const { settings } = this.#configured;
     this.#log.info(TARGET, `taking over from process ${succession.init.oldPid}`);
-    await succession.take({
+    const { reload } = await succession.take({
       supervisor: this.#supervisor,
       settings,
       log: this.#log,
       accepting: () => this.#log.info(TARGET, "accepting new connections"),
     });
+    if (reload) this.#reloadWaits = true;
     if (this.#options.daemon) {
       this.#pidFile = PidFile.takeOver(
         fromStartDirectory(this.#configured.config.general.daemon_pid_file),
@@ -174,7 +179,9 @@ export class Doorman implements AdminEnvironment {
     switch (signal) {
       case "SIGTERM":
         this.#upgrade.abandon();
-        this.#shutdown.atOnce(cause);
+        this.#shutdown.atOnce(
+          this.#upgrade.phase === "moving" ? `${cause} during a binary upgrade` : cause,
+        );
         return;
       case "SIGINT":
         if (this.#shutdown.begun) this.#shutdown.atOnce(cause);
@@ -186,10 +193,13 @@ export class Doorman implements AdminEnvironment {
         return;
       case "SIGHUP":
         if (this.#shutdown.begun) this.#log.info(TARGET, `${cause} during a shutdown: ignored`);
-        else if (this.#upgrade.phase === "moving") {
-          this.#log.info(TARGET, `${cause} during a binary upgrade: the new process has read it`);
-        } else if (this.#serving) this.#reloader.request(cause);
-        else this.#reloadWaits = true;
+        else if (!this.#serving) this.#reloadWaits = true;
+        else {
+          // The new process may have read the configuration before it was changed.
+          this.#upgrade.reloadAfterwards();
+          if (this.#upgrade.phase !== "moving") this.#reloader.request(cause);
+          else this.#log.info(TARGET, `${cause} during a binary upgrade: for the new process`);
+        }
         return;
       default:
         signal satisfies never;
@@ -199,8 +209,9 @@ export class Doorman implements AdminEnvironment {
   /** Where a binary upgrade begins: SIGUSR2, SIGINT without a terminal, UPGRADE. */
   #beginUpgrade(cause: string): void {
     if (this.#shutdown.begun) this.#log.warn(TARGET, `${cause} during a shutdown: ignored`);
-    else if (!this.#serving) this.#log.warn(TARGET, `${cause} during the start: ignored`);
-    else this.#upgrade.begin(cause);
+    else if (this.#serving) this.#upgrade.begin(cause);
+    else if (this.#succession === undefined) this.#upgradeWaits = true;
+    else this.#log.warn(TARGET, `${cause}: refused, the last binary upgrade is under way`);
   }
 
   #makeUpgrade(program: Program): Upgrade {
@@ -216,13 +227,9 @@ export class Doorman implements AdminEnvironment {
       pools: () =>
         this.#configured.settings.pools.map(({ database, user }) => ({ database, user })),
       shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
-      handedOver: () => this.#watchdog.stop(),
       serveOn: () => this.#manager.ready(this.#status()),
-      exit: (pid) => {
-        this.#manager.mainProcess(pid);
-        // The socket files and the PID file are the new process's.
-        Deno.exit(EXIT.ok);
-      },
+      handedOver: (pid) => this.#manager.mainProcess(pid),
+      exit: () => Deno.exit(EXIT.ok),
     });
   }
 
@@ -238,6 +245,7 @@ export class Doorman implements AdminEnvironment {
       },
       shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
       exit: () => {
+        this.#upgrade.leave();
         this.#cleanUp();
         Deno.exit(EXIT.ok);
       },
@@ -250,7 +258,9 @@ export class Doorman implements AdminEnvironment {
     this.#removeSocketFiles();
   }
 
+  /** While two processes have the same sockets, their files are the other one's, too. */
   #removeSocketFiles(): void {
+    if (this.#succession !== undefined || this.#upgrade.phase === "moving") return;
     for (const [path, inode] of this.#socketFiles) {
       if (inodeOf(path) === inode) removeIfThere(path);
     }

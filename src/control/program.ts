@@ -27,7 +27,8 @@ export function findProgram(): Program {
   for (const path of told === undefined ? candidates() : [told]) {
     if (isThisProgram(path)) return { path, prefix: [] };
   }
-  return { path: Deno.execPath(), prefix: [] };
+  // Renamed over since it was started: the new file has the name that the kernel gives with this ending.
+  return { path: Deno.execPath().replace(/ \(deleted\)$/, ""), prefix: [] };
 }
 
 function* candidates(): Iterable<string> {

@@ -9,7 +9,7 @@ import { setCloseOnExec } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import { type Frame, FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
 import type { Settings } from "../config/settings.ts";
-import type { FrozenItem } from "../mail.ts";
+import type { ConnectionCounts, FrozenItem } from "../mail.ts";
 import type { Log } from "../log/log.ts";
 import { Shared } from "../stats/shared.ts";
 import type { OpenListener } from "./listeners.ts";
@@ -19,6 +19,7 @@ import type { Supervisor } from "./supervisor.ts";
 export const UPGRADE_VARIABLE = "PG_DOORMAN_UPGRADE";
 
 const TARGET = "pg_doorman::app";
+const NOTHING_MORE: DonePayload = { reload: false };
 
 /** What a new process finds in its environment. */
 export interface Inherited {
@@ -52,6 +53,14 @@ export interface BeginPayload {
   lastServerId: number;
   /** Pools whose servers will come. */
   pools: { database: string; user: string }[];
+  /** Connections accepted so far. */
+  counts: ConnectionCounts;
+}
+
+/** Old → new, last of all. */
+export interface DonePayload {
+  /** A reload was asked for meanwhile. */
+  reload: boolean;
 }
 
 /** Old → new: frozen things; the items' descriptors came with the frame, in their order. */
@@ -68,6 +77,8 @@ export interface TakenPayload {
   worker: number;
   batch: number;
   refused: number[];
+  /** Nothing of it was taken, for want of descriptors: later perhaps. */
+  again: boolean;
 }
 
 /** Either direction: a cancel request that belongs to the other process. */
@@ -108,7 +119,10 @@ export class Succession {
     return new Succession(frames, found.listeners, frame.payload as InitPayload);
   }
 
-  /** The workers run: from the old process's `Begin` on they accept. Resolves when nothing more will come. */
+  /**
+   * The workers run: from the old process's `Begin` on they accept. Resolves when nothing more will come, to whether a
+   * reload was asked for meanwhile.
+   */
   async take(
     options: {
       supervisor: Supervisor;
@@ -116,7 +130,7 @@ export class Succession {
       log: Log;
       accepting: () => void;
     },
-  ): Promise<void> {
+  ): Promise<DonePayload> {
     const { supervisor, settings, log, accepting } = options;
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     await this.#tell(FrameKind.Ready, { versions: [SNAPSHOT_VERSION], pools });
@@ -126,21 +140,22 @@ export class Succession {
       const shared = new Int32Array(supervisor.shared);
       Atomics.add(shared, Shared.LastClientId, payload.lastClientId);
       Atomics.add(shared, Shared.LastServerId, payload.lastServerId);
-      supervisor.broadcast({ kind: "expect", pools: payload.pools });
+      supervisor.broadcast({ kind: "expect", pools: payload.pools, counts: payload.counts });
     } else log.error(TARGET, "the old process ended before it handed over: serving without it");
     supervisor.broadcast({
       kind: "listen",
       listeners: this.listeners.map(({ fd, transport }) => ({ fd, transport })),
     });
     accepting();
-    if (begin !== undefined) await this.#receive(options);
+    const done = begin === undefined ? NOTHING_MORE : await this.#receive(options);
     supervisor.broadcast({ kind: "expect_over" });
     this.#frames.close();
+    return done;
   }
 
   async #receive(
     options: { supervisor: Supervisor; settings: Settings; log: Log },
-  ): Promise<void> {
+  ): Promise<DonePayload> {
     const homes = new Map(
       options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
     );
@@ -155,7 +170,7 @@ export class Succession {
           `hand-over from process ${this.init.oldPid} ${how}: took ${clients} clients, ` +
             `${servers} servers`,
         );
-        return;
+        return frame === undefined ? NOTHING_MORE : frame.payload as DonePayload;
       }
       if (frame.kind === FrameKind.Cancel) {
         const { processId, secret } = frame.payload as CancelPayload;
@@ -176,12 +191,18 @@ export class Succession {
     supervisor: Supervisor,
   ): Promise<FrozenItem[]> {
     const payload = frame.payload as BatchPayload;
+    const { worker, batch } = payload;
+    const { descriptors } = frame;
+    if (descriptors === undefined) {
+      await this.#tell(FrameKind.Taken, { worker, batch, refused: [], again: true });
+      return [];
+    }
     const places = new Map<number, FrozenItem[]>();
     const refused: number[] = [];
     const taken: FrozenItem[] = [];
     let at = 0;
     payload.items.forEach((item, i) => {
-      item.fds = frame.descriptors.slice(at, at + item.fds.length);
+      item.fds = descriptors.slice(at, at + item.fds.length);
       at += item.fds.length;
       const anywhere = item.type === "session" && item.user === "";
       const home = anywhere
@@ -197,8 +218,8 @@ export class Succession {
       if (place === undefined) places.set(home, [item]);
       else place.push(item);
     });
-    await this.#tell(FrameKind.Taken, { worker: payload.worker, batch: payload.batch, refused });
-    for (const [worker, items] of places) supervisor.send(worker, { kind: "thaw", items });
+    await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
+    for (const [home, items] of places) supervisor.send(home, { kind: "thaw", items });
     return taken;
   }
 

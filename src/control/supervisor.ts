@@ -57,11 +57,13 @@ export class Supervisor {
       listeners: ListenerMail[];
       settings: Settings;
       logFilter: LogFilter;
+      /** Another process will send sessions and servers. */
+      successor: boolean;
       /** Makes mock verifiers of unknown users; the same after a binary upgrade. */
       mockSecret: Uint8Array;
     },
   ): Promise<void> {
-    const { workers, listeners, settings, logFilter, mockSecret } = options;
+    const { workers, listeners, settings, logFilter, successor, mockSecret } = options;
     const wakeFds = Array.from({ length: workers }, newEventFd);
     const ports = pairUp(workers);
     const interfaces = Deno.networkInterfaces().map(({ address, netmask }) => ({
@@ -83,6 +85,7 @@ export class Supervisor {
           settings,
           logFilter,
           interfaces,
+          successor,
           mockSecret,
         },
         control: channel.port2,

@@ -13,7 +13,7 @@ import { type Fd, setCloseOnExec } from "../os/fd.ts";
 import { socketPair } from "../os/fd_passing.ts";
 import * as libc from "../os/libc.ts";
 import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
-import type { FrozenItem, MovingRow } from "../mail.ts";
+import type { CountsRow, FrozenItem, MovingRow } from "../mail.ts";
 import type { Log } from "../log/log.ts";
 import { Shared } from "../stats/shared.ts";
 import type { OpenListener } from "./listeners.ts";
@@ -23,6 +23,7 @@ import {
   type BeginPayload,
   type CancelPayload,
   type CommonSecrets,
+  type DonePayload,
   type Inherited,
   type ReadyPayload,
   type TakenPayload,
@@ -34,6 +35,10 @@ const TARGET = "pg_doorman::app";
 const VALIDATION_MS = 10_000;
 const READY_MS = 10_000;
 const LOOK_MS = 25;
+/** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
+const STUCK_MS = 10_000;
+/** After so long the log says what is still waited for. */
+const REPORT_MS = 1000;
 /** For the last words to leave the sockets. */
 const LAST_WORDS_MS = 200;
 
@@ -52,12 +57,12 @@ export interface UpgradeEnvironment {
   listeners(): OpenListener[];
   pools(): { database: string; user: string }[];
   shutdownTimeoutMs(): number;
-  /** The new process accepts; this one does not any more. */
-  handedOver(pid: number): void;
   /** The new process is gone: this one serves on. */
   serveOn(): void;
+  /** The new process is the service from now on. */
+  handedOver(pid: number): void;
   /** Nothing is left here. */
-  exit(pid: number): void;
+  exit(): void;
 }
 
 type Phase = "idle" | "validating" | "starting" | "moving";
@@ -67,8 +72,12 @@ export class Upgrade {
   #phase: Phase = "idle";
   #frames: FrameSocket | undefined;
   #child: Deno.ChildProcess | undefined;
-  /** Frames that carry each batch's descriptors are under way until then. */
   #childIsGone = false;
+  /** Batches that the new process has not acknowledged. */
+  #underWay = 0;
+  /** When it last said anything. */
+  #heardAt = 0;
+  #reloadWanted = false;
 
   constructor(environment: UpgradeEnvironment) {
     this.#environment = environment;
@@ -107,9 +116,19 @@ export class Upgrade {
     }
   }
 
+  /** A reload was asked for: the new process may have read the configuration before, so it will read it again. */
+  reloadAfterwards(): void {
+    this.#reloadWanted = true;
+  }
+
   /** A shutdown comes in between: a new process that does not serve yet goes, too. */
   abandon(): void {
     if (this.#phase === "starting") this.#kill();
+  }
+
+  /** This process is about to exit: with the new one serving already, that one is the service. */
+  leave(): void {
+    if (this.#phase === "moving") this.#environment.handedOver(this.#child!.pid);
   }
 
   #abort(why: string): void {
@@ -152,6 +171,8 @@ export class Upgrade {
     const child = this.#spawn(theirs);
     this.#child = child;
     this.#childIsGone = false;
+    this.#underWay = 0;
+    this.#reloadWanted = false;
     log.info(TARGET, `binary upgrade: process ${child.pid} started`);
     child.status.then(() => this.#childIsGone = true);
     await frames.send(FrameKind.Init, { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets });
@@ -199,7 +220,7 @@ export class Upgrade {
       frames.receive().then((frame) => {
         clearTimeout(timer);
         resolve(frame?.kind === FrameKind.Ready ? frame.payload as ReadyPayload : undefined);
-      }, () => resolve(undefined));
+      });
     });
   }
 
@@ -225,41 +246,69 @@ export class Upgrade {
       ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
       : [];
     await supervisor.command({ name: "stop_accepting", database: undefined });
-    const shared = new Int32Array(supervisor.shared);
-    const begin: BeginPayload = {
-      lastClientId: Atomics.load(shared, Shared.LastClientId),
-      lastServerId: Atomics.load(shared, Shared.LastServerId),
-      pools,
-    };
     let lost = false;
+    this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
-    await frames.send(FrameKind.Begin, begin).catch(() => {});
-    this.#environment.handedOver(pid);
+    await frames.send(FrameKind.Begin, await this.#beginning(pools)).catch(() => {});
     if (!understood) {
       log.warn(TARGET, "binary upgrade: the new process does not know these snapshots: draining");
     }
     supervisor.broadcast({ kind: "move", pools });
-    const deadline = begunAt + this.#environment.shutdownTimeoutMs();
-    const done = await this.#watch(() => lost, deadline);
-    if (done === "lost") {
-      this.#takeBack();
-      return;
+    const done = await this.#watch(() => lost, begunAt);
+    if (done === "lost") this.#takeBack();
+    else {
+      await this.#finish(pid, frames, begunAt, done);
+      await listening;
     }
-    await this.#finish(pid, frames, begunAt, done);
-    await listening;
+  }
+
+  async #beginning(pools: BeginPayload["pools"]): Promise<BeginPayload> {
+    const { supervisor } = this.#environment;
+    const shared = new Int32Array(supervisor.shared);
+    const counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
+    for (const row of await supervisor.ask<CountsRow>("counts")) {
+      for (const kind of ["total", "tls", "plain", "cancel"] as const) counts[kind] += row[kind];
+    }
+    return {
+      lastClientId: Atomics.load(shared, Shared.LastClientId),
+      lastServerId: Atomics.load(shared, Shared.LastServerId),
+      pools,
+      counts,
+    };
   }
 
   /** Waits until nothing is left that will move by itself. */
-  async #watch(lost: () => boolean, deadline: number): Promise<"lost" | "empty" | "timeout"> {
-    const { supervisor } = this.#environment;
+  async #watch(lost: () => boolean, begunAt: number): Promise<"lost" | "empty" | "timeout"> {
+    const { log, supervisor, shutdownTimeoutMs } = this.#environment;
+    // A session on its way between two workers is seen by neither: one look is not enough.
+    let empty = 0;
+    let reportAt = begunAt + REPORT_MS;
     for (;;) {
       if (lost()) return "lost";
       const rows = await supervisor.ask<MovingRow>("moving");
-      if (rows.every(({ sessions, consoles, late }) => sessions + consoles + late === 0)) {
-        return "empty";
+      const { clients, late } = left(rows);
+      empty = clients + late === 0 ? empty + 1 : 0;
+      if (empty === 2) return "empty";
+      const now = performance.now();
+      if (now > begunAt + shutdownTimeoutMs()) return "timeout";
+      if (now > reportAt) {
+        reportAt = Infinity;
+        log.info(TARGET, `binary upgrade: ${movedText(rows)}; waiting for ${leftText(rows)}`);
       }
-      if (performance.now() > deadline) return "timeout";
+      this.#watchForStuck(now);
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
+  #watchForStuck(now: number): void {
+    if (this.#underWay === 0 || this.#childIsGone) this.#heardAt = now;
+    else if (now - this.#heardAt > STUCK_MS) {
+      this.#environment.log.error(
+        TARGET,
+        `binary upgrade: the new process has taken nothing for ${STUCK_MS} ms: killing it`,
+      );
+      this.#heardAt = now;
+      this.#kill();
     }
   }
 
@@ -269,29 +318,27 @@ export class Upgrade {
     begunAt: number,
     how: "empty" | "timeout",
   ): Promise<void> {
-    const { log, supervisor } = this.#environment;
+    const { log, supervisor, handedOver, exit } = this.#environment;
     const rows = await supervisor.ask<MovingRow>("moving");
-    const sum = (of: (row: MovingRow) => number) => rows.reduce((all, row) => all + of(row), 0);
-    const left = sum((row) => row.sessions);
-    const consoles = sum((row) => row.consoles);
     const took = Math.round(performance.now() - begunAt);
     if (how === "timeout") {
       log.warn(
         TARGET,
-        `binary upgrade: shutdown_timeout is over, ${left} clients and ${consoles} consoles are ` +
-          "left behind and closed",
+        `binary upgrade: shutdown_timeout is over, left behind and closed: ${leftText(rows)}`,
       );
-      await supervisor.command({ name: "kill", database: undefined });
+      await supervisor.command({ name: "send_home", database: undefined });
       await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
     }
     log.info(
       TARGET,
-      `binary upgrade: done after ${took} ms, moved ${sum((row) => row.movedClients)} clients and ${
-        sum((row) => row.movedServers)
-      } servers to process ${pid}, left behind ${left + consoles}`,
+      `binary upgrade: done after ${took} ms, ${movedText(rows)} to process ${pid}, ` +
+        `left behind ${left(rows).clients}`,
     );
-    await frames.send(FrameKind.Done, {}).catch(() => {});
-    this.#environment.exit(pid);
+    // Before the new process speaks for the service itself.
+    handedOver(pid);
+    const done: DonePayload = { reload: this.#reloadWanted };
+    await frames.send(FrameKind.Done, done).catch(() => {});
+    exit();
   }
 
   /** The new process died: what it has not taken comes back. */
@@ -316,9 +363,12 @@ export class Upgrade {
     for (;;) {
       const frame = await frames.receive();
       if (frame === undefined) return;
+      this.#heardAt = performance.now();
       if (frame.kind === FrameKind.Taken) {
-        const { worker, batch, refused } = frame.payload as TakenPayload;
-        supervisor.send(worker, { kind: "taken", batch, refused });
+        this.#underWay--;
+        const { worker, batch, refused, again } = frame.payload as TakenPayload;
+        if (again) supervisor.send(worker, { kind: "not_taken", batch });
+        else supervisor.send(worker, { kind: "taken", batch, refused });
       } else if (frame.kind === FrameKind.Cancel) {
         const { processId, secret } = frame.payload as CancelPayload;
         supervisor.broadcast({ kind: "cancel", processId, secret });
@@ -336,8 +386,9 @@ export class Upgrade {
       descriptors: descriptors.length,
       items,
     };
-    // A failure shows as the end of the stream, too, where everything comes back.
-    this.#frames?.send(FrameKind.Batch, payload, descriptors).catch(() => {});
+    this.#underWay++;
+    // Without the new process everything comes back.
+    this.#frames?.send(FrameKind.Batch, payload, descriptors).catch(() => this.#kill());
   }
 
   /** A CancelRequest that no worker here knows: its client may have moved. */
@@ -345,4 +396,29 @@ export class Upgrade {
     if (this.#phase !== "moving") return;
     this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
   }
+}
+
+function sum(rows: readonly MovingRow[], of: (row: MovingRow) => number): number {
+  return rows.reduce((all, row) => all + of(row), 0);
+}
+
+function left(rows: readonly MovingRow[]): { clients: number; late: number } {
+  return {
+    clients: sum(rows, ({ unknownPool, underWay, consoles }) => unknownPool + underWay + consoles),
+    late: sum(rows, ({ late }) => late),
+  };
+}
+
+function movedText(rows: readonly MovingRow[]): string {
+  const clients = sum(rows, ({ movedClients }) => movedClients);
+  return `moved ${clients} clients and ${sum(rows, ({ movedServers }) => movedServers)} servers`;
+}
+
+/** What is still here, and why. */
+function leftText(rows: readonly MovingRow[]): string {
+  const unknownPool = sum(rows, (row) => row.unknownPool);
+  const underWay = sum(rows, (row) => row.underWay);
+  const consoles = sum(rows, (row) => row.consoles);
+  return `${unknownPool} clients of pools that the new process does not have, ${underWay} clients ` +
+    `that log in or take leave, ${consoles} consoles, ${left(rows).late} servers and batches`;
 }

@@ -7,6 +7,7 @@
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import { receiveWithDescriptors, sendWithDescriptors } from "../os/fd_passing.ts";
+import { SHUT_RDWR } from "../os/layout.ts";
 import { decode, encode } from "./codec.ts";
 
 /** Version of the snapshots in the frames. A process that does not know it refuses them. */
@@ -14,7 +15,7 @@ export const SNAPSHOT_VERSION = 1;
 
 /** Longest frame: a batch of sessions with full buffers. */
 const MOST_FRAME_BYTES = 256 * 1024 * 1024;
-const RECEIVE_BYTES = 1024 * 1024;
+const RECEIVE_BYTES = 256 * 1024;
 const HEADER_BYTES = 8;
 
 /** Kinds of frames. */
@@ -39,13 +40,17 @@ export const FrameKind = {
 export interface Frame {
   kind: number;
   payload: unknown;
-  descriptors: Fd[];
+  /** `undefined`: this process could not have all of them, having too many open; what came is closed. */
+  descriptors: Fd[] | undefined;
 }
 
 export class FrameSocket {
   readonly #socket: Fd;
-  #pending: Uint8Array<ArrayBuffer> = new Uint8Array(0);
-  #descriptors: Fd[] = [];
+  /** What was received and not taken, in its pieces. */
+  #pieces: Uint8Array<ArrayBuffer>[] = [];
+  #received = 0;
+  /** Descriptors by the frame that they came with. */
+  #descriptors: Fd[][] = [];
   #sending: Promise<void> = Promise.resolve();
   #closed = false;
 
@@ -66,54 +71,78 @@ export class FrameSocket {
     return sent;
   }
 
-  /** The next frame; `undefined` when the other process has closed its end, in the middle of a frame or not. */
+  /**
+   * The next frame; `undefined` when the other process has closed its end, in the middle of a frame or not, and when what
+   * it sends is no frame.
+   */
   async receive(): Promise<Frame | undefined> {
     for (;;) {
-      const frame = this.#take();
-      if (frame !== undefined) return frame;
-      const { bytes, descriptors } = await receiveWithDescriptors(this.#socket, RECEIVE_BYTES)
-        .catch(() => ({ bytes: new Uint8Array(0), descriptors: [] as Fd[] }));
-      this.#descriptors.push(...descriptors);
-      if (bytes.length === 0) {
-        this.#dropDescriptors();
-        return undefined;
-      }
-      const joined = new Uint8Array(this.#pending.length + bytes.length);
-      joined.set(this.#pending);
-      joined.set(bytes, this.#pending.length);
-      this.#pending = joined;
+      const length = this.#nextLength();
+      if (length < 0) break;
+      if (length > 0 && this.#received >= length) return this.#take(length);
+      const received = await receiveWithDescriptors(this.#socket, RECEIVE_BYTES)
+        .catch(() => undefined);
+      if (received?.descriptors !== undefined) this.#descriptors.push(received.descriptors);
+      if (received === undefined || received.bytes.length === 0) break;
+      this.#pieces.push(received.bytes);
+      this.#received += received.bytes.length;
     }
+    for (const fds of this.#descriptors.splice(0)) closeAll(fds);
+    return undefined;
+  }
+
+  /** Length of the frame that begins with what is there: 0 when that is not known yet, −1 when it can't be one. */
+  #nextLength(): number {
+    if (this.#received < HEADER_BYTES) return 0;
+    if (this.#pieces[0].length < HEADER_BYTES) this.#join();
+    const [bytes] = this.#pieces;
+    const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+    return length < HEADER_BYTES || length > MOST_FRAME_BYTES ? -1 : length;
   }
 
   /** A frame's descriptors come with its first byte, and the kernel never joins two that have some. */
-  #take(): Frame | undefined {
-    const bytes = this.#pending;
-    if (bytes.length < HEADER_BYTES) return undefined;
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    const length = view.getUint32(0);
-    if (length < HEADER_BYTES || length > MOST_FRAME_BYTES) {
-      this.#dropDescriptors();
-      throw new Error(`a frame of ${length} bytes`);
+  #take(length: number): Frame | undefined {
+    this.#join();
+    const [bytes] = this.#pieces;
+    const kind = new DataView(bytes.buffer, bytes.byteOffset).getUint32(4);
+    const rest = bytes.subarray(length);
+    this.#pieces = rest.length > 0 ? [rest] : [];
+    this.#received = rest.length;
+    let payload: unknown;
+    try {
+      payload = decode(bytes.subarray(HEADER_BYTES, length));
+    } catch {
+      return undefined;
     }
-    if (bytes.length < length) return undefined;
-    const kind = view.getUint32(4);
-    const payload = decode(bytes.subarray(HEADER_BYTES, length));
-    this.#pending = bytes.slice(length);
     const count = descriptorCount(payload);
-    const descriptors = this.#descriptors.splice(0, count);
-    return { kind, payload, descriptors };
+    const descriptors = count === 0 ? [] : this.#descriptors.shift() ?? [];
+    if (descriptors.length === count) return { kind, payload, descriptors };
+    closeAll(descriptors);
+    return { kind, payload, descriptors: undefined };
   }
 
-  #dropDescriptors(): void {
-    for (const fd of this.#descriptors) libc.close(fd);
-    this.#descriptors = [];
+  #join(): void {
+    if (this.#pieces.length === 1) return;
+    const joined = new Uint8Array(this.#received);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      joined.set(piece, at);
+      at += piece.length;
+    }
+    this.#pieces = [joined];
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    // A receive that is under way on another thread would go on without it.
+    libc.shutdown(this.#socket, SHUT_RDWR);
     libc.close(this.#socket);
   }
+}
+
+function closeAll(fds: readonly Fd[]): void {
+  for (const fd of fds) libc.close(fd);
 }
 
 /** How many descriptors a payload says it came with. */

@@ -15,6 +15,13 @@ const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+const MSG_CTRUNC = 0x8;
+const POLLIN = 0x1;
+const POLLOUT = 0x4;
+const POLLERR_OR_HUP = 0x18;
+/** The kernel may have no room for more descriptors under way (ETOOMANYREFS, ENOBUFS). */
+const SEND_AGAIN_MS = 10;
+const SEND_ATTEMPTS = 300;
 const MSGHDR_BYTES = 56;
 const CMSGHDR_BYTES = 16;
 
@@ -59,6 +66,11 @@ class Message {
     return Number(new DataView(this.header.buffer).getBigUint64(40, true));
   }
 
+  /** The kernel could not give this process all descriptors: it has too many open. */
+  get truncated(): boolean {
+    return (new DataView(this.header.buffer).getInt32(48, true) & MSG_CTRUNC) !== 0;
+  }
+
   /** Keeps the buffers alive until the call is through. */
   release(): void {
     this.#keep.length = 0;
@@ -69,7 +81,7 @@ function addressOf(bytes: Uint8Array<ArrayBuffer> | BigUint64Array<ArrayBuffer>)
   return Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
 }
 
-/** Sends all of `data`, with descriptors on its first byte. Rejects when the peer is gone. */
+/** Sends all of `data`, with descriptors on its first byte. Rejects when the peer is gone, or takes none for seconds. */
 export async function sendWithDescriptors(
   socket: Fd,
   data: Uint8Array<ArrayBuffer>,
@@ -77,11 +89,20 @@ export async function sendWithDescriptors(
 ): Promise<void> {
   let control = controlOf(descriptors);
   let at = 0;
+  let failures = 0;
   while (at < data.length) {
     const message = new Message(data.subarray(at), control);
     const sent = Number(await libc.sendmsg(socket, message.header, MSG_NOSIGNAL));
     message.release();
-    if (sent <= 0) throw new Error("the other process has gone");
+    if (sent <= 0) {
+      // errno of a pool thread is out of reach; the socket itself tells whether there is somebody.
+      if ((pollNow(socket, POLLOUT) & POLLERR_OR_HUP) !== 0) {
+        throw new Error("the other process has gone");
+      }
+      if (++failures === SEND_ATTEMPTS) throw new Error("the kernel passes no descriptors on");
+      await new Promise((resolve) => setTimeout(resolve, SEND_AGAIN_MS));
+      continue;
+    }
     at += sent;
     // The descriptors went with the first byte.
     control = new Uint8Array(0);
@@ -106,7 +127,8 @@ function controlOf(descriptors: readonly Fd[]): Uint8Array<ArrayBuffer> {
 /** Bytes and descriptors of one receive; no bytes: the end of the stream. */
 export interface Received {
   bytes: Uint8Array<ArrayBuffer>;
-  descriptors: Fd[];
+  /** Those of one send; `undefined` when there were none to come. */
+  descriptors: Fd[] | undefined;
 }
 
 /** Receives what is there, at most `most` bytes. Descriptors arrive close-on-exec. Rejects on errors. */
@@ -117,22 +139,30 @@ export async function receiveWithDescriptors(socket: Fd, most: number): Promise<
     const message = new Message(data, control);
     const received = Number(await libc.recvmsg(socket, message.header, MSG_CMSG_CLOEXEC));
     const filled = message.controlLength();
+    const { truncated } = message;
     message.release();
     if (received < 0) {
       // errno of a pool thread is out of reach: a broken socket says so again.
-      if (isReadable(socket)) throw new Error(`recvmsg: ${errnoText(EINTR)} or a broken socket`);
+      if (pollNow(socket, POLLIN) !== 0) {
+        throw new Error(`recvmsg: ${errnoText(EINTR)} or a broken socket`);
+      }
       continue;
     }
-    return { bytes: data.subarray(0, received), descriptors: descriptorsOf(control, filled) };
+    const found = descriptorsOf(control, filled);
+    return {
+      bytes: data.subarray(0, received),
+      descriptors: found.length > 0 || truncated ? found : undefined,
+    };
   }
 }
 
-function isReadable(socket: Fd): boolean {
+/** Events of poll(2) that hold at this moment. */
+function pollNow(socket: Fd, events: number): number {
   const poll = new Uint8Array(8);
   const view = new DataView(poll.buffer);
   view.setInt32(0, socket, true);
-  view.setInt16(4, 1, true);
-  return libc.poll(poll, 1n, 0) > 0;
+  view.setInt16(4, events, true);
+  return libc.poll(poll, 1n, 0) > 0 ? view.getInt16(6, true) : 0;
 }
 
 function descriptorsOf(control: Uint8Array<ArrayBuffer>, filled: number): Fd[] {

@@ -45,6 +45,7 @@ export const TCP_USER_TIMEOUT = 18;
 
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
 
 export const F_DUPFD_CLOEXEC = 1030;
 export const F_GETFD = 1;

@@ -16,7 +16,7 @@ export function cleanupQueries(state: ServerState, cleanup: boolean): readonly s
   if (state.status === TransactionStatus.Idle && state.dirty === 0) return NONE;
   const queries: string[] = [];
   if (state.status !== TransactionStatus.Idle) queries.push("ROLLBACK");
-  if (state.dirty === 0 || !cleanup) return queries;
+  if ((state.dirty & ~Dirty.Reset) === 0 || !cleanup) return queries;
   if ((state.dirty & Dirty.All) !== 0) {
     // It can't run in a transaction block, so it is a query of its own.
     queries.push("DISCARD ALL");

@@ -6,7 +6,10 @@
 import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { type LoggedIn, type LoginFailure, ServerLogin } from "../server/login.ts";
+import { parameterSet } from "../server/parameters.ts";
+import { newServerState, type ServerState } from "../server/state.ts";
 import type { PoolEnvironment } from "./environment.ts";
+import { spread } from "./retain.ts";
 
 /** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
 const FIRST_RETRY_MS = 50;
@@ -142,6 +145,26 @@ export class Creation {
     for (const login of this.#logins) login.abandon();
     this.#logins.clear();
   }
+}
+
+/** The state of a connection that has logged in by these settings. */
+export function loggedInState(
+  id: number,
+  now: number,
+  login: LoggedIn,
+  settings: PoolSettings,
+): ServerState {
+  return {
+    ...newServerState(id, now),
+    pid: login.pid,
+    secret: login.secret,
+    address: login.address.bytes,
+    addressText: login.address.text,
+    lifetimeMs: spread(settings.server_lifetime),
+    idleLimitMs: spread(settings.idle_timeout),
+    digest: settings.server_digest,
+    parameters: parameterSet(login.parameters),
+  };
 }
 
 /** What the ClientKey of a passthrough pool belongs to. */

@@ -46,7 +46,8 @@ export class Patience {
   #milliseconds(): number {
     const { query_wait_timeout, connect_timeout } = this.#pool.settings;
     if (query_wait_timeout > 0) return query_wait_timeout;
-    return this.#pool.connecting > 0 && !this.#pool.paused ? connect_timeout : 0;
+    const coming = this.#pool.connecting > 0 || this.#pool.expecting;
+    return coming && !this.#pool.paused ? connect_timeout : 0;
   }
 
   #failOverdue(): void {

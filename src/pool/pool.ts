@@ -10,18 +10,18 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
-import { sendCancelRequest } from "../server/cancel_request.ts";
 import { ServerConnection, type ServerOwner } from "../server/connection.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import { onlyReported, type ParameterSet, parameterSet } from "../server/parameters.ts";
-import { Dirty, newServerState, ServerStage } from "../server/state.ts";
+import { Dirty, ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
+import { cancelQuery } from "./canceling.ts";
 import { cleanupQueries } from "./cleanup.ts";
-import { type CreatingPool, Creation, verifierOf } from "./creation.ts";
+import { type CreatingPool, Creation, loggedInState, verifierOf } from "./creation.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
-import { closedLine, expiredServers, giveLimits, Outdated, spread } from "./retain.ts";
+import { closedLine, expiredServers, giveLimits, Outdated } from "./retain.ts";
 import { type PoolSnapshot, snapshotOf } from "./snapshot.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
@@ -115,8 +115,8 @@ export class Pool implements ServerOwner, CreatingPool {
 
   // ── check out, check in ─────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A server at once, or `undefined`: then the waiter will be told. */
-  checkOut(waiter: Waiter): ServerConnection | undefined {
+  /** A server at once, or `undefined`: then the waiter will be told. `sinceMs`: it has waited elsewhere before. */
+  checkOut(waiter: Waiter, sinceMs?: number): ServerConnection | undefined {
     if (this.#waiting.length === 0 && !this.paused) {
       const server = this.#takeIdle();
       if (server !== undefined) {
@@ -124,8 +124,9 @@ export class Pool implements ServerOwner, CreatingPool {
         return server;
       }
     }
-    const reactor = this.#environment.reactor;
-    this.#waiting.push(waiter, reactor.now);
+    this.#waiting.push(waiter, sinceMs ?? this.#environment.reactor.now);
+    // It may have come to the head of the queue, with a deadline of its own.
+    if (sinceMs !== undefined) this.#patience.stop();
     if (this.#moved) {
       this.#environment.stranded(this);
       return undefined;
@@ -154,23 +155,11 @@ export class Pool implements ServerOwner, CreatingPool {
 
   /** Asks PostgreSQL to cancel what this server runs. */
   cancel(server: ServerConnection): void {
-    server.cancelsUnderWay++;
-    sendCancelRequest(
-      this.#environment.reactor,
-      server.state,
-      this.settings.connect_timeout,
-      (delivered) => {
-        server.cancelsUnderWay--;
-        // Undelivered is not the same as never: the server must not meet another client.
-        if (!delivered) server.state.epoch = -1;
-        if (server.cancelsUnderWay > 0) return;
-        if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
-          this.#afterUse(server);
-        } else if (this.#moved && this.#servers.has(server)) {
-          this.#environment.lateServer(this, server);
-        }
-      },
-    );
+    cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, () => {
+      if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
+        this.#afterUse(server);
+      } else if (this.#moved) this.#environment.lateServer(this, server);
+    });
   }
 
   #lend(server: ServerConnection): void {
@@ -330,17 +319,9 @@ export class Pool implements ServerOwner, CreatingPool {
 
   loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void {
     const { reactor, log } = this.#environment;
-    const state = newServerState(this.#environment.nextServerId(), reactor.now);
-    state.pid = login.pid;
-    state.secret = login.secret;
-    state.address = login.address.bytes;
-    state.addressText = login.address.text;
-    state.lifetimeMs = spread(settings.server_lifetime);
-    state.idleLimitMs = spread(settings.idle_timeout);
+    const id = this.#environment.nextServerId();
+    const state = loggedInState(id, reactor.now, login, settings);
     state.epoch = epoch;
-    state.digest = settings.server_digest;
-    state.applicationName = settings.application_name;
-    state.parameters = parameterSet(login.parameters);
     for (const name of login.parameters.keys()) this.reported.add(name);
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
     if (epoch === this.#epoch) this.defaults = state.parameters;
@@ -468,7 +449,9 @@ export class Pool implements ServerOwner, CreatingPool {
     if (this.retired) return;
     const { min_pool_size, credentials } = this.settings;
     if (credentials.kind === "scram_passthrough" && this.clientKey === undefined) return;
-    while (this.size < min_pool_size && this.#mayConnect()) this.#creation.connect(this.#epoch);
+    while (this.size + this.#expected < min_pool_size && this.#mayConnect()) {
+      this.#creation.connect(this.#epoch);
+    }
   }
 
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
@@ -482,28 +465,31 @@ export class Pool implements ServerOwner, CreatingPool {
 
   /** Gives the pool up: from here on every server and waiter that is taken out goes to another process. */
   beginMove(): PoolSnapshot {
+    this.#outdated.closeAll();
     this.#moved = true;
     this.#patience.stop();
     this.#creation.stopRetrying();
-    let late = this.#creation.connecting;
-    for (const server of this.#servers) if (server.cancelsUnderWay > 0) late++;
-    return snapshotOf(this, late);
+    return snapshotOf(this);
   }
 
   get moved(): boolean {
     return this.#moved;
   }
 
-  /** The other process is gone: what is left here goes on here. */
+  /** The other process is gone: what was frozen here is put back next, and then the pool goes on. */
   endMove(): void {
     this.#moved = false;
+  }
+
+  /** All that was frozen is back. */
+  goOn(): void {
     this.#watchWaiting();
-    while (this.#waiting.length > 0 && !this.paused) {
-      const server = this.#takeIdle();
-      if (server === undefined) break;
-      this.#offer(server);
-    }
     this.grow();
+    this.warm();
+  }
+
+  has(server: ServerConnection): boolean {
+    return this.#servers.has(server);
   }
 
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
@@ -521,27 +507,40 @@ export class Pool implements ServerOwner, CreatingPool {
     this.#resume(server);
   }
 
-  /** Until its servers come from another process, none is made here. */
+  /** Until another process says how many servers it will send, none is made here. */
   expect(): void {
     this.#expected = Infinity;
   }
 
-  /** The pool's own part of what was expected is here; late servers are still to come. */
+  get expecting(): boolean {
+    return this.#expected > 0;
+  }
+
+  /** The pool's own part of what was expected is here; its servers follow. */
   thaw(snapshot: PoolSnapshot): void {
-    this.#expected = snapshot.late;
+    this.#expected = snapshot.servers;
     this.paused ||= snapshot.paused;
     this.clientKey ??= snapshot.clientKey;
     if (snapshot.defaults !== undefined) this.defaults ??= parameterSet(snapshot.defaults);
     for (const name of snapshot.reported) this.reported.add(name);
     this.counters.add(snapshot.totals, snapshot.averages);
-    // By then the servers that came along have been adopted.
-    this.#environment.reactor.atEndOfTurn(() => this.grow());
+    this.#growLater();
+    if (this.defaults === undefined) return;
+    for (const waiter of [...this.#waiting]) waiter.parametersKnown();
   }
 
-  /** A late server has come, or will never. */
-  lateArrived(): void {
+  /** One of the servers to come is here, or will never be. */
+  arrived(): void {
     this.#expected = Math.max(0, this.#expected - 1);
-    this.#environment.reactor.atEndOfTurn(() => this.grow());
+    this.#growLater();
+  }
+
+  /** When all that has come in this turn is in its place. */
+  #growLater(): void {
+    this.#environment.reactor.atEndOfTurn(() => {
+      this.grow();
+      this.warm();
+    });
   }
 
   /** Nothing more will come. */
@@ -556,13 +555,17 @@ export class Pool implements ServerOwner, CreatingPool {
   adoptThawed(server: ServerConnection): void {
     if (server.state.epoch === 0) server.state.epoch = this.#epoch;
     this.adopt(server);
+    this.arrived();
     this.#resume(server);
   }
 
   #resume(server: ServerConnection): void {
-    const { stage } = server.state;
-    if (stage === ServerStage.Idle) this.#afterUse(server);
-    else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
+    const { stage, usedAtMs } = server.state;
+    if (stage === ServerStage.Idle) {
+      this.#afterUse(server);
+      // It has rested as long as it has: nobody used it.
+      if (server.state.stage === ServerStage.Idle) server.state.usedAtMs = usedAtMs;
+    } else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
       this.#deadlines.limit(server, this.settings.connect_timeout);
       if (stage === ServerStage.Cleaning && server.owed.length === 0) this.#afterUse(server);
     }

@@ -68,12 +68,21 @@ export class Outdated {
     if (!this.#underWay) this.#close();
   }
 
-  #close(): void {
+  /** Closes all of them now: what is left of the pool is about to move. */
+  closeAll(): void {
+    this.#closeSeveral(this.#servers.length);
+  }
+
+  #closeSeveral(most: number): void {
     const reason = this.#pool.retired ? REASONS.poolClosed : REASONS.serverReplaced;
-    for (let i = 0; i < CLOSES_A_TURN && this.#servers.length > 0; i++) {
+    for (let i = 0; i < most && this.#servers.length > 0; i++) {
       // Closed by PostgreSQL in the meantime: then this does nothing.
       this.#servers.pop()!.close(reason, "");
     }
+  }
+
+  #close(): void {
+    this.#closeSeveral(CLOSES_A_TURN);
     this.#underWay = this.#servers.length > 0;
     if (this.#underWay) this.#reactor.at(this.#reactor.now, () => this.#close());
     else this.#pool.warm();

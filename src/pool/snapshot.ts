@@ -14,12 +14,12 @@ export interface PoolSnapshot {
   reported: string[];
   totals: PoolCounters;
   averages: PoolCounters;
-  /** Servers that follow later, one by one: logging in, or about to be canceled. */
-  late: number;
+  /** Servers that will come, those included that are still logging in or about to be canceled: part of `pool_size`. */
+  servers: number;
 }
 
-/** A pool's own part of the snapshot; `late` servers follow. */
-export function snapshotOf(pool: Pool, late: number): PoolSnapshot {
+/** A pool's own part of what moves; its servers follow. */
+export function snapshotOf(pool: Pool): PoolSnapshot {
   return {
     paused: pool.paused,
     clientKey: pool.clientKey,
@@ -27,6 +27,6 @@ export function snapshotOf(pool: Pool, late: number): PoolSnapshot {
     reported: [...pool.reported],
     totals: { ...pool.counters.total },
     averages: { ...pool.counters.averages },
-    late,
+    servers: pool.size,
   };
 }

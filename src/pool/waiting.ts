@@ -18,6 +18,8 @@ export interface Waiter {
   serverReady(server: ServerConnection): void;
   /** There will be none. `failure` is PostgreSQL's refusal, if that is the cause. */
   checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void;
+  /** The pool's parameters came with an upgrade: who waits for nothing else leaves the queue. */
+  parametersKnown(): void;
 }
 
 export class Waiting {
@@ -25,13 +27,18 @@ export class Waiting {
   #last: Waiter | undefined = undefined;
   length = 0;
 
-  push(waiter: Waiter, now: number): void {
-    waiter.waitSinceMs = now;
-    waiter.waitNext = undefined;
-    waiter.waitPrevious = this.#last;
-    if (this.#last === undefined) this.#head = waiter;
-    else this.#last.waitNext = waiter;
-    this.#last = waiter;
+  /** `since` is the present, but for one that has waited in another process: it comes before those that are younger. */
+  push(waiter: Waiter, since: number): void {
+    waiter.waitSinceMs = since === 0 ? -1 : since;
+    let previous = this.#last;
+    while (previous !== undefined && previous.waitSinceMs > since) previous = previous.waitPrevious;
+    const next = previous === undefined ? this.#head : previous.waitNext;
+    waiter.waitPrevious = previous;
+    waiter.waitNext = next;
+    if (previous === undefined) this.#head = waiter;
+    else previous.waitNext = waiter;
+    if (next === undefined) this.#last = waiter;
+    else next.waitPrevious = waiter;
     this.length++;
   }
 

@@ -12,6 +12,7 @@ function makeWaiter(): Waiter {
     waitSinceMs: 0,
     serverReady: unused,
     checkOutFailed: unused,
+    parametersKnown: unused,
   };
 }
 

@@ -90,7 +90,9 @@ export class Reactor {
   turn(mostMs: number): void {
     const next = this.timers.next();
     let timeout = mostMs;
-    if (next !== Infinity) {
+    // What was put off by something that was put off itself.
+    if (this.#atEnd.length > 0) timeout = 0;
+    else if (next !== Infinity) {
       const until = Math.max(0, Math.ceil(next - this.now));
       timeout = mostMs < 0 ? Math.min(until, 0x7fffffff) : Math.min(until, mostMs);
     }

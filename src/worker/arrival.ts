@@ -34,14 +34,11 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
       pool?.thaw(item.pool as PoolSnapshot);
       return;
     case "lost":
-      pool?.lateArrived();
+      pool?.arrived();
       return;
     case "server":
       if (pool === undefined) closeAll(item.fds);
-      else {
-        thawServer(item.fds[0] as Fd, item.server as ServerSnapshot, pool, place);
-        if (item.late) pool.lateArrived();
-      }
+      else thawServer(item.fds[0] as Fd, item.server as ServerSnapshot, pool, place);
       return;
     case "session":
       thawSession(item, pool, place);
@@ -90,7 +87,6 @@ function thawSession(
     pool.enter();
   }
   session.thaw(snapshot, server);
-  if (item.late) pool?.lateArrived();
 }
 
 function closeAll(fds: readonly number[]): void {

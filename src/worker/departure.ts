@@ -11,9 +11,12 @@
 
 import type { FrozenItem, MovingRow, WorkerToControl } from "../mail.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import type { Timer } from "../reactor/timers.ts";
 import type { Session } from "../client/session.ts";
+import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import { ServerStage } from "../server/state.ts";
 import type { Directory } from "./directory.ts";
 
 /** Descriptors of one batch: the kernel passes 253 in a message. */
@@ -22,6 +25,8 @@ const IDLE_BATCH = 100;
 /** Batches under way before more idle sessions are frozen. */
 const MOST_UNDER_WAY = 3;
 const LOOK_AGAIN_MS = 20;
+/** Pause before a batch that did not get through is sent again. */
+const AGAIN_MS = 50;
 
 /** A frozen thing and what it is thawed to if it has to stay. */
 interface Held {
@@ -44,6 +49,7 @@ export class Departure {
   #candidates: Session[] = [];
   #lastBatch = 0;
   #ended = false;
+  #sweepTimer: Timer | undefined;
   #movedClients = 0;
   #movedServers = 0;
 
@@ -92,27 +98,27 @@ export class Departure {
     }];
     for (const server of [...pool.servers()]) {
       if (server.link === undefined && server.cancelsUnderWay === 0) {
-        held.push(this.#freezeServer(pool, server, false));
+        held.push(this.#freezeServer(pool, server));
       }
     }
     for (const session of linked) if (session.movable) held.push(this.#freezeSession(session));
     return held.concat(this.#freezeWaiters(pool));
   }
 
-  #freezeServer(pool: Pool, server: ServerConnection, late: boolean): Held {
+  #freezeServer(pool: Pool, server: ServerConnection): Held {
     const { database, user } = pool.settings;
     pool.takeOut(server);
     const fds = [server.stream.fd];
     const snapshot = server.freeze();
     return {
-      item: { type: "server", database, user, fds, server: snapshot, late },
+      item: { type: "server", database, user, fds, server: snapshot },
       pool,
       session: undefined,
       server,
     };
   }
 
-  #freezeSession(session: Session, late = false): Held {
+  #freezeSession(session: Session): Held {
     const { pool, server } = session;
     const { database, user } = session.state;
     const fds: number[] = [session.stream.fd];
@@ -124,7 +130,7 @@ export class Departure {
     this.#frozen.add(session);
     const snapshot = session.freeze();
     return {
-      item: { type: "session", database, user, fds, session: snapshot, late },
+      item: { type: "session", database, user, fds, session: snapshot },
       pool,
       session,
       server,
@@ -151,18 +157,15 @@ export class Departure {
   late(pool: Pool, server: ServerConnection | undefined): void {
     // The caller is in the middle of its work with the server.
     this.#reactor.atEndOfTurn(() => {
-      if (!pool.moved) return;
-      const { database, user } = pool.settings;
-      const session = server?.link as Session | undefined;
-      if (server === undefined) {
-        this.#ship([{
-          item: { type: "lost", database, user, fds: [] },
-          pool,
-          session: undefined,
-          server: undefined,
-        }]);
-      } else if (session === undefined) this.#ship([this.#freezeServer(pool, server, true)]);
-      else if (session.movable) this.#ship([this.#freezeSession(session, true)]);
+      if (!pool.moved || this.#ended) return;
+      if (server === undefined) this.#ship([lost(pool)]);
+      // Closed since then, or gone by another way.
+      else if (server.state.stage === ServerStage.Closed || !pool.has(server)) return;
+      else if (server.link === undefined) this.#ship([this.#freezeServer(pool, server)]);
+      else {
+        const session = server.link as Session;
+        if (this.#mayGo(session)) this.#ship([this.#freezeSession(session)]);
+      }
     });
   }
 
@@ -186,7 +189,19 @@ export class Departure {
   #send(held: Held[]): void {
     const batch = ++this.#lastBatch;
     this.#batches.set(batch, held);
+    this.#mail(batch, held);
+  }
+
+  #mail(batch: number, held: Held[]): void {
     this.#post({ kind: "frozen", batch, items: held.map(({ item }) => item) });
+  }
+
+  /** The new process had no room for it: all of it is here still, and out of the event loop. */
+  notTaken(batch: number): void {
+    this.#reactor.at(this.#reactor.now + AGAIN_MS, () => {
+      const held = this.#batches.get(batch);
+      if (held !== undefined) this.#mail(batch, held);
+    });
   }
 
   /** Freezes idle sessions while few batches are under way, and looks again for those that could not be frozen. */
@@ -206,9 +221,13 @@ export class Departure {
     this.#candidates = [...this.#sessions.values()].filter((session) => this.#mayGo(session));
     if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
       this.#reactor.atEndOfTurn(() => this.#sweep());
-    } else if (this.#batches.size === 0 && this.#sessions.size > 0) {
-      this.#reactor.at(this.#reactor.now + LOOK_AGAIN_MS, () => this.#sweep());
-    }
+    } else this.#sweepLater();
+  }
+
+  /** Sessions come late, too: from another worker, or when their login is through. */
+  #sweepLater(): void {
+    this.#sweepTimer?.cancel();
+    this.#sweepTimer = this.#reactor.at(this.#reactor.now + LOOK_AGAIN_MS, () => this.#sweep());
   }
 
   #mayGo(session: Session): boolean {
@@ -236,40 +255,58 @@ export class Departure {
     this.#sweep();
   }
 
-  #keep({ pool, session, server }: Held): void {
-    if (session !== undefined) {
-      if (server !== undefined) pool!.putBack(server);
-      // `#frozen` still has it when it was refused for good: it stays and is not tried again.
-      session.unfreeze();
-    } else if (server !== undefined) {
-      server.unfreeze();
-      pool!.putBack(server);
-    }
+  /** A refused one stays for good: `#frozen` still has it, so that it is not tried again. */
+  #keep(held: Held): void {
+    putBack(held);
+    held.session?.unfreeze();
   }
 
   /** The new process is gone. */
   failed(): void {
     this.#ended = true;
+    this.#sweepTimer?.cancel();
     const batches = [...this.#batches.values()];
     this.#batches.clear();
     this.#frozen.clear();
     for (const pool of this.#pools) pool.endMove();
-    for (const held of batches) for (const one of held) this.#keep(one);
+    // Servers first: a client that waits must not have another one made meanwhile.
+    for (const held of batches) held.forEach(putBack);
+    for (const held of batches) for (const { session } of held) session?.unfreeze();
+    for (const pool of this.#pools) pool.goOn();
   }
 
   /** What is still here. */
   row(): MovingRow {
-    let consoles = 0;
-    for (const session of this.#sessions.values()) if (session.admin !== undefined) consoles++;
-    let late = 0;
-    for (const pool of this.#pools) late += pool.size;
-    return {
-      sessions: this.#sessions.size - consoles,
-      consoles,
-      late: late + this.#batches.size,
+    const row: MovingRow = {
+      unknownPool: 0,
+      underWay: 0,
+      consoles: 0,
+      late: this.#batches.size,
       movedClients: this.#movedClients,
       movedServers: this.#movedServers,
       worker: this.#index,
     };
+    for (const session of this.#sessions.values()) {
+      if (session.frozen) continue;
+      if (session.state.stage === Stage.Admin) row.consoles++;
+      else if (session.pool === undefined || session.pool.moved) row.underWay++;
+      else row.unknownPool++;
+    }
+    for (const pool of this.#pools) row.late += pool.size;
+    return row;
   }
+}
+
+/** A server that will not come after all. */
+function lost(pool: Pool): Held {
+  const { database, user } = pool.settings;
+  const item: FrozenItem = { type: "lost", database, user, fds: [] };
+  return { item, pool, session: undefined, server: undefined };
+}
+
+/** A linked server comes back to the event loop with its session. */
+function putBack({ pool, session, server }: Held): void {
+  if (server === undefined) return;
+  if (session === undefined) server.unfreeze();
+  pool!.putBack(server);
 }

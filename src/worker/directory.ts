@@ -24,12 +24,16 @@ export class Directory {
   readonly #pools = new Map<string, Pool>();
   readonly #retired = new Map<string, Pool>();
 
-  constructor(index: number, environment: PoolEnvironment, settings: Settings) {
+  constructor(
+    index: number,
+    environment: PoolEnvironment,
+    { settings, successor }: { settings: Settings; successor: boolean },
+  ) {
     this.#index = index;
     this.#environment = environment;
     for (const pool of settings.pools) {
       this.#place(placeOf(pool));
-      if (pool.home === index) this.#add(pool);
+      if (pool.home === index) this.#add(pool, successor);
     }
   }
 
@@ -76,8 +80,9 @@ export class Directory {
     else users.set(place.user, place);
   }
 
-  #add(settings: PoolSettings): void {
+  #add(settings: PoolSettings, expecting = false): void {
     const pool = new Pool(settings, this.#environment);
+    if (expecting) pool.expect();
     this.#pools.set(key(settings.database, settings.user), pool);
     pool.warm();
   }

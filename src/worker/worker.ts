@@ -20,6 +20,7 @@ import { ClientLogin } from "../client/login.ts";
 import { Session, type SessionSnapshot } from "../client/session.ts";
 import { type SessionState, Stage } from "../client/state.ts";
 import type {
+  ConnectionCounts,
   ControlToWorker,
   FrozenItem,
   ListenerMail,
@@ -86,7 +87,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
     this.reactor.register(mail.wakeFd as Fd, this, EPOLLIN);
     this.#setGeneral(mail.settings.general);
-    this.#directory = new Directory(mail.index, this, mail.settings);
+    this.#directory = new Directory(mail.index, this, mail);
     this.#listen(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => this.#closePeriod());
     this.#retainLater();
@@ -119,6 +120,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
       negotiate: undefined,
       secret: NO_SECRET,
       parameters: NO_PARAMETERS,
+      initial: NO_PARAMETERS,
       left: 0,
       keepsServer: false,
       leftDropped: false,
@@ -180,6 +182,17 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
     this.#departure.start(pools);
   }
 
+  /** Only of these pools servers will come. */
+  #expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void {
+    const expecting = new Set(pools.map(({ database, user }) => this.pool(database, user)));
+    for (const pool of this.#directory.all()) if (!expecting.has(pool)) pool.expectNothing();
+    // They are sums over all workers: one has to have those of before.
+    if (this.#index > 0) return;
+    for (const kind of ["total", "tls", "plain", "cancel"] as const) {
+      this.counts[kind] += counts[kind];
+    }
+  }
+
   #listen(listeners: ListenerMail[]): void {
     for (const { fd, transport } of listeners) {
       this.#listeners.push(
@@ -225,6 +238,10 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
     const session = this.#sessions.get(processId);
     if (session === undefined) return false;
     const own = session.state.secret;
+    if (session.frozen) {
+      this.toControl({ kind: "cancel_elsewhere", processId, secret });
+      return true;
+    }
     if (own.length > 0 && own.length === secret.length && own.every((b, i) => b === secret[i])) {
       session.cancel();
     }
@@ -337,7 +354,10 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
         this.#departure = undefined;
         return;
       case "expect":
-        for (const { database, user } of mail.pools) this.pool(database, user)?.expect();
+        this.#expect(mail.pools, mail.counts);
+        return;
+      case "not_taken":
+        this.#departure?.notTaken(mail.batch);
         return;
       case "thaw":
         for (const item of mail.items) this.#thaw(item);
@@ -431,6 +451,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
       return 0;
     }
     if (command.name === "kill") return this.#kill(command.database);
+    if (command.name === "send_home") return this.#sendHome();
     let touched = 0;
     for (const pool of this.#directory.named(command.database)) {
       touched++;
@@ -448,6 +469,14 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
     for (const session of [...this.#sessions.values()]) {
       if (session.atRest) session.fail("FATAL", REASONS.shuttingDown, "", "");
     }
+  }
+
+  /** What could not move in time. */
+  #sendHome(): number {
+    for (const session of [...this.#sessions.values()]) {
+      session.fail("FATAL", REASONS.adminShutdown, "", "");
+    }
+    return 0;
   }
 
   #kill(database: string | undefined): number {

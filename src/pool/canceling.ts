@@ -1,0 +1,24 @@
+/**
+ * Cancel requests for a pool's servers. Until PostgreSQL has taken one, its server must not meet another client: it would
+ * lose a query that nobody wanted canceled.
+ */
+
+import type { Reactor } from "../reactor/reactor.ts";
+import { sendCancelRequest } from "../server/cancel_request.ts";
+import type { ServerConnection } from "../server/connection.ts";
+
+/** Asks PostgreSQL to cancel what the server runs; `through`: no request for it is under way any more. */
+export function cancelQuery(
+  reactor: Reactor,
+  server: ServerConnection,
+  timeoutMs: number,
+  through: () => void,
+): void {
+  server.cancelsUnderWay++;
+  sendCancelRequest(reactor, server.state, timeoutMs, (delivered) => {
+    server.cancelsUnderWay--;
+    // Undelivered is not the same as never: the server must not meet another client.
+    if (!delivered) server.state.epoch = -1;
+    if (server.cancelsUnderWay === 0) through();
+  });
+}

@@ -1,0 +1,367 @@
+/**
+ * An instance that is upgraded: a program file of its own that a rename replaces while it runs, the processes that
+ * follow one another, and their common log.
+ *
+ *     await using service = await Service.start({ config });
+ *     const { clients } = await service.upgrade();
+ *
+ * Leaving the scope stops the last process and fails the test if a process is left over, if one is a zombie, or if the
+ * log has a warning or an error that the test had not announced.
+ */
+
+import assert from "node:assert/strict";
+import { basename, join } from "node:path";
+import { stringify } from "smol-toml";
+import { say } from "../../tools/say.ts";
+import { DetachedProcess, isRunning, readIfThere, waitFor } from "../support/detached_process.ts";
+import { ADMIN, type Config, doormanExecutable, isListening } from "../support/doorman.ts";
+import { unexpectedFaults } from "../support/doorman.ts";
+import { freePort } from "../support/ports.ts";
+import type { Postgres } from "../support/postgres.ts";
+import { killProcessesIn, makeTestFolder, removeFolder } from "../support/test_folder.ts";
+import { type LoginOptions, WireClient } from "../support/wire_client.ts";
+
+/** How to start an instance. */
+export interface ServiceOptions {
+  config: Config;
+  /** The program's arguments; absent: the config file's path. */
+  args?: string[];
+  env?: Record<string, string>;
+  /** How the program is called; `{path}` and `{dir}` are filled in. Absent: by its path. */
+  call?: string;
+  /** Log lines of level WARN or ERROR that the test provokes. */
+  allowLog?: RegExp[];
+}
+
+/** What the log tells of an upgrade. */
+export interface Upgraded {
+  readyMs: number;
+  doneMs: number;
+  clients: number;
+  servers: number;
+  left: number;
+}
+
+const DONE =
+  /binary upgrade: done after (\d+) ms, moved (\d+) clients and (\d+) servers to process (\d+), left behind (\d+)/;
+const READY = /binary upgrade: process (\d+) ready after (\d+) ms/;
+
+/** Two copies of the executable under test, made once a run: to replace one by the other takes a link and a rename. */
+let copies: Promise<{ folder: string; files: string[] }> | undefined;
+
+async function makeCopies(): Promise<{ folder: string; files: string[] }> {
+  const folder = await makeTestFolder("programs");
+  const files: string[] = [];
+  for (const name of ["a", "b"]) {
+    const file = join(folder, name);
+    await Deno.copyFile(await doormanExecutable(), file);
+    await Deno.chmod(file, 0o755);
+    files.push(file);
+  }
+  return { folder, files };
+}
+
+/** Removes what `Service` shares; for the last step of a test file. */
+export async function removeCopies(): Promise<void> {
+  if (copies !== undefined) await removeFolder((await copies).folder);
+  copies = undefined;
+}
+
+/** A user of a pool as the config file has it. */
+export function userOf(settings: Config = {}): Config {
+  return { username: "postgres", password: "postgres", pool_size: 5, ...settings };
+}
+
+/** A pool over a server. */
+export function poolOf(postgres: Postgres, pool: Config = {}, user: Config = {}): Config {
+  return {
+    server_host: "127.0.0.1",
+    server_port: postgres.port,
+    server_database: "postgres",
+    users: [userOf(user)],
+    ...pool,
+  };
+}
+
+export class Service {
+  readonly dir: string;
+  readonly port: number;
+  readonly program: string;
+  readonly configPath: string;
+  readonly #options: ServiceOptions;
+  readonly #allowed: RegExp[];
+  #launched: DetachedProcess | undefined;
+  #pid = 0;
+  #next = 0;
+
+  private constructor(dir: string, options: ServiceOptions) {
+    this.dir = dir;
+    this.port = freePort();
+    this.program = join(dir, "bin", "pg_doorman");
+    this.configPath = join(dir, "pg_doorman.toml");
+    this.#options = options;
+    this.#allowed = [...options.allowLog ?? []];
+  }
+
+  /** Makes the folder with program and configuration; nothing runs yet. */
+  static async create(options: ServiceOptions): Promise<Service> {
+    const service = new Service(await makeTestFolder("upgrade"), options);
+    await Deno.mkdir(join(service.dir, "bin"));
+    await service.replaceProgram();
+    await service.writeConfig(options.config);
+    return service;
+  }
+
+  static async start(options: ServiceOptions): Promise<Service> {
+    const service = await Service.create(options);
+    try {
+      await service.start();
+      return service;
+    } catch (error) {
+      killProcessesIn(service.dir);
+      await removeFolder(service.dir);
+      throw error;
+    }
+  }
+
+  async start(): Promise<void> {
+    const { call = "{path}", args = [this.configPath], env = {} } = this.#options;
+    const fill = (text: string) =>
+      text.replaceAll("{path}", this.program).replaceAll("{dir}", this.dir);
+    const launched = await DetachedProcess.launch({
+      command: "env",
+      args: [
+        ...["CONFIG_FILE", "LOG_LEVEL", "LOG_FORMAT", "DAEMON", "INHERIT_FD", "NOTIFY_SOCKET"]
+          .flatMap((name) => ["-u", name]),
+        ...Object.entries(env).map(([name, value]) => `${name}=${fill(value)}`),
+        ...fill(call).split(" "),
+        ...args.map(fill),
+      ],
+      folder: this.dir,
+      name: "doorman",
+    });
+    this.#launched = launched;
+    this.#pid = launched.pid;
+    await waitFor(`port ${this.port} is listened on`, 20_000, () => {
+      if (!launched.running && launched.exitStatus !== 0) {
+        throw new Error(`it ended with status ${launched.exitStatus}:\n${this.log}`);
+      }
+      return isListening(this.port) || undefined;
+    });
+  }
+
+  /** Puts another file of the program into its place, by rename. */
+  async replaceProgram(path: string = this.program): Promise<void> {
+    copies ??= makeCopies();
+    const { files } = await copies;
+    const unfinished = `${path}.new`;
+    await Deno.link(files[this.#next++ % 2]!, unfinished);
+    await Deno.rename(unfinished, path);
+  }
+
+  /** Puts a script into the program's place, by rename. */
+  async replaceByScript(script: string): Promise<void> {
+    const unfinished = `${this.program}.new`;
+    await Deno.writeTextFile(unfinished, script, { mode: 0o755 });
+    await Deno.rename(unfinished, this.program);
+  }
+
+  async writeConfig(config: Config): Promise<void> {
+    const general = {
+      host: "127.0.0.1",
+      port: this.port,
+      admin_username: ADMIN.user,
+      admin_password: ADMIN.password,
+      worker_threads: 2,
+      ...config.general as Config | undefined,
+    };
+    await this.writeConfigText(stringify({ ...config, general }).replaceAll("{dir}", this.dir));
+  }
+
+  async writeConfigText(text: string): Promise<void> {
+    await Deno.writeTextFile(`${this.configPath}.new`, text);
+    await Deno.rename(`${this.configPath}.new`, this.configPath);
+  }
+
+  /** The process that serves now. */
+  get pid(): number {
+    return this.#pid;
+  }
+
+  /** The test has found out by itself which process serves. */
+  set pid(pid: number) {
+    this.#pid = pid;
+  }
+
+  get log(): string {
+    return readIfThere(join(this.dir, "doorman.log")) ?? "";
+  }
+
+  allowLog(...patterns: RegExp[]): void {
+    this.#allowed.push(...patterns);
+  }
+
+  signal(signal: Deno.Signal, pid: number = this.#pid): void {
+    Deno.kill(pid, signal);
+  }
+
+  async waitForLog(
+    pattern: RegExp,
+    timeoutMs: number = 5000,
+    from: number = 0,
+  ): Promise<RegExpMatchArray> {
+    try {
+      return await waitFor(
+        `log line ${pattern}`,
+        timeoutMs,
+        () => this.log.slice(from).match(pattern) ?? undefined,
+      );
+    } catch (error) {
+      throw new Error(`${(error as Error).message}; the log:\n${this.log.slice(-6000)}`);
+    }
+  }
+
+  async waitForEnd(pid: number, timeoutMs: number = 5000): Promise<void> {
+    await waitFor(`end of process ${pid}`, timeoutMs, () => !isRunning(pid) || undefined);
+  }
+
+  /** Replaces the program and asks for an upgrade; resolves when the new process is ready. */
+  async begin(): Promise<{ old: number; readyMs: number }> {
+    const from = this.log.length;
+    const old = this.#pid;
+    await this.replaceProgram();
+    this.signal("SIGUSR2");
+    const ready = await this.waitForLog(READY, 15_000, from);
+    this.#pid = Number(ready[1]);
+    return { old, readyMs: Number(ready[2]) };
+  }
+
+  /** A whole upgrade, until the old process is gone. */
+  async upgrade(timeoutMs: number = 15_000): Promise<Upgraded> {
+    const from = this.log.length;
+    const { old, readyMs } = await this.begin();
+    const done = await this.waitForLog(DONE, timeoutMs, from);
+    assert.equal(Number(done[4]), this.#pid);
+    await this.waitForEnd(old);
+    const [doneMs, clients, servers] = done.slice(1, 4).map(Number);
+    return {
+      readyMs,
+      doneMs: doneMs!,
+      clients: clients!,
+      servers: servers!,
+      left: Number(done[5]),
+    };
+  }
+
+  /** The children of a process, zombies included. */
+  children(pid: number = this.#pid): number[] {
+    return (readIfThere(`/proc/${pid}/task/${pid}/children`) ?? "").trim().split(" ")
+      .filter((word) => word !== "").map(Number);
+  }
+
+  /** What the descriptors of a process are, by number. */
+  descriptors(pid: number = this.#pid): Map<number, string> {
+    const found = new Map<number, string>();
+    for (const { name } of Deno.readDirSync(`/proc/${pid}/fd`)) {
+      try {
+        found.set(Number(name), Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    return found;
+  }
+
+  login(options: Partial<LoginOptions> = {}): Promise<WireClient> {
+    return WireClient.login({
+      port: this.port,
+      user: "postgres",
+      database: "app",
+      ...options,
+    } as LoginOptions);
+  }
+
+  console(): Promise<WireClient> {
+    return this.login({ user: ADMIN.user, password: ADMIN.password, database: "pgdoorman" });
+  }
+
+  /** All processes of this instance, by their working directory or program. */
+  processes(): number[] {
+    const found: number[] = [];
+    for (const { name } of Deno.readDirSync("/proc")) {
+      if (!/^\d+$/.test(name)) continue;
+      try {
+        const program = Deno.readLinkSync(`/proc/${name}/exe`);
+        const ours = program.startsWith(`${this.dir}/`) ||
+          basename(program).startsWith("pg_doorman") &&
+            Deno.readLinkSync(`/proc/${name}/cwd`) === this.dir;
+        if (ours) found.push(Number(name));
+      } catch (error) {
+        if (
+          error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied
+        ) {
+          continue;
+        }
+        if (error instanceof Error && /os error 3\b/.test(error.message)) continue;
+        throw error;
+      }
+    }
+    return found;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const faults: string[] = [];
+    if (isRunning(this.#pid)) {
+      this.signal("SIGCONT");
+      this.signal("SIGTERM");
+      await this.waitForEnd(this.#pid).catch((error) => faults.push(error.message));
+    } else if (this.#launched !== undefined) faults.push(`process ${this.#pid} had ended`);
+    const processes = this.processes();
+    if (processes.length > 0) faults.push(`left over: processes ${processes.join(", ")}`);
+    const { log } = this;
+    const lines = unexpectedFaults(log, this.#allowed);
+    if (lines.length > 0) faults.push(`unexpected in the log:\n${lines.join("\n")}`);
+    for (const pid of processes) Deno.kill(pid, "SIGKILL");
+    killProcessesIn(this.dir);
+    await removeFolder(this.dir);
+    if (Deno.env.get("PG_DOORMAN_TEST_LOGS")) say(`--- log of pg_doorman:\n${log}`);
+    if (faults.length > 0) {
+      throw new Error(`${faults.join("\n")}\n--- end of its log:\n${log.slice(-6000)}`);
+    }
+  }
+}
+
+/** Samples the number of PostgreSQL's backends of an application's pools until it is stopped. */
+export class BackendWatch {
+  most = 0;
+  samples = 0;
+  #stopped = false;
+  readonly #loop: Promise<void>;
+
+  constructor(postgres: Postgres, periodMs: number = 50) {
+    this.#loop = this.#run(postgres, periodMs);
+  }
+
+  async #run(postgres: Postgres, periodMs: number): Promise<void> {
+    using client = await WireClient.login({
+      port: postgres.port,
+      user: "postgres",
+      database: "template1",
+    });
+    while (!this.#stopped) {
+      const count = await client.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres' " +
+          "AND backend_type = 'client backend'",
+      );
+      this.most = Math.max(this.most, Number(count));
+      this.samples++;
+      await new Promise((resolve) => setTimeout(resolve, periodMs));
+    }
+  }
+
+  async stop(): Promise<number> {
+    this.#stopped = true;
+    await this.#loop;
+    return this.most;
+  }
+}
