@@ -52,6 +52,8 @@ export interface SessionState {
   negotiate: { minor: number; options: string[] } | undefined;
   secret: Uint8Array;
   parameters: ParameterSet;
+  /** Its parameters at the end of the login: what RESET goes back to. */
+  initial: ParameterSet;
   /** Bytes of the frontend message under way that are still to come. */
   left: number;
   /** The server was checked out in session mode: the client keeps it, whatever the mode becomes meanwhile. */

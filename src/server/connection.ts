@@ -455,7 +455,7 @@ export class ServerConnection implements Handler {
         if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
         else if (matches(start, end, "DEALLOCATE ALL")) this.state.dirty &= ~Dirty.Prepare;
         else if (matches(start, end, "DISCARD ALL")) {
-          this.state.dirty &= Dirty.All;
+          this.state.dirty = (this.state.dirty & Dirty.All) | Dirty.Reset;
           this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
         }
         break;
@@ -464,7 +464,7 @@ export class ServerConnection implements Handler {
         break;
       case 0x52: // R
         // RESET of one parameter and of all have one tag: what is left is not known.
-        if (matches(start, end, "RESET")) this.state.dirty |= Dirty.Set;
+        if (matches(start, end, "RESET")) this.state.dirty |= Dirty.Set | Dirty.Reset;
         break;
       default:
         break;

@@ -34,6 +34,8 @@ export const Dirty = {
   Listen: 8,
   /** A session-mode client used it: everything may have changed. */
   All: 16,
+  /** RESET or DISCARD ALL ran for the client that has it: nothing to clean, but the client's start counts again. */
+  Reset: 32,
 } as const;
 
 /** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */

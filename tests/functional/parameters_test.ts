@@ -135,6 +135,36 @@ Deno.test("RESET and DISCARD ALL bring the client back to the server's values", 
   }
 });
 
+Deno.test("RESET and DISCARD ALL take a client back to what its StartupMessage asked for, as asyncpg's pool relies on", async () => {
+  const asked = { TimeZone: "Europe/Paris", search_path: "one, public", statement_timeout: "66s" };
+  using client = await login(asked);
+  using other = await login();
+  for (
+    const back of [
+      "RESET ALL",
+      "DISCARD ALL",
+      "RESET TimeZone",
+      "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;",
+    ]
+  ) {
+    await client.query("SET TimeZone = 'America/Lima'");
+    await other.query("SELECT 1");
+    await client.query(back);
+    await other.query("SELECT 1");
+    const answer = await client.query(
+      "SELECT current_setting('TimeZone'), current_setting('search_path'), " +
+        "current_setting('statement_timeout')",
+    );
+    assert.deepEqual(wire.rowsOf(answer), [Object.values(asked)], back);
+    assert.equal(client.parameters.get("TimeZone"), "Europe/Paris", back);
+  }
+  // What is set after the RESET stays, also when it is the server's own value.
+  await client.query("BEGIN; RESET TimeZone; COMMIT");
+  await client.query("SET TimeZone = 'UTC'");
+  await other.query("SELECT 1");
+  assert.equal(await client.value("SHOW TimeZone"), "UTC");
+});
+
 Deno.test("options of the StartupMessage (PGOPTIONS) count as parameters", async () => {
   using client = await login({
     options: "-c work_mem=88kB --statement_timeout=66s -csearch_path=a,\\ b",

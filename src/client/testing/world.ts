@@ -293,6 +293,7 @@ export class World {
       negotiate: undefined,
       secret: new Uint8Array(0),
       parameters: this.pool.defaults!,
+      initial: this.pool.defaults!,
       left: 0,
       keepsServer: false,
       leftDropped: false,
