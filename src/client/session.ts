@@ -34,12 +34,7 @@ import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
-import {
-  difference,
-  differenceQuery,
-  parameterSet,
-  withParameter,
-} from "../server/parameters.ts";
+import { difference, differenceQuery, parameterSet, withParameter } from "../server/parameters.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
