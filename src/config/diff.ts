@@ -48,7 +48,7 @@ function diffPool(path: string, before: PoolConfig, after: PoolConfig, changes: 
     } else if (spec.type === "table") {
       const queries = [before.auth_query ?? {}, after.auth_query ?? {}] as const;
       diffSection(`${path}.${key}`, AUTH_QUERY_KEYS, ...queries, changes);
-    } else diffKey(keyPath(path, key), key, spec, before, after, changes);
+    } else diffKey(path, key, spec, before, after, changes);
   }
 }
 
@@ -88,12 +88,13 @@ function diffSection(
   changes: ConfigChange[],
 ): void {
   for (const [key, spec] of rows) {
-    diffKey(`${section}.${key}`, key, spec, before, after, changes);
+    diffKey(section, key, spec, before, after, changes);
   }
 }
 
+/** The path is put together only for a key that differs: thousands do not. */
 function diffKey(
-  path: string,
+  section: string,
   key: string,
   spec: KeySpec,
   before: object,
@@ -104,7 +105,7 @@ function diffKey(
   const fresh = (after as Fields)[key];
   if (sameValue(old, fresh)) return;
   const kind = old === undefined ? "added" : fresh === undefined ? "removed" : "changed";
-  changes.push({ path, kind, reload: spec.reload });
+  changes.push({ path: keyPath(section, key), kind, reload: spec.reload });
 }
 
 /** Equality of plain data; the order of a map's entries does not matter. */

@@ -18,6 +18,14 @@ export type FileDigests = Map<string, { file: string; digest: string; reload: Re
 
 /** Paths that are not read but made. */
 const NOT_READ = new Set(["unix_socket_dir", "daemon_pid_file"]);
+const GENERAL_FILES = fileKeys(GENERAL_KEYS);
+const WEB_FILES = fileKeys(WEB_KEYS);
+const POOL_FILES = fileKeys(POOL_KEYS);
+
+function fileKeys(rows: KeyRows): [string, ReloadClass][] {
+  return Array.from(rows).filter(([key, { type }]) => type === "path" && !NOT_READ.has(key))
+    .map(([key, { reload }]) => [key, reload]);
+}
 
 /** Digests of all files that the keys of a configuration name; each file is read once. */
 export function digestFiles(
@@ -26,18 +34,18 @@ export function digestFiles(
 ): FileDigests {
   const digests: FileDigests = new Map();
   const known = new Map<string, string>();
-  const add = (section: string, rows: KeyRows, fields: object) => {
-    for (const [key, { type, reload }] of rows) {
+  const add = (section: string[], keys: [string, ReloadClass][], fields: object) => {
+    for (const [key, reload] of keys) {
       const file = (fields as Record<string, unknown>)[key];
-      if (type !== "path" || NOT_READ.has(key) || typeof file !== "string") continue;
+      if (typeof file !== "string") continue;
       const digest = known.get(file) ?? digestFile(file, read);
       known.set(file, digest);
-      digests.set(keyPath(section, key), { file, digest, reload });
+      digests.set([...section, key].reduce(keyPath), { file, digest, reload });
     }
   };
-  add("general", GENERAL_KEYS, config.general);
-  add("web", WEB_KEYS, config.web);
-  for (const [name, pool] of config.pools) add(keyPath("pools", name), POOL_KEYS, pool);
+  add(["general"], GENERAL_FILES, config.general);
+  add(["web"], WEB_FILES, config.web);
+  for (const [name, pool] of config.pools) add(["pools", name], POOL_FILES, pool);
   return digests;
 }
 

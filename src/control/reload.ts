@@ -125,7 +125,8 @@ export class Reloader {
     const after = result.config;
     const files = digestFiles(after, this.#reloading.readFile);
     const sinceStart = [
-      ...diffConfig(this.#atStart, after),
+      // Pools have no keys that wait for the next start.
+      ...diffConfig(withoutPools(this.#atStart), withoutPools(after)),
       ...contentChanges(this.#filesAtStart, files),
     ];
     const changes = [
@@ -168,4 +169,8 @@ export class Reloader {
     );
     return { ok: false, summary: "", faults };
   }
+}
+
+function withoutPools(config: Config): Config {
+  return { ...config, pools: new Map() };
 }
