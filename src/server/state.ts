@@ -72,8 +72,6 @@ export interface ServerState {
   messageBytes: number;
   /** The message that `left` belongs to is dropped, not forwarded. */
   leftDropped: boolean;
-  /** `application_name` of the last client, for SHOW SERVERS. */
-  applicationName: string;
   received: number;
   sent: number;
   queryCount: number;
@@ -104,7 +102,6 @@ export function newServerState(id: number, now: number): ServerState {
     left: 0,
     messageBytes: 0,
     leftDropped: false,
-    applicationName: "",
     received: 0,
     sent: 0,
     queryCount: 0,

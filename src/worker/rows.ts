@@ -130,7 +130,8 @@ function serverRow(
     server_process_id: state.pid,
     database: pool.settings.database,
     user: pool.settings.user,
-    application_name: state.applicationName,
+    // A client's own is set at the checkout, so this is the last client's.
+    application_name: state.parameters.values.get("application_name") ?? "",
     tls: false,
     state: idle ? "idle" : "active",
     wait: idle ? "idle" : "read",
