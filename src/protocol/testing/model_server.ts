@@ -179,6 +179,13 @@ export class ModelServer {
         return [[complete("SET")], false];
       case "parameter":
         return [[...this.#setParameter(`name${count}`), complete("SET")], false];
+      case "long":
+        // Longer than a read of the pooler.
+        return [[
+          ...extended ? [] : [rowDescription()],
+          textRow(`${count}`.repeat(3000 * count)),
+          complete("SELECT 1"),
+        ], false];
       case "show":
         return [[
           ...extended ? [] : [rowDescription()],

@@ -38,12 +38,19 @@ const word = fc.constantFrom(
   "parameter",
   "show",
 );
-const statement = fc.tuple(word, number).map(([name, n]) => `${name} ${n}`);
+const statement = fc.oneof(
+  { weight: 30, arbitrary: fc.tuple(word, number).map(([name, n]) => `${name} ${n}`) },
+  { weight: 1, arbitrary: number.map((n) => `long ${n}`) },
+);
 const bad = (name: string) => fc.constantFrom("", "", "", "", name);
 
 const query = statement.map((sql) => [simpleQuery(sql)]);
 const functionCall = fc.constantFrom("ok", "error").map((name) => [message("F", name)]);
-const padding = fc.nat({ max: 3000 }).map((length) => [0, ...new Array<number>(length).fill(7)]);
+/** Bytes that nobody looks at: mostly few, sometimes more than fit into one read. */
+const padding = fc.oneof(
+  { weight: 30, arbitrary: fc.nat({ max: 3000 }) },
+  { weight: 1, arbitrary: fc.nat({ max: 200_000 }) },
+).map((length) => new Uint8Array(length + 1).fill(7, 1));
 
 const parse = fc.oneof(statement, fc.constant("badparse")).map((sql) =>
   message("P", "", sql, int16(0))
