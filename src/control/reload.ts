@@ -143,9 +143,10 @@ export class Reloader {
         return this.#rejected([`[${rule.section}]: ${message}`]);
       }
     }
+    for (const part of prepared) await part.publish();
+    // Last: after a defect in publishing the next reload compares with what was before, and applies it all.
     this.#config = after;
     this.#files = files;
-    for (const part of prepared) await part.publish();
     for (const warning of notApplied(sinceStart)) log.warn(TARGET, warning);
     for (const warning of appliedInPart(changes)) log.warn(TARGET, warning);
     const summary = prepared.map((part) => part.summary ?? "").filter((text) => text !== "")

@@ -43,6 +43,7 @@ export class Supervisor {
   readonly #gathering = new Map<number, Gathering>();
   readonly #onMail: (mail: WorkerMail, worker: number) => void;
   #lastRequest = 0;
+  #applied: Promise<unknown> = Promise.resolve();
   /** Heartbeats of the workers when they were last asked for one. */
   #pulse: number[] = [];
 
@@ -145,7 +146,14 @@ export class Supervisor {
    * Tells the workers of new settings, each at its own pace: the next slice follows when the last one is applied.
    * Resolves to the longest time that a worker did nothing else.
    */
-  async apply(change: SettingsChange): Promise<number> {
+  apply(change: SettingsChange): Promise<number> {
+    // Behind what a slow worker has not applied yet: older settings must not come after newer ones.
+    const applied = this.#applied.then(() => this.#applyTo(change));
+    this.#applied = applied;
+    return applied;
+  }
+
+  async #applyTo(change: SettingsChange): Promise<number> {
     let longest = 0;
     for (const slicesFor of [ownSlices, otherSlices]) {
       const longests = await Promise.all(

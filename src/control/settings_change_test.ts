@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import type { GeneralSettings, PoolSettings, Settings } from "../config/settings.ts";
+import { isEmpty, otherSlices, ownSlices, settingsChange } from "./settings_change.ts";
+
+function pool(database: string, more: Partial<PoolSettings> = {}): PoolSettings {
+  return {
+    database,
+    user: "u",
+    home: 0,
+    password: { kind: "empty" },
+    pool_size: 1,
+    startup_parameters: [],
+    ...more,
+  } as PoolSettings;
+}
+
+function settings(pools: PoolSettings[], general: Partial<GeneralSettings> = {}): Settings {
+  return { general: { max_connections: 1, ...general } as GeneralSettings, pools };
+}
+
+Deno.test("settings change: equal settings give nothing to tell", () => {
+  const change = settingsChange(settings([pool("a")]), settings([pool("a")]));
+  assert.ok(isEmpty(change));
+  assert.deepEqual(ownSlices(change, 0), []);
+  assert.deepEqual(otherSlices(change, 1), []);
+});
+
+Deno.test("settings change: only what differs, each kind apart", () => {
+  const before = settings([pool("same"), pool("gone"), pool("resized"), pool("rekeyed")]);
+  const after = settings([
+    pool("same"),
+    pool("resized", { pool_size: 2 }),
+    pool("rekeyed", { password: { kind: "md5", hash: "md5" } }),
+    pool("fresh", { home: 1 }),
+  ], { max_connections: 2 });
+  const change = settingsChange(before, after);
+  assert.equal(change.general, after.general);
+  assert.deepEqual(change.gone, [{ database: "gone", user: "u" }]);
+  assert.deepEqual(change.pools, after.pools.slice(1));
+  assert.deepEqual([...change.added], [after.pools[3]]);
+  assert.deepEqual(change.places, [
+    { database: "rekeyed", user: "u", home: 0, kind: "md5" },
+    { database: "fresh", user: "u", home: 1, kind: "empty" },
+  ]);
+});
+
+Deno.test("settings change: a worker gets its own pools first, and of others the places alone", () => {
+  const after = settings([pool("here", { home: 1 }), pool("there", { home: 0 })]);
+  const change = settingsChange(settings([]), after);
+  const [own] = ownSlices(change, 1);
+  assert.deepEqual(own!.pools, [after.pools[0]]);
+  assert.deepEqual(own!.places.map(({ database }) => database), ["here"]);
+  const [other] = otherSlices(change, 1);
+  assert.deepEqual(other!.pools, []);
+  assert.deepEqual(other!.places.map(({ database }) => database), ["there"]);
+});
+
+Deno.test("settings change: slices are small, and together they are the change", () => {
+  const pools = Array.from({ length: 1000 }, (_, i) => pool(`p${i}`, { home: i % 2 }));
+  const before = settings(pools.slice(0, 500));
+  const change = settingsChange(before, settings(pools.slice(300), { max_connections: 9 }));
+  for (const worker of [0, 1]) {
+    const own = ownSlices(change, worker);
+    const others = otherSlices(change, worker);
+    assert.equal(own.filter(({ general }) => general !== undefined).length, 1);
+    for (const { pools, places, gone } of [...own, ...others]) {
+      assert.ok(Math.max(pools.length, places.length) + gone.length <= 40);
+    }
+    assert.equal(own.flatMap(({ pools }) => pools).length, 250);
+    assert.equal(own.flatMap(({ gone }) => gone).length, 300);
+    assert.equal(others.flatMap(({ places }) => places).length, 250);
+  }
+});
