@@ -166,3 +166,35 @@ Deno.test("relay: clients that leave at any moment do not touch those who stay, 
     { numRuns: 300 },
   );
 });
+
+for (const pool_mode of ["transaction", "session"] as const) {
+  Deno.test(`relay: everything may be frozen and thawed between any two events, ${pool_mode} mode`, () => {
+    const many = fc.array(pipelines, { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(many, choices, fc.nat({ max: 800 }), (all, choice, steps) => {
+        const world = new World({ pool_mode });
+        const few = pool_mode === "transaction" ? 2 : all.length;
+        for (let i = 0; i < few; i++) world.addServer();
+        const sent = all.map((pipeline) => bytesOfAll([...pipeline, simpleQuery("commit"), SYNC]));
+        for (const bytes of sent) world.addClient(bytes);
+        for (let i = 0; i < steps; i++) {
+          const c = choice.next().value;
+          if ((c >> 8) % 20 === 0) world.move();
+          step(world, c);
+        }
+        world.move();
+        world.settle();
+        world.move();
+        world.clients.forEach((client, i) => checkAnswers(client, sent[i]));
+        assert.equal(world.pool.clients, all.length);
+        assert.equal(world.pool.waiting, 0);
+        assert.equal(world.pool.size, few);
+        if (pool_mode === "transaction") {
+          for (const server of world.servers) world.checkIdle(server);
+        }
+        assert.deepEqual(world.warnings, []);
+      }),
+      { numRuns: 200 },
+    );
+  });
+}

@@ -24,7 +24,7 @@ import { concat, concatAll } from "../../protocol/testing/wire.ts";
 import type { Handler, Reactor } from "../../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../../reactor/stream.ts";
 import { type Timer, Timers } from "../../reactor/timers.ts";
-import { ServerConnection } from "../../server/connection.ts";
+import { ServerConnection, type ServerSnapshot } from "../../server/connection.ts";
 import { newServerState, ServerStage } from "../../server/state.ts";
 import { parameterSet } from "../../server/parameters.ts";
 
@@ -198,10 +198,11 @@ export class World {
   readonly warnings: string[] = [];
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
-  readonly pool: Pool;
+  pool: Pool;
   readonly clients: FakeClient[] = [];
   readonly servers: FakeServer[] = [];
   readonly #context: ClientContext;
+  readonly #environment: PoolEnvironment;
   #lastFd = 100;
 
   constructor(change: Partial<PoolSettings> = {}) {
@@ -211,7 +212,7 @@ export class World {
       emit: ({ message }) => this.warnings.push(message),
       callSites: "error",
     });
-    const environment = {
+    this.#environment = {
       reactor,
       log,
       tune: () => {},
@@ -220,7 +221,7 @@ export class World {
       derive: () => assert.fail("no key is to be derived"),
       retiredEmpty: () => {},
     } as unknown as PoolEnvironment;
-    this.pool = new Pool(poolSettings(change), environment);
+    this.pool = new Pool(poolSettings(change), this.#environment);
     this.pool.defaults = parameterSet(REPORTED);
     for (const name of REPORTED.keys()) this.pool.reported.add(name);
     const unused = () => assert.fail("not a part of the relay");
@@ -310,6 +311,51 @@ export class World {
     const client = { session, stream, unsent, received: new Uint8Array(0) };
     this.clients.push(client);
     return client;
+  }
+
+  /** Freezes all there is, makes it plain data, and thaws it around a new pool, as a binary upgrade does. */
+  move(): void {
+    const reactor = this.reactor as unknown as Reactor;
+    const old = this.pool;
+    const poolSnapshot = structuredClone(old.beginMove());
+    const pool = new Pool(old.settings, this.#environment);
+    this.pool = pool;
+    const thawServer = (server: FakeServer, snapshot: ServerSnapshot) => {
+      server.connection = ServerConnection.thaw(reactor, server.stream, snapshot, pool);
+      pool.adoptThawed(server.connection);
+      return server.connection;
+    };
+    const alone = this.servers.filter(({ connection }) =>
+      connection.link === undefined && old.has(connection)
+    ).map((server) => {
+      old.takeOut(server.connection);
+      return { server, snapshot: structuredClone(server.connection.freeze()) };
+    });
+    // Those with a server first, then those who wait, in their order.
+    const waiting = [...old.waiters()];
+    const rank = ({ session }: FakeClient) =>
+      session.server !== undefined ? -1 : waiting.indexOf(session) >>> 0;
+    const moving = this.clients.filter(({ session }) => session.movable)
+      .sort((a, b) => rank(a) - rank(b))
+      .map((client) => {
+        const { session } = client;
+        const server = this.servers.find(({ connection }) => connection === session.server);
+        old.leaveQueue(session);
+        if (server !== undefined) old.takeOut(server.connection);
+        return { client, server, snapshot: structuredClone(session.freeze()) };
+      });
+    pool.expect();
+    pool.thaw(poolSnapshot);
+    for (const { server, snapshot } of alone) thawServer(server, snapshot);
+    for (const { client, server, snapshot } of moving) {
+      const connection = server === undefined ? undefined : thawServer(server, snapshot.server!);
+      const session = new Session(this.#context, client.stream, snapshot.state);
+      session.pool = pool;
+      pool.enter();
+      session.thaw(snapshot, connection);
+      client.session = session;
+    }
+    this.reactor.endTurn();
   }
 
   /** The client sends up to `most` of what it has to send, as one piece. */
