@@ -9,7 +9,7 @@ import type { Doorman } from "./doorman.ts";
 import { WireClient } from "./wire_client.ts";
 
 /** No single query of a bystander may take longer. */
-const PATIENCE_MS = 3_000;
+const PATIENCE_MS = 5_000;
 const PAUSE_MS = 5;
 
 export class Bystander {
