@@ -25,6 +25,7 @@ import {
   type CommonSecrets,
   type DonePayload,
   type Inherited,
+  type InitPayload,
   type ReadyPayload,
   type TakenPayload,
   UPGRADE_VARIABLE,
@@ -175,7 +176,9 @@ export class Upgrade {
     this.#reloadWanted = false;
     log.info(TARGET, `binary upgrade: process ${child.pid} started`);
     child.status.then(() => this.#childIsGone = true);
-    await frames.send(FrameKind.Init, { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets });
+    const init: InitPayload = { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets };
+    // One that has ended already is not ready, either.
+    await frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
     if (ready === undefined) {
       this.#kill();
@@ -345,6 +348,8 @@ export class Upgrade {
   #takeBack(): void {
     const { supervisor, log } = this.#environment;
     log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
+    // One that talks nonsense lives on, and accepts.
+    this.#kill();
     supervisor.broadcast({ kind: "move_failed" });
     supervisor.broadcast({
       kind: "listen",

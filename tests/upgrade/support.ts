@@ -28,7 +28,7 @@ export interface ServiceOptions {
   args?: string[];
   env?: Record<string, string>;
   /** How the program is called; `{path}` and `{dir}` are filled in. Absent: by its path. */
-  call?: string;
+  call?: string[];
   /** Log lines of level WARN or ERROR that the test provokes. */
   allowLog?: RegExp[];
 }
@@ -125,7 +125,7 @@ export class Service {
   }
 
   async start(): Promise<void> {
-    const { call = "{path}", args = [this.configPath], env = {} } = this.#options;
+    const { call = ["{path}"], args = [this.configPath], env = {} } = this.#options;
     const fill = (text: string) =>
       text.replaceAll("{path}", this.program).replaceAll("{dir}", this.dir);
     const launched = await DetachedProcess.launch({
@@ -134,7 +134,7 @@ export class Service {
         ...["CONFIG_FILE", "LOG_LEVEL", "LOG_FORMAT", "DAEMON", "INHERIT_FD", "NOTIFY_SOCKET"]
           .flatMap((name) => ["-u", name]),
         ...Object.entries(env).map(([name, value]) => `${name}=${fill(value)}`),
-        ...fill(call).split(" "),
+        ...call.map(fill),
         ...args.map(fill),
       ],
       folder: this.dir,
@@ -226,10 +226,12 @@ export class Service {
   }
 
   /** Replaces the program and asks for an upgrade; resolves when the new process is ready. */
-  async begin(): Promise<{ old: number; readyMs: number }> {
+  async begin(
+    replace: () => Promise<void> = () => this.replaceProgram(),
+  ): Promise<{ old: number; readyMs: number }> {
     const from = this.log.length;
     const old = this.#pid;
-    await this.replaceProgram();
+    await replace();
     this.signal("SIGUSR2");
     const ready = await this.waitForLog(READY, 15_000, from);
     this.#pid = Number(ready[1]);
@@ -237,10 +239,10 @@ export class Service {
   }
 
   /** A whole upgrade, until the old process is gone. */
-  async upgrade(timeoutMs: number = 15_000): Promise<Upgraded> {
+  async upgrade(replace?: () => Promise<void>): Promise<Upgraded> {
     const from = this.log.length;
-    const { old, readyMs } = await this.begin();
-    const done = await this.waitForLog(DONE, timeoutMs, from);
+    const { old, readyMs } = await this.begin(replace);
+    const done = await this.waitForLog(DONE, 15_000, from);
     assert.equal(Number(done[4]), this.#pid);
     await this.waitForEnd(old);
     const [doneMs, clients, servers] = done.slice(1, 4).map(Number);
@@ -257,6 +259,18 @@ export class Service {
   children(pid: number = this.#pid): number[] {
     return (readIfThere(`/proc/${pid}/task/${pid}/children`) ?? "").trim().split(" ")
       .filter((word) => word !== "").map(Number);
+  }
+
+  /** Asks for an upgrade that has to fail; returns what the log says of it. */
+  async failedUpgrade(timeoutMs: number = 15_000): Promise<string> {
+    const from = this.log.length;
+    this.signal("SIGUSR2");
+    await this.waitForLog(
+      /BINARY UPGRADE (ABORTED|FAILED): this process serves on/,
+      timeoutMs,
+      from,
+    );
+    return this.log.slice(from);
   }
 
   /** What the descriptors of a process are, by number. */
