@@ -34,6 +34,7 @@ async function start(general: Config = {}): Promise<Doorman> {
       /client disconnected from/,
       /left in a state that can't be reused/,
       /too many clients/,
+      /accept: too many open files/,
     ],
   });
   using client = await login(doorman);
@@ -192,4 +193,25 @@ Deno.test("more clients than max_connections are sent home, and their places com
     assert.equal(await client.value("SELECT 1"), "1");
     client.close();
   }
+});
+
+Deno.test("when descriptors run out, those who are in are served, and new clients wait for a place", async () => {
+  await using doorman = await start();
+  await using bystander = await Bystander.start(doorman.port, "postgres", "app");
+  await restingSockets(doorman);
+  const limit = doorman.fdCount() + 12;
+  const { success } = await new Deno.Command("prlimit", {
+    args: [`--pid=${doorman.pid}`, `--nofile=${limit}`],
+  }).output();
+  assert.ok(success);
+  const crowd: WireClient[] = [];
+  for (let i = 0; i < 60; i++) crowd.push(await WireClient.open({ port: doorman.port }));
+  await doorman.waitForLog(/accept: too many open files/);
+  const [answers, cpuMs] = [bystander.answers, doorman.cpuMs()];
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  assert.ok(bystander.answers > answers + 20, `${bystander.answers - answers} answers`);
+  assert.ok(doorman.cpuMs() - cpuMs < 500, `${doorman.cpuMs() - cpuMs} ms of CPU in a second`);
+  for (const client of crowd) client.close();
+  using late = await login(doorman);
+  assert.equal(await late.value("SELECT 1"), "1");
 });
