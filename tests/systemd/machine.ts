@@ -5,7 +5,7 @@
  */
 
 import { DetachedProcess, readIfThere, waitFor } from "../support/detached_process.ts";
-import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
+import { killProcessesIn, removeFolder } from "../support/test_folder.ts";
 
 /** Output of a command in the machine. */
 export interface Answer {
@@ -15,6 +15,8 @@ export interface Answer {
 }
 
 const BOOT_MS = 60_000;
+/** Not that of other test folders: what is mounted must be unmounted before it can be removed. */
+const PREFIX = "pg_doorman-machine-";
 
 async function run(command: string, args: string[]): Promise<Answer> {
   const { code, stdout, stderr } = await new Deno.Command(command, {
@@ -32,6 +34,28 @@ async function must(command: string, args: string[]): Promise<string> {
   return output;
 }
 
+/** Unmounts and removes what runs that were killed have left, with the machines in it. */
+async function removeLeftOvers(): Promise<void> {
+  for (const { name } of [...Deno.readDirSync("/tmp")]) {
+    if (!name.startsWith(PREFIX)) continue;
+    const owner = name.slice(PREFIX.length).split("-")[0];
+    if (readIfThere(`/proc/${owner}/stat`) === undefined) await removeOverlay(`/tmp/${name}`);
+  }
+}
+
+async function removeOverlay(folder: string): Promise<void> {
+  const layers = `${folder}/layers`;
+  killProcessesIn(folder);
+  for (const path of [`${layers}/root`, layers]) {
+    await waitFor(`umount ${path}`, 10_000, async () => {
+      const mounted = (readIfThere("/proc/self/mounts") ?? "").includes(` ${path} `);
+      if (mounted) await run("umount", [path]);
+      return mounted ? undefined : true;
+    });
+  }
+  await removeFolder(folder);
+}
+
 /** This machine's files, with an overlay that takes all changes. */
 export class Overlay {
   readonly root: string;
@@ -43,7 +67,10 @@ export class Overlay {
   }
 
   static async mount(): Promise<Overlay> {
-    const overlay = new Overlay(await makeTestFolder("machine"));
+    await removeLeftOvers();
+    const folder = await Deno.makeTempDir({ dir: "/tmp", prefix: `${PREFIX}${Deno.pid}-` });
+    await Deno.chmod(folder, 0o755);
+    const overlay = new Overlay(folder);
     const layers = `${overlay.#folder}/layers`;
     await Deno.mkdir(layers);
     try {
@@ -66,14 +93,7 @@ export class Overlay {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const path of [this.root, `${this.#folder}/layers`]) {
-      await waitFor(`umount ${path}`, 10_000, async () => {
-        const mounted = (readIfThere("/proc/self/mounts") ?? "").includes(` ${path} `);
-        if (mounted) await run("umount", [path]);
-        return mounted ? undefined : true;
-      });
-    }
-    await removeFolder(this.#folder);
+    await removeOverlay(this.#folder);
   }
 }
 
