@@ -175,6 +175,25 @@ Deno.test("--daemon: PID file: a stale one is taken over, and the file goes with
   Deno.writeTextFileSync(place.pidFile, "0\n");
 });
 
+for (const signal of ["SIGUSR2", "SIGINT"] as const) {
+  Deno.test(`--daemon: ${signal} is a binary upgrade, and the PID file follows`, async () => {
+    await using place = await Place.make();
+    assert.equal((await place.launch()).code, 0);
+    const { pid } = place;
+    Deno.kill(pid, signal);
+    await waitFor(
+      "the PID file names another",
+      10_000,
+      () => place.pid !== pid && place.pid > 0 || undefined,
+    );
+    await waitFor("the old process is gone", 5000, () => !isRunning(pid) || undefined);
+    assert.ok(isRunning(place.pid) && isListening(place.port));
+    assert.equal(Deno.readLinkSync(`/proc/${place.pid}/fd/2`), "/dev/null");
+    await place.stop();
+    assert.equal(readIfThere(place.pidFile), undefined);
+  });
+}
+
 Deno.test("--daemon under Type=notify is refused", async () => {
   await using place = await Place.make();
   const { code, stderr } = await place.launch({ NOTIFY_SOCKET: `${place.dir}/notify` });
