@@ -2,7 +2,7 @@
  * `./denow task bench:idle`: what clients cost that do nothing. 1,000 of them must take less than 0.5 % of a core,
  * 10,000 less than 4 KB each over the empty process, and no CPU. Each has logged in, asked once, and sits there.
  *
- *   --few 1000   --many 10000   --seconds 10   --workers 2   --binary PATH   --short
+ *   --few 1000   --many 10000   --seconds 30   --workers 2   --binary PATH   --short
  *
  * Prints the figures, exit status 1 when one is over its limit.
  */
@@ -81,7 +81,7 @@ const { values } = parseArgs({
   options: {
     few: { type: "string", default: "1000" },
     many: { type: "string", default: "10000" },
-    seconds: { type: "string", default: "10" },
+    seconds: { type: "string", default: "30" },
     workers: { type: "string", default: "2" },
     binary: { type: "string" },
     short: { type: "boolean", default: false },
