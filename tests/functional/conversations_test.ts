@@ -1,7 +1,8 @@
 /**
  * Random conversations, held with PostgreSQL directly and through PgDoorman in both pool modes: every answer must be the
  * same to the last byte. What is sent is made of whole units that a driver could send, right and wrong ones, with
- * transactions, COPY, pipelines and errors in between; all of it is sent before anything is read.
+ * transactions, COPY, pipelines and errors in between; all of it is sent before anything is read. The conversations are
+ * the same at every run; PG_DOORMAN_TEST_SEED names others.
  */
 
 import assert from "node:assert/strict";
@@ -10,7 +11,7 @@ import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 
-const CONVERSATIONS = 150;
+const CONVERSATIONS = 100;
 const MODES = ["transaction", "session"] as const;
 
 /** Mulberry32: the same numbers for the same seed. */
@@ -104,6 +105,8 @@ function unit(random: (below: number) => number): Uint8Array[] {
         wire.parse("", "COPY t FROM STDIN"),
         wire.bind("", ""),
         wire.execute(),
+        // PostgreSQL passes over it while the COPY runs; libpq sends it.
+        ...random(2) === 0 ? [wire.SYNC] : [],
         ...copyIn(random),
         wire.SYNC,
         // A later Execute without Parse must not start another one: its data would not follow.
@@ -114,7 +117,9 @@ function unit(random: (below: number) => number): Uint8Array[] {
       // Data of no COPY at all: PostgreSQL ignores it.
       return [wire.copyData("1\n"), wire.COPY_DONE];
     default: {
-      const messages = Array.from({ length: 1 + random(8) }, () => extendedMessage(random));
+      // Bound anew each time: PostgreSQL 18 crashes on the Execute of a portal that an aborted transaction has left.
+      const messages: Uint8Array[] = [wire.parse("", statement), wire.bind("", "")];
+      for (let more = random(7); more > 0; more--) messages.push(extendedMessage(random));
       // Sometimes a simple query ends it instead of a Sync.
       return [...messages, random(5) === 0 ? wire.query("SELECT 'between'") : wire.SYNC];
     }
@@ -145,7 +150,7 @@ Deno.test(`${CONVERSATIONS} random conversations are the same with and without P
       pools: Object.fromEntries(MODES.map((mode) => [mode, poolOf(postgres, { pool_mode: mode })])),
     },
   });
-  const first = Number(Deno.env.get("PG_DOORMAN_TEST_SEED") ?? Date.now() % 1_000_000_000);
+  const first = Number(Deno.env.get("PG_DOORMAN_TEST_SEED") ?? 1);
   using direct = await WireClient.login({ port: postgres.port, user: "postgres" });
   using transaction = await WireClient.login({
     port: doorman.port,
@@ -162,14 +167,17 @@ Deno.test(`${CONVERSATIONS} random conversations are the same with and without P
     const units = Array.from({ length: 1 + random(25) }, () => unit(random));
     const script = units.flat().map((part) => new TextDecoder("latin1").decode(part)).join("\n");
     const seed = `PG_DOORMAN_TEST_SEED=${first + i}\n${script}`;
-    await direct.query("TRUNCATE t");
-    const expected = await hold(direct, units);
-    for (const client of [transaction, session]) {
-      await postgres.query("TRUNCATE t");
-      const told = await hold(client, units).catch((error) => {
-        throw new Error(`${(error as Error).message}\n${seed}`, { cause: error });
-      });
-      assert.deepEqual(told, expected, seed);
+    try {
+      await direct.query("TRUNCATE t");
+      const expected = await hold(direct, units);
+      for (const client of [transaction, session]) {
+        await postgres.query("TRUNCATE t");
+        assert.deepEqual(await hold(client, units), expected);
+      }
+    } catch (error) {
+      // What the log says of it would hide the seed.
+      doorman.allowLog(/./);
+      throw new Error(`${seed}\n${(error as Error).message}`, { cause: error });
     }
   }
 });
