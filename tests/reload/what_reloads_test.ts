@@ -62,7 +62,11 @@ Deno.test("what reloads: pool definitions: removed pools go on for their clients
   assert.equal((await refusal(login(doorman, { database: "gone" }))).C, "3D000");
   using admin = await consoleOf(doorman);
   const shown = await show(admin, "POOLS");
-  assert.ok(shown.some(({ database }) => database === "gone"), "visible while it lives");
+  assert.deepEqual(
+    shown.map(({ database, retired }) => `${database} ${retired}`).sort(),
+    ["app 0", "gone 1"],
+    "visible as retired while it lives",
+  );
   const before = await servers();
   await client.terminate();
   await doorman.waitForLog(/\[postgres@gone\] retired pool ended/);

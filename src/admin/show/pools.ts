@@ -6,7 +6,10 @@ import type { Show } from "./show.ts";
 
 const SECOND_US = 1_000_000;
 
-/** `maxwait` is the wait of the client that waits longest now, as PgBouncer has it. */
+/**
+ * `maxwait` is the wait of the client that waits longest now, as PgBouncer has it. `retired`, last because upstream lacks
+ * it, is 1 for a pool that a reload took out of the configuration and that lives on for its clients.
+ */
 export const showPools: Show = {
   name: "pools",
   columns: [
@@ -28,6 +31,7 @@ export const showPools: Show = {
     text("paused"),
     text("fallback_active"),
     numeric("oldest_active_age_ms"),
+    text("retired"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);
@@ -51,6 +55,7 @@ export const showPools: Show = {
       // There is no fallback host until Patroni is supported.
       "0",
       pool.oldest_active_age_ms,
+      pool.retired ? "1" : "0",
     ]);
   },
 };

@@ -40,7 +40,8 @@ const COLUMNS: Record<string, string> = {
   LISTS: "list T, items I",
   POOLS: "database T, user T, pool_mode T, cl_idle N, cl_active N, cl_waiting N, " +
     "cl_cancel_req N, sv_active N, sv_idle N, sv_used N, sv_login N, pool_size N, maxwait N, " +
-    "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N",
+    "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N, " +
+    "retired T",
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
     "wait T, transaction_count N, query_count N, error_count N, age_seconds N",
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
@@ -74,6 +75,7 @@ Deno.test("show: POOLS splits the longest wait of now into seconds and microseco
     maxwait_us: 12_000_345,
     oldest_active_age_ms: 78,
     paused: true,
+    retired: true,
     averages: counters({ xact_time: 900 }),
   });
   const shown = await show("POOLS", { pools: () => Promise.resolve([pool]) });
@@ -82,7 +84,7 @@ Deno.test("show: POOLS splits the longest wait of now into seconds and microseco
     "alice",
     "transaction",
     ..."1 2 3 0 4 5 0 6 20".split(" "),
-    ..."12 345 900 1 0 78".split(" "),
+    ..."12 345 900 1 0 78 1".split(" "),
   ]]);
 });
 
