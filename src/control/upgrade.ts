@@ -258,7 +258,7 @@ export class Upgrade {
     }
     supervisor.broadcast({ kind: "move", pools });
     const done = await this.#watch(() => lost, begunAt);
-    if (done === "lost") this.#takeBack();
+    if (done === "lost") await this.#takeBack();
     else {
       await this.#finish(pid, frames, begunAt, done);
       await listening;
@@ -345,11 +345,12 @@ export class Upgrade {
   }
 
   /** The new process died: what it has not taken comes back. */
-  #takeBack(): void {
+  async #takeBack(): Promise<void> {
     const { supervisor, log } = this.#environment;
     log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
     // One that talks nonsense lives on, and accepts.
     this.#kill();
+    await this.#child?.status;
     supervisor.broadcast({ kind: "move_failed" });
     supervisor.broadcast({
       kind: "listen",

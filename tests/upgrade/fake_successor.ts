@@ -5,6 +5,7 @@
 
 import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../../src/handover/frames.ts";
 import type { Fd } from "../../src/os/fd.ts";
+import { sendWithDescriptors } from "../../src/os/fd_passing.ts";
 
 if (Deno.args[0] === "-t") Deno.exit(0);
 const mode = Deno.env.get("MODE");
@@ -33,8 +34,7 @@ for (;;) {
       await frames.send(FrameKind.Taken, { worker, batch, refused: [], again: true });
       break;
     case "talks nonsense":
-      await frames.send(0xffff_ffff, "nonsense");
-      Deno.writeSync?.(0, new Uint8Array(0));
+      await sendWithDescriptors(socket as Fd, new Uint8Array(16), []);
       break;
     default:
       // Takes nothing and says nothing.

@@ -93,6 +93,8 @@ export class Service {
   #launched: DetachedProcess | undefined;
   #pid = 0;
   #next = 0;
+  /** The test ends it by itself. */
+  endExpected = false;
 
   private constructor(dir: string, options: ServiceOptions) {
     this.dir = dir;
@@ -255,6 +257,15 @@ export class Service {
     };
   }
 
+  /** Waits until so many processes have started, one after the other, and can be asked for an upgrade. */
+  async started(count: number): Promise<void> {
+    await waitFor(
+      `start number ${count}`,
+      10_000,
+      () => this.log.split("Accepting connections").length > count || undefined,
+    );
+  }
+
   /** The children of a process, zombies included. */
   children(pid: number = this.#pid): number[] {
     return (readIfThere(`/proc/${pid}/task/${pid}/children`) ?? "").trim().split(" ")
@@ -329,7 +340,9 @@ export class Service {
       this.signal("SIGCONT");
       this.signal("SIGTERM");
       await this.waitForEnd(this.#pid).catch((error) => faults.push(error.message));
-    } else if (this.#launched !== undefined) faults.push(`process ${this.#pid} had ended`);
+    } else if (this.#launched !== undefined && !this.endExpected) {
+      faults.push(`process ${this.#pid} had ended`);
+    }
     const processes = this.processes();
     if (processes.length > 0) faults.push(`left over: processes ${processes.join(", ")}`);
     const { log } = this;
