@@ -230,13 +230,13 @@ Deno.test("upgrade: kill -9 of the old process leaves those that have moved with
   using crowd = new Crowd(service);
   await crowd.gather(50, 2500);
   // A console does not move: the old process stays for it.
-  using console = await service.console();
+  using admin = await service.console();
   const { old } = await service.begin();
   await service.waitForLog(/binary upgrade: moved \d+ clients.*; waiting for .* 1 consoles/);
   Deno.kill(old, "SIGKILL");
   await service.waitForLog(/the old process ended in the middle: took 56 clients/);
   service.allowLog(/the old process ended in the middle/);
-  assert.equal((await console.readToEnd()).length, 0);
+  assert.equal((await admin.readToEnd()).length, 0);
   await crowd.check();
   await service.started(2);
   await service.upgrade();

@@ -40,12 +40,12 @@ function overUnixSocket(service: Service): Promise<WireClient> {
 }
 
 /** An upgrade whose old process stays, since a console is open; its clients have moved. */
-async function beginAndHold(service: Service): Promise<{ old: number; console: WireClient }> {
-  const console = await service.console();
+async function beginAndHold(service: Service): Promise<{ old: number; admin: WireClient }> {
+  const admin = await service.console();
   const from = service.log.length;
   const { old } = await service.begin();
   await service.waitForLog(/binary upgrade: moved \d+ clients.*; waiting for/, 5000, from);
-  return { old, console };
+  return { old, admin };
 }
 
 Deno.test("upgrade: twenty in a row, the next as soon as one is done, with a transaction through all", async () => {
@@ -80,14 +80,14 @@ Deno.test("upgrade: asked for twice, the second is refused while the first is un
   await upgraded;
   assert.equal(await client.value("SELECT 1"), "1");
   // While the old process has something left, both refuse.
-  const { old, console } = await beginAndHold(service);
+  const { old, admin } = await beginAndHold(service);
   service.allowLog(/refused, a binary upgrade is under way \(moving\)/);
   service.allowLog(/refused, the last binary upgrade is under way/);
   service.signal("SIGUSR2", old);
   await service.waitForLog(/refused, a binary upgrade is under way \(moving\)/);
   service.signal("SIGUSR2");
   await service.waitForLog(/refused, the last binary upgrade is under way/);
-  await console.terminate();
+  await admin.terminate();
   await service.waitForEnd(old);
 });
 
@@ -96,16 +96,16 @@ Deno.test("upgrade: UPGRADE on the console; the console stays until shutdown_tim
     allowLog: [/shutdown_timeout is over, left behind and closed: .* 1 consoles/],
   });
   using client = await service.login();
-  using console = await service.console();
+  using admin = await service.console();
   await service.replaceProgram();
   const old = service.pid;
-  await console.query("UPGRADE");
+  await admin.query("UPGRADE");
   const [, pid] = await service.waitForLog(/process (\d+) ready/);
   service.pid = Number(pid);
   assert.equal(await client.value("SELECT 1"), "1");
   // It still answers, for the old process.
-  assert.equal(wire.letters(await console.query("SHOW VERSION")), "TDCZ");
-  assert.deepEqual(wire.errorCodes(await console.readToEnd()), ["57P01"]);
+  assert.equal(wire.letters(await admin.query("SHOW VERSION")), "TDCZ");
+  assert.deepEqual(wire.errorCodes(await admin.readToEnd()), ["57P01"]);
   await service.waitForEnd(old);
   assert.match(service.log, /done after .* left behind 1\n/);
   assert.equal(await client.value("SELECT 1"), "1");
@@ -152,11 +152,11 @@ Deno.test("upgrade: SIGTERM while it starts ends both processes", async () => {
 Deno.test("upgrade: SIGTERM to the old process while clients move leaves the new one serving", async () => {
   await using service = await start({}, { allowLog: [/the old process ended in the middle/] });
   using client = await service.login();
-  const { old, console } = await beginAndHold(service);
+  const { old, admin } = await beginAndHold(service);
   service.signal("SIGTERM", old);
   await service.waitForEnd(old);
-  assert.equal((await console.readToEnd()).length, 0);
-  console.close();
+  assert.equal((await admin.readToEnd()).length, 0);
+  admin.close();
   assert.equal(await client.value("SELECT 1"), "1");
   // The file of the unix socket is the new process's.
   using unix = await overUnixSocket(service);
@@ -167,28 +167,28 @@ Deno.test("upgrade: SIGTERM to the old process while clients move leaves the new
 
 Deno.test("upgrade: SIGTERM to the new process while clients move leaves the old one serving", async () => {
   await using service = await start({}, { allowLog: [/BINARY UPGRADE FAILED/] });
-  const { old, console } = await beginAndHold(service);
+  const { old, admin } = await beginAndHold(service);
   const { pid } = service;
   service.signal("SIGTERM", pid);
   await service.waitForEnd(pid);
   service.pid = old;
   await service.waitForLog(/this process serves on with the clients it has/);
-  assert.equal(wire.letters(await console.query("SHOW VERSION")), "TDCZ");
+  assert.equal(wire.letters(await admin.query("SHOW VERSION")), "TDCZ");
   using tcp = await service.login();
   assert.equal(await tcp.value("SELECT 1"), "1");
   using unix = await overUnixSocket(service);
   assert.equal(await unix.value("SELECT 1"), "1");
-  console.close();
+  admin.close();
   await service.upgrade();
 });
 
 Deno.test("upgrade: a SIGHUP meanwhile is for the new process", async () => {
   await using service = await start();
-  const { old, console } = await beginAndHold(service);
+  const { old, admin } = await beginAndHold(service);
   await service.writeConfig(configOf({}, { added: poolOf(postgres) }));
   service.signal("SIGHUP", old);
   await service.waitForLog(/SIGHUP received during a binary upgrade: for the new process/);
-  await console.terminate();
+  await admin.terminate();
   await service.waitForEnd(old);
   await service.waitForLog(/configuration reloaded/);
   using client = await service.login({ database: "added" });

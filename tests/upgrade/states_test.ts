@@ -335,9 +335,9 @@ Deno.test("upgrade: statistics, connection time and counters go on", async () =>
   using client = await service.login({ parameters: { application_name: "counted" } });
   for (let i = 0; i < 5; i++) await client.query("SELECT 1");
   const rows = async (what: string) => {
-    using console = await service.console();
+    using admin = await service.console();
     const { show } = await import("../reload/support.ts");
-    return await show(console, what);
+    return await show(admin, what);
   };
   const mine = (all: Record<string, string | null>[]) =>
     all.find(({ application_name }) => application_name === "counted")!;
@@ -357,9 +357,9 @@ Deno.test("upgrade: statistics, connection time and counters go on", async () =>
 });
 
 Deno.test("upgrade: a paused pool stays paused, and those that wait for it go on waiting", async () => {
-  using console = await service.console();
-  await console.query("PAUSE app");
-  await console.terminate();
+  using admin = await service.console();
+  await admin.query("PAUSE app");
+  await admin.terminate();
   using client = await service.login();
   client.send(wire.query("SELECT 'resumed'"));
   await upgrade();
