@@ -199,7 +199,15 @@ export function makeVerifier(
   salt: Uint8Array = ownBytes(randomBytes(NEW_SALT_BYTES)),
   iterations: number = DEFAULT_ITERATIONS,
 ): ScramVerifier {
-  const { clientKey, serverKey } = deriveKeys(password, salt, iterations);
+  return verifierOfKeys(deriveKeys(password, salt, iterations), salt, iterations);
+}
+
+/** The verifier that belongs to both keys of a password. */
+export function verifierOfKeys(
+  { clientKey, serverKey }: ScramKeys & { serverKey: Uint8Array },
+  salt: Uint8Array,
+  iterations: number,
+): ScramVerifier {
   return { iterations, salt, storedKey: sha256(clientKey), serverKey, doomed: false };
 }
 

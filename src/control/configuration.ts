@@ -4,24 +4,30 @@
  * in, also when a daemon has left it.
  */
 
+import { pbkdf2 } from "node:crypto";
 import { legacyHbaRules } from "../auth/hba.ts";
 import { parseHba } from "../auth/hba_file.ts";
 import { md5Hash } from "../auth/md5.ts";
-import { formatVerifier, makeVerifier, repeatableSalt } from "../auth/scram.ts";
+import { passwordBytes } from "../auth/saslprep.ts";
+import { DEFAULT_ITERATIONS, formatVerifier, keysOf, makeVerifier } from "../auth/scram.ts";
+import { repeatableSalt, verifierOfKeys } from "../auth/scram.ts";
 import { resolveSettings } from "../config/effective.ts";
 import { loadConfig, type LoadResult } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
+import { passwordForm } from "../config/stored_password.ts";
 import type { Config } from "../config/types.ts";
 
 /** A configuration in force. */
 export interface Configured {
   config: Config;
   settings: Settings;
-  /** Verifiers of the plain passwords in it; each costs a millisecond to make. */
+  /** Verifiers of the plain passwords in it, by `verifierKey`; each costs a millisecond to make. */
   verifiers: Map<string, string>;
 }
 
 const homes = new Map<string, number>();
+/** Verifiers made ahead of the next `resolve`. */
+const madeAhead = new Map<string, string>();
 /** Makes the salts of plain passwords' verifiers, for the life of the process. */
 let saltSecret = crypto.getRandomValues(new Uint8Array(32));
 let startDirectory = Deno.cwd();
@@ -57,11 +63,58 @@ export function load(path: string): LoadResult {
 }
 
 /**
+ * Makes the verifiers that `resolve` will ask for, on `threads` other threads: a thousand new passwords would hold this
+ * one up for more than a second. Those of `before` are there already.
+ */
+export async function makeVerifiers(
+  config: Config,
+  threads: number,
+  before?: Configured,
+): Promise<void> {
+  madeAhead.clear();
+  const missing = new Map<string, { user: string; password: string }>();
+  for (const { users } of config.pools.values()) {
+    for (const { username: user, password, auth_pam_service } of users) {
+      const key = verifierKey(password, user);
+      if (auth_pam_service !== undefined || before?.verifiers.has(key)) continue;
+      if (PLAIN_FORMS.has(passwordForm(password))) missing.set(key, { user, password });
+    }
+  }
+  const waiting = missing.entries();
+  const work = async () => {
+    for (const [key, { user, password }] of waiting) {
+      madeAhead.set(key, await verifierOn(password, repeatableSalt(user, saltSecret)));
+    }
+  };
+  await Promise.all(Array.from({ length: threads }, work));
+}
+
+/** The forms of a password that a verifier is made of, as `resolveSettings` has it. */
+const PLAIN_FORMS: ReadonlySet<string> = new Set(["plain", "plain_like_md5", "broken_scram"]);
+
+/** As `resolveSettings` asks for a verifier. */
+function verifierKey(password: string, user: string): string {
+  return `${user}\0${password}`;
+}
+
+function verifierOn(password: string, salt: Uint8Array): Promise<string> {
+  const iterations = DEFAULT_ITERATIONS;
+  return new Promise((resolve, reject) => {
+    pbkdf2(passwordBytes(password), salt, iterations, 32, "sha256", (error, salted) => {
+      if (error !== null) reject(error);
+      else resolve(formatVerifier(verifierOfKeys(keysOf(salted), salt, iterations)));
+    });
+  });
+}
+
+/**
  * The settings of a valid configuration, for so many workers. Verifiers of `before` are used again, and those of
  * passwords that are gone from the configuration are not kept.
  */
 export function resolve(config: Config, workers: number, before?: Configured): Configured {
   const verifiers = new CarriedOver(before?.verifiers);
+  for (const [key, verifier] of madeAhead) verifiers.offer(key, verifier);
+  madeAhead.clear();
   const settings = resolveSettings(config, {
     workers,
     homes,
@@ -78,14 +131,20 @@ export function resolve(config: Config, workers: number, before?: Configured): C
 class CarriedOver extends Map<string, string> {
   readonly used = new Map<string, string>();
   readonly #before: ReadonlyMap<string, string> | undefined;
+  readonly #offered = new Map<string, string>();
 
   constructor(before: ReadonlyMap<string, string> | undefined) {
     super();
     this.#before = before;
   }
 
+  /** To be found by `get`, and forgotten if nobody asks for it. */
+  offer(key: string, value: string): void {
+    this.#offered.set(key, value);
+  }
+
   override get(key: string): string | undefined {
-    const value = this.used.get(key) ?? this.#before?.get(key);
+    const value = this.used.get(key) ?? this.#before?.get(key) ?? this.#offered.get(key);
     if (value !== undefined) this.used.set(key, value);
     return value;
   }

@@ -46,7 +46,7 @@ export interface SectionRule {
   /** For the log. */
   readonly section: string;
   /** Builds what the section needs, or `undefined` if nothing of it differs. Throws to reject the configuration. */
-  prepare(configuration: NewConfiguration): Prepared | undefined;
+  prepare(configuration: NewConfiguration): Prepared | undefined | Promise<Prepared>;
 }
 
 /** What reloading needs of the process. */
@@ -136,7 +136,7 @@ export class Reloader {
     const prepared: Prepared[] = [];
     for (const rule of rules) {
       try {
-        const part = rule.prepare({ before: this.#config, after, changes });
+        const part = await rule.prepare({ before: this.#config, after, changes });
         if (part !== undefined) prepared.push(part);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);

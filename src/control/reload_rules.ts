@@ -8,7 +8,7 @@ import type { Config } from "../config/types.ts";
 import { levelFilter } from "../log/filter.ts";
 import type { LogFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import { type Configured, resolve } from "./configuration.ts";
+import { type Configured, makeVerifiers, resolve } from "./configuration.ts";
 import { lineFormat } from "./log.ts";
 import type { SectionRule } from "./reload.ts";
 import { summaryOf } from "./reload_report.ts";
@@ -33,8 +33,10 @@ export function settingsRule(target: SettingsTarget): SectionRule {
   const { log, supervisor, workers } = target;
   return {
     section: "pools",
-    prepare({ after, changes }) {
+    async prepare({ after, changes }) {
       const before = target.configured();
+      // One thread: the workers need theirs.
+      await makeVerifiers(after, 1, before);
       const fresh = resolve(after, workers, before);
       const change = settingsChange(before.settings, fresh.settings);
       return {

@@ -1,6 +1,6 @@
 /**
  * The four signals of an operator. They are caught from the moment that an instance is made, before anything else is
- * done: what arrives during the start waits until somebody handles it. The kernel merges signals of one kind that
+ * done: what arrives during the start waits until somebody handles it, but for SIGTERM, which ends the start. The kernel merges signals of one kind that
  * arrive together, so a handler means "at least once".
  */
 
@@ -25,8 +25,10 @@ export class Signals {
   }
 
   #arrived(signal: OperatorSignal): void {
-    if (this.#handle === undefined) this.#waiting.add(signal);
-    else this.#handle(signal);
+    if (this.#handle !== undefined) this.#handle(signal);
+    // Nothing is open yet, so there is nothing to close.
+    else if (signal === "SIGTERM") Deno.exit(0);
+    else this.#waiting.add(signal);
   }
 }
 

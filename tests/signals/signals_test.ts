@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DetachedProcess, waitFor } from "../support/detached_process.ts";
-import { Doorman, isListening, poolOf } from "../support/doorman.ts";
+import { Doorman, doormanExecutable, isListening, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
@@ -216,3 +216,27 @@ while clients:
         poll.unregister(fd)
         clients.pop(fd).close()
 `;
+
+Deno.test("SIGTERM while the passwords of many pools are prepared ends the start", async () => {
+  const pools = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`db${i}`, {
+    server_host: "127.0.0.1",
+    server_port: 1,
+    users: [{ username: "u", password: `secret ${i}`, pool_size: 1 }],
+  }]));
+  await using doorman = await Doorman.create({ config: { pools } });
+  const launched = await DetachedProcess.launch({
+    command: await doormanExecutable(),
+    args: [doorman.configPath],
+    folder: doorman.dir,
+    name: "early",
+  });
+  await waitFor("SIGTERM is caught", 5000, () => {
+    const status = Deno.readTextFileSync(`/proc/${launched.pid}/status`);
+    const caught = BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(status)![1]}`);
+    return (caught >> 14n & 1n) === 1n || undefined;
+  });
+  await new Promise((done) => setTimeout(done, 50));
+  launched.signal("SIGTERM");
+  assert.equal(await launched.waitForExit(3000), 0);
+  assert.equal(launched.log, "", "nothing had begun");
+});
