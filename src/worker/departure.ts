@@ -21,9 +21,9 @@ import type { Directory } from "./directory.ts";
 
 /** Descriptors of one batch: the kernel passes 253 in a message. */
 const MOST_DESCRIPTORS = 200;
-const IDLE_BATCH = 100;
+const IDLE_BATCH = 50;
 /** Batches under way before more idle sessions are frozen. */
-const MOST_UNDER_WAY = 3;
+const MOST_UNDER_WAY = 2;
 const LOOK_AGAIN_MS = 20;
 /** Pause before a batch that did not get through is sent again. */
 const AGAIN_MS = 50;

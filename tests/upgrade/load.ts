@@ -142,7 +142,9 @@ export interface Crowded {
   /** Longest that one of the busy clients waited for an answer, in milliseconds; before, and while it was moved. */
   longestBeforeMs: number;
   longestMs: number;
-  upgraded: Upgraded;
+  doneMs: number;
+  clients: number;
+  servers: number;
   /** From `ready` to the end of the old process. */
   goneMs: number;
   descriptorsBefore: number;
@@ -150,12 +152,13 @@ export interface Crowded {
   descriptorsMost: number;
 }
 
-/** So many idle clients and busy ones through an upgrade. Every client is asked afterwards. */
+/**
+ * So many idle clients and busy ones through an upgrade; every idle client is asked afterwards. The busy ones are
+ * pgbench's, 20 transactions a second each: a process of its own measures more exactly than this one could.
+ */
 export async function crowd(service: Service, idle: number, busy: number): Promise<Crowded> {
   const sleepers: WireClient[] = [];
-  const workers: WireClient[] = [];
   try {
-    for (let i = 0; i < busy; i++) workers.push(await service.login());
     while (sleepers.length < idle) {
       sleepers.push(
         ...await Promise.all(
@@ -163,56 +166,76 @@ export async function crowd(service: Service, idle: number, busy: number): Promi
         ),
       );
     }
-    let stopped = false;
-    let longestMs = 0;
-    const loops = Promise.all(workers.map(async (client) => {
-      while (!stopped) {
-        const from = performance.now();
-        assert.equal(await client.value("SELECT 1"), "1");
-        longestMs = Math.max(longestMs, performance.now() - from);
-        await new Promise((resolve) => setTimeout(resolve, 40 + 20 * Math.random()));
+    const longestBeforeMs = await ask(service, busy, 2, () => Promise.resolve());
+    let descriptorsBefore = 0;
+    let descriptorsMost = 0;
+    let goneMs = 0;
+    let done: RegExpMatchArray | undefined;
+    const longestMs = await ask(service, busy, 5, async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      descriptorsBefore = count(service.pid);
+      const from = service.log.length;
+      const { old } = await service.begin();
+      const readyAt = performance.now();
+      while (isThere(old)) {
+        descriptorsMost = Math.max(descriptorsMost, count(old), count(service.pid));
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
-    }));
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    const longestBeforeMs = longestMs;
-    longestMs = 0;
-    const descriptorsBefore = service.descriptors().size;
-    let descriptorsMost = descriptorsBefore;
-    const { old } = await service.begin();
-    const readyAt = performance.now();
-    const from = service.log.lastIndexOf("binary upgrade: process");
-    const { pid } = service;
-    while (isThere(old)) {
-      descriptorsMost = Math.max(descriptorsMost, count(old), count(pid));
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-    const goneMs = performance.now() - readyAt;
-    const done = await service.waitForLog(
-      /done after (\d+) ms, moved (\d+) clients and (\d+)/,
-      5000,
-      from,
-    );
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    stopped = true;
-    await loops;
-    const descriptorsAfter = service.descriptors().size;
+      goneMs = performance.now() - readyAt;
+      done = await service.waitForLog(
+        /done after (\d+) ms, moved (\d+) clients and (\d+)/,
+        5000,
+        from,
+      );
+    });
     for (let at = 0; at < sleepers.length; at += 50) {
       const values = sleepers.slice(at, at + 50).map((client) => client.value("SELECT 2"));
       for (const value of await Promise.all(values)) assert.equal(value, "2");
     }
-    const [doneMs, clients, servers] = done.slice(1, 4).map(Number);
+    const [doneMs, clients, servers] = done!.slice(1, 4).map(Number);
     return {
       longestBeforeMs,
       longestMs,
-      upgraded: { readyMs: 0, doneMs: doneMs!, clients: clients!, servers: servers!, left: 0 },
-      goneMs,
+      doneMs: doneMs!,
+      clients: clients!,
+      servers: servers!,
+      goneMs: Math.round(goneMs),
       descriptorsBefore,
-      descriptorsAfter,
+      // pgbench's clients have left.
+      descriptorsAfter: count(service.pid) + busy,
       descriptorsMost,
     };
   } finally {
-    for (const client of [...sleepers, ...workers]) client.close();
+    for (const client of sleepers) client.close();
   }
+}
+
+/** Busy clients for some seconds, while `meanwhile` happens; resolves to the longest that one waited. */
+async function ask(
+  service: Service,
+  clients: number,
+  seconds: number,
+  meanwhile: () => Promise<void>,
+): Promise<number> {
+  const script = join(service.dir, "ask.sql");
+  await Deno.writeTextFile(script, "SELECT 1;\n");
+  const output = new Deno.Command("pgbench", {
+    args: [
+      ...["-n", "-h", "127.0.0.1", "-p", String(service.port), "-U", "postgres"],
+      ...["-c", String(clients), "-T", String(seconds), "-R", String(20 * clients)],
+      ...["-f", script, "-l", "--log-prefix", join(service.dir, "bench-ask"), "app"],
+    ],
+    env: { PGPASSWORD: "postgres" },
+    cwd: service.dir,
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  await meanwhile();
+  const { code, stderr } = await output;
+  const complained = new TextDecoder().decode(stderr);
+  assert.equal(code, 0, complained);
+  assert.doesNotMatch(complained, /error|abort|lost/i);
+  return longest(service.dir);
 }
 
 function isThere(pid: number): boolean {

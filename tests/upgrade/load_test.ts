@@ -70,15 +70,21 @@ Deno.test("upgrade: new connections never fail", async () => {
   assert.ok(connections > 50);
 });
 
-Deno.test("upgrade: with a thousand idle clients nobody notices", async () => {
+async function nobodyNotices(): Promise<void> {
   await using service = await start();
   const seen = await crowd(service, 1000, 50);
   say(JSON.stringify(seen));
-  assert.equal(seen.upgraded.clients, 1050);
+  assert.equal(seen.clients, 1050);
   assert.ok(seen.longestMs < 1000, `a client waited ${seen.longestMs} ms`);
   assert.ok(seen.goneMs < 2000, `the old process was there for ${seen.goneMs} ms`);
   assert.ok(seen.descriptorsMost <= 2 * seen.descriptorsBefore + 64);
   assert.ok(seen.descriptorsAfter <= seen.descriptorsBefore + 8);
+}
+
+Deno.test({
+  name: "upgrade: with a thousand idle clients nobody notices",
+  ignore: !pgbench,
+  fn: nobodyNotices,
 });
 
 Deno.test("upgrade: copies and results of a hundred megabytes arrive byte-exact", async () => {
