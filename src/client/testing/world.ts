@@ -100,6 +100,7 @@ class FakeReactor {
   register(fd: Fd, handler: Handler, events: number): void {
     assert.ok(!this.registered.has(fd), `descriptor ${fd} is registered twice`);
     this.registered.set(fd, { handler, events });
+    this.#released.delete(fd);
   }
 
   modify(fd: Fd, events: number): void {
@@ -108,12 +109,17 @@ class FakeReactor {
     entry.events = events;
   }
 
+  /** Out of the loop, and still open. */
+  readonly #released = new Set<Fd>();
+
   release(fd: Fd): void {
     this.registered.delete(fd);
+    this.#released.add(fd);
   }
 
   close(fd: Fd): void {
-    assert.ok(this.registered.delete(fd), `descriptor ${fd} is closed twice`);
+    const open = this.registered.delete(fd) || this.#released.delete(fd);
+    assert.ok(open, `descriptor ${fd} is closed twice`);
   }
 
   at(at: number, fire: () => void): Timer {
@@ -203,6 +209,9 @@ export class World {
   readonly servers: FakeServer[] = [];
   readonly #context: ClientContext;
   readonly #environment: PoolEnvironment;
+  /** What the worker is told of a pool that has moved. */
+  stranded: PoolEnvironment["stranded"] = () => assert.fail("no pool has moved");
+  lateServer: PoolEnvironment["lateServer"] = () => assert.fail("no pool has moved");
   #lastFd = 100;
 
   constructor(change: Partial<PoolSettings> = {}) {
@@ -220,6 +229,8 @@ export class World {
       addresses: () => assert.fail("no server is to be connected to"),
       derive: () => assert.fail("no key is to be derived"),
       retiredEmpty: () => {},
+      stranded: (...told: Parameters<PoolEnvironment["stranded"]>) => this.stranded(...told),
+      lateServer: (...told: Parameters<PoolEnvironment["lateServer"]>) => this.lateServer(...told),
     } as unknown as PoolEnvironment;
     this.pool = new Pool(poolSettings(change), this.#environment);
     this.pool.defaults = parameterSet(REPORTED);
