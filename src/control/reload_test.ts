@@ -92,29 +92,32 @@ Deno.test("reload: a rule that refuses leaves all as it was", async () => {
 
 Deno.test("reload: requests that come during a run share the one after it", async () => {
   let loads = 0;
-  let release = () => {};
+  let reached = Promise.withResolvers<() => void>();
   const { reloader, events } = bench(
     () => valid(config({ idle_timeout: ++loads })),
     () => [{
       section: "a",
-      prepare: () => ({ publish: () => new Promise<void>((done) => release = done) }),
+      prepare: () => ({ publish: () => new Promise<void>((done) => reached.resolve(done)) }),
     }],
   );
+  const release = async () => {
+    const done = await reached.promise;
+    reached = Promise.withResolvers();
+    done();
+  };
   const first = reloader.request("one");
   const second = reloader.request("two");
   const third = reloader.request("three");
   assert.equal(loads, 1);
-  release();
+  await release();
   await first;
-  await Promise.resolve();
-  while (loads < 2) await new Promise((done) => setTimeout(done));
-  release();
+  await release();
   assert.equal(await second, await third);
   assert.equal(loads, 2, "two and three are one");
   assert.equal(reloader.config.general.idle_timeout, 2);
   assert.deepEqual(events, ["begun", "load", "ended", "begun", "load", "ended"]);
   const fourth = reloader.request("four");
-  release();
+  await release();
   await fourth;
   assert.equal(loads, 3);
 });
