@@ -150,6 +150,7 @@ export class Service {
       }
       return isListening(this.port) || undefined;
     });
+    await this.started(1);
   }
 
   /** Puts another file of the program into its place, by rename. */
