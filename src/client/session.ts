@@ -113,8 +113,10 @@ export class Session implements Handler, Waiter, ServerLink {
     const { now } = reactor;
     reactor.release(this.stream.fd);
     this.frozen = true;
-    // Its deadline is the thawed session's matter.
+    // Deadlines are the thawed session's matter.
     this.login?.cancel();
+    this.#takingTimer?.cancel();
+    this.#takingTimer = undefined;
     const state = { ...this.state };
     state.connectedAtMs = now - state.connectedAtMs;
     return {
@@ -139,6 +141,7 @@ export class Session implements Handler, Waiter, ServerLink {
   unfreeze(): void {
     this.frozen = false;
     this.login?.resume();
+    if (this.#outbox !== undefined) this.#watchTaking();
     this.context.reactor.register(this.stream.fd, this, this.#events);
     this.server?.unfreeze();
     if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
@@ -152,7 +155,6 @@ export class Session implements Handler, Waiter, ServerLink {
     this.login = undefined;
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
-    this.#takingTimer?.cancel();
     this.#dropTail();
     this.context.reactor.close(this.stream.fd);
     this.server?.forget();
@@ -179,6 +181,7 @@ export class Session implements Handler, Waiter, ServerLink {
       this.#outbox = new Outbox();
       this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
       this.#events |= EPOLLOUT;
+      this.#watchTaking();
     }
     // Nothing but its answers slows down a client without a server.
     const slow = server === undefined ? this.#outbox !== undefined : server.congested;

@@ -17,7 +17,12 @@ Deno.test.beforeAll(async () => {
   postgres = await Postgres.start({ settings: ["max_connections = 60"] });
   service = await Service.start({
     config: {
-      general: { unix_socket_dir: "{dir}", query_wait_timeout: "10s", shutdown_timeout: "5s" },
+      general: {
+        unix_socket_dir: "{dir}",
+        query_wait_timeout: "10s",
+        shutdown_timeout: "5s",
+        proxy_copy_data_timeout: "1500ms",
+      },
       pools: {
         app: poolOf(postgres, {}, { pool_size: 8 }),
         one: poolOf(postgres, {}, { pool_size: 1 }),
@@ -241,6 +246,19 @@ Deno.test("upgrade: a slow reader gets its rows, those in the pooler's hands inc
     assert.equal(value, "z".repeat(50000));
   });
   assert.equal(await slow.value("SELECT 1"), "1");
+});
+
+Deno.test("upgrade: a client that takes nothing of a large row is given up after the move, too", async () => {
+  using stuck = await service.login();
+  stuck.send(wire.query("SELECT repeat('z', 50000000)"));
+  await running("wait_event = 'ClientWrite'", 1);
+  service.allowLog(
+    /client took none of its result for 1500 ms/,
+    /left in a state that can't be reused/,
+  );
+  const from = service.log.length;
+  await upgrade();
+  await service.waitForLog(/client took none of its result for 1500 ms/, 5000, from);
 });
 
 Deno.test("upgrade: a server that does not take what its client sends gets it", async () => {
