@@ -63,7 +63,7 @@ export class Doorman implements AdminEnvironment {
   #configured: Configured;
   #listeners: OpenListener[] = [];
   /** Files of unix sockets, by inode: a successor's file under the same name is not ours to remove. */
-  readonly #socketFiles = new Map<string, number | null>();
+  readonly #socketFiles = new Map<string, number | null | undefined>();
   #pidFile: PidFile | undefined;
   /** Pools that a reload has taken out of the configuration may live on in these. */
   readonly #formerDatabases = new Set<string>();
@@ -133,7 +133,7 @@ export class Doorman implements AdminEnvironment {
     const succession = this.#succession;
     this.#listeners = succession?.listeners ?? await openListeners(config.general);
     for (const { transport, name } of this.#listeners) {
-      if (transport === "unix") this.#socketFiles.set(name, Deno.lstatSync(name).ino);
+      if (transport === "unix") this.#socketFiles.set(name, inodeOf(name));
     }
     await this.#supervisor.start({
       workers: config.general.worker_threads,

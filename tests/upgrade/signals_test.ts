@@ -195,6 +195,26 @@ Deno.test("upgrade: a SIGHUP meanwhile is for the new process", async () => {
   assert.equal(await client.value("SELECT 1"), "1");
 });
 
+Deno.test("upgrade: a removed socket file and another number of workers are no obstacle", async () => {
+  await using service = await start();
+  using unix = await overUnixSocket(service);
+  await unix.query("BEGIN");
+  using tcp = await service.login();
+  await Deno.remove(join(service.dir, `.s.PGSQL.${service.port}`));
+  await service.writeConfig(configOf({ worker_threads: 3 }, { another: poolOf(postgres) }));
+  assert.equal((await service.upgrade()).clients, 2);
+  assert.equal((await unix.query("COMMIT")).at(-1)!.body[0], 0x49);
+  assert.equal(await tcp.value("SELECT 1"), "1");
+  using another = await service.login({ database: "another" });
+  assert.equal(await another.value("SELECT 1"), "1");
+  await service.writeConfig(configOf({ worker_threads: 1 }));
+  const { clients, left } = await Promise.resolve(another.terminate()).then(() =>
+    service.upgrade()
+  );
+  assert.deepEqual([clients, left], [2, 0]);
+  assert.equal(await unix.value("SELECT 1"), "1");
+});
+
 Deno.test("upgrade: SIGINT without a terminal is one, too", async () => {
   await using service = await start();
   using client = await service.login();
