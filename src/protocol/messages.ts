@@ -33,6 +33,16 @@ export function query(sql: string): Uint8Array<ArrayBuffer> {
   return message(Frontend.Query, encoder.encode(sql + "\0"));
 }
 
+/** Parse of a statement without parameter types. */
+export function parse(name: string, sql: string): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Parse, encoder.encode(`${name}\0${sql}\0\0\0`));
+}
+
+/** CommandComplete. */
+export function commandComplete(tag: string): Uint8Array<ArrayBuffer> {
+  return message(Backend.CommandComplete, encoder.encode(tag + "\0"));
+}
+
 /** Sync. */
 export function sync(): Uint8Array<ArrayBuffer> {
   return message(Frontend.Sync, new Uint8Array(0));

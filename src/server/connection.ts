@@ -19,7 +19,7 @@ import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
 import { readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
-import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
+import { Owed, OwedReplies, SkippedUnnamed, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import {
   MOST_REPORTED,
@@ -30,6 +30,15 @@ import {
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
+import {
+  confirm,
+  detached,
+  type Statement,
+  take,
+  takeAll,
+  type Tracked,
+  undo,
+} from "./prepared.ts";
 import { Dirty, ServerStage, type ServerState } from "./state.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
@@ -46,6 +55,12 @@ export interface ServerLink {
   serverWritable(): void;
   /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
   ownQueryDone(error: ReceivedError | undefined): void;
+  /** An error skipped these messages, or one of them failed: what they were to change is as before. */
+  skipped(tracked: readonly Tracked[]): void;
+  /** The Parse of the link's unnamed statement failed or was skipped. */
+  unnamedLost(): void;
+  /** DEALLOCATE ALL or DISCARD ALL went through; `later` are messages that were sent behind it. */
+  statementsDropped(later: readonly Tracked[]): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
 }
@@ -67,6 +82,8 @@ export interface ServerOwner {
   /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
   serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
+  /** A statement that changes the schema went through. */
+  schemaChanged(): void;
   /** Names that PostgreSQL reports by itself. */
   readonly reported: Set<string>;
   /** Bytes read from and written to PostgreSQL. */
@@ -79,6 +96,8 @@ const LOOK_BYTES = 4096;
 const MOST_SMALL_BYTES = 30_000;
 /** Dropped replies of a client that is gone: past this the connection is closed instead. */
 const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
+
+const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
 
 const NEED_MORE = -1;
 const CLOSED = -2;
@@ -122,9 +141,11 @@ export class ServerConnection implements Handler {
     state.createdAtMs = now - state.createdAtMs;
     state.usedAtMs = now - state.usedAtMs;
     state.heldSinceMs = now - state.heldSinceMs;
+    const owed = this.owed.freeze();
+    const records = owed.records?.map((record) => record && detached(record));
     return {
       state,
-      owed: this.owed.freeze(),
+      owed: records === undefined ? owed : { ...owed, records },
       outbox: this.#outbox.freeze(),
       tail: this.#tail?.slice(),
       ownError: this.#ownError,
@@ -157,6 +178,7 @@ export class ServerConnection implements Handler {
     state.usedAtMs = reactor.now - state.usedAtMs;
     state.heldSinceMs = reactor.now - state.heldSinceMs;
     state.parameters = parameterSet(state.parameters.values);
+    state.unnamed = -1;
     const server = new ServerConnection(reactor, stream, state, owner);
     server.owed = OwedReplies.thaw(snapshot.owed);
     server.#ownError = snapshot.ownError;
@@ -221,6 +243,7 @@ export class ServerConnection implements Handler {
   /** Runs a query of the pooler's own: its replies are swallowed. */
   runOwn(sql: string): void {
     this.#ownError = undefined;
+    this.state.unnamed = -1;
     this.owed.push(Owed.Query | SWALLOW);
     const bytes = messages.query(sql);
     this.send(bytes, 0, bytes.length);
@@ -228,6 +251,7 @@ export class ServerConnection implements Handler {
 
   /** Sends a Sync whose answer is swallowed, to end an extended-protocol sequence that a client left open. */
   syncOwn(): void {
+    this.state.segment++;
     this.owed.push(Owed.Sync | SWALLOW);
     const bytes = messages.sync();
     this.send(bytes, 0, bytes.length);
@@ -306,6 +330,10 @@ export class ServerConnection implements Handler {
         return;
       }
       if (type === Backend.DataRow || type === Backend.CopyData) {
+        if (this.owed.madeUp()) {
+          this.#makeUp(from, at);
+          from = at;
+        }
         const verdict = this.owed.receive(type);
         if (verdict === Verdict.Desync) {
           this.#deliver(from, at);
@@ -321,6 +349,10 @@ export class ServerConnection implements Handler {
         state.messageBytes = length;
         continue;
       }
+      if (this.owed.madeUp()) {
+        this.#makeUp(from, at);
+        from = at;
+      }
       const outcome = this.#message(type, length, from, at, end);
       if (outcome === CLOSED) return;
       if (outcome === NEED_MORE) break;
@@ -329,7 +361,21 @@ export class ServerConnection implements Handler {
       if (state.left === 0) at += length + 1;
     }
     this.#deliver(from, at);
+    if (this.owed.madeUp()) this.makeUp();
     if (at < end && this.state.stage !== ServerStage.Closed) this.#tail = bytes.slice(at, end);
+  }
+
+  /** Sends the client what is owed to it at the head of the queue without PostgreSQL's help. */
+  makeUp(): void {
+    if (this.state.left === 0) this.#makeUp(0, 0);
+  }
+
+  #makeUp(from: number, to: number): void {
+    this.#deliver(from, to);
+    while (this.owed.madeUp()) {
+      this.owed.takeMadeUp();
+      this.link?.deliver(PARSE_COMPLETE, 0, PARSE_COMPLETE.length);
+    }
   }
 
   #deliver(from: number, to: number): void {
@@ -349,6 +395,11 @@ export class ServerConnection implements Handler {
    */
   #message(type: number, length: number, from: number, at: number, end: number): number {
     switch (type) {
+      case Backend.ParseComplete: {
+        const tracked = this.owed.headRecord();
+        if (tracked !== undefined) confirm(this.state, tracked as Tracked);
+        return this.#pass(type, length, from, at);
+      }
       case Backend.ReadyForQuery:
         return this.#readyForQuery(length, from, at, end);
       case Backend.CommandComplete:
@@ -408,6 +459,10 @@ export class ServerConnection implements Handler {
       return CLOSED;
     }
     state.status = status;
+    if (state.changedSchema && status === 0x49) {
+      state.changedSchema = false;
+      this.owner.schemaChanged();
+    }
     const settled = this.owed.length === 0 && this.#outbox.length === 0;
     if (this.owed.length === 0) state.unsynced = false;
     const link = this.link;
@@ -453,11 +508,18 @@ export class ServerConnection implements Handler {
         break;
       case 0x44: // D
         if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
-        else if (matches(start, end, "DEALLOCATE ALL")) this.state.dirty &= ~Dirty.Prepare;
+        else if (matches(start, end, "DEALLOCATE ALL")) {
+          this.state.dirty &= ~Dirty.Prepare;
+          this.#statementsDropped();
+        } else if (begins(start, end, "DROP ")) this.#schemaChanged();
         else if (matches(start, end, "DISCARD ALL")) {
           this.state.dirty = (this.state.dirty & Dirty.All) | Dirty.Reset;
+          this.#statementsDropped();
           this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
         }
+        break;
+      case 0x41: // A
+        if (begins(start, end, "ALTER ")) this.#schemaChanged();
         break;
       case 0x43: // C
         if (matches(start, end, "CLOSE CURSOR ALL")) this.state.dirty &= ~Dirty.Declare;
@@ -471,13 +533,26 @@ export class ServerConnection implements Handler {
     }
   }
 
+  #statementsDropped(): void {
+    const later = this.owed.laterRecords().filter(isTracked);
+    takeAll(this.state, later);
+    this.link?.statementsDropped(later);
+  }
+
+  /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
+  #schemaChanged(): void {
+    this.state.changedSchema = true;
+    this.owner.schemaChanged();
+  }
+
   #errorResponse(length: number, from: number, at: number, end: number): number {
     const there = Math.min(length + 1, LOOK_BYTES);
     if (end - at < there) return NEED_MORE;
     const error = readError(readBuffer, at + 5, Math.min(at + length + 1, end));
     const fatal = error.severity === "FATAL" || error.severity === "PANIC";
     if (fatal) this.#fatal = error;
-    else if (this.owed.swallowing()) this.#ownError = error;
+    else if (this.owed.swallowingErrors()) this.#ownError = error;
+    else this.#statementFailed(error.code);
     if (this.owed.length === 0) {
       if (!fatal) {
         this.#deliver(from, at);
@@ -489,14 +564,39 @@ export class ServerConnection implements Handler {
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    if (!this.owed.swallowing()) this.link?.errorDelivered(error);
+    if (!this.owed.swallowingErrors()) this.link?.errorDelivered(error);
     if (fatal) {
       // Even when it comes in the middle of the pooler's own query the client is to know why.
       this.state.left = length + 1;
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    return this.#pass(Backend.ErrorResponse, length, from, at);
+    const outcome = this.#pass(Backend.ErrorResponse, length, from, at);
+    if (this.owed.skipped.length > 0 || this.owed.skippedUnnamed !== 0) this.#takeBack();
+    return outcome;
+  }
+
+  /** What the error says of the statement at the head: lost on this server, or of another shape than it was. */
+  #statementFailed(code: string): void {
+    const record = this.owed.headRecord();
+    if (record === undefined || isTracked(record)) return;
+    const statement = record as Statement;
+    if (code === "26000") take(this.state, statement.id);
+    // "cached plan must not change result type": whoever prepares it anew gets a new statement.
+    else if (code === "0A000") statement.generation = -1;
+  }
+
+  #takeBack(): void {
+    const { owed } = this;
+    const tracked = owed.skipped.filter(isTracked);
+    owed.skipped.length = 0;
+    undo(this.state, tracked);
+    if (tracked.length > 0) this.link?.skipped(tracked);
+    if (owed.skippedUnnamed !== 0) this.state.unnamed = -1;
+    const own = (owed.skippedUnnamed & SkippedUnnamed.Client) !== 0;
+    owed.skippedUnnamed = 0;
+    // One that was sent behind the Sync is the client's by now.
+    if (own && !owed.owesUnnamed()) this.link?.unnamedLost();
   }
 
   #parameterStatus(length: number, from: number, at: number): number {
@@ -578,4 +678,13 @@ function matches(start: number, end: number, tag: string): boolean {
     if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
   }
   return true;
+}
+
+function begins(start: number, end: number, word: string): boolean {
+  return end - start > word.length && matches(start, start + word.length, word);
+}
+
+/** Records in the queue are what a message changes, or the statement that a Bind or Describe names. */
+function isTracked(record: object): record is Tracked {
+  return !("query" in record);
 }
