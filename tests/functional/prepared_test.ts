@@ -286,6 +286,7 @@ Deno.test("prepared: a server that lost its statements, and a server that died",
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' " +
       "AND pid <> pg_backend_pid()",
   );
+  await doorman.waitForLog(/server connection closed/);
   assert.deepEqual(wire.rowsOf(await client.ask(B("s1"), E, S)), [["1"]]);
 });
 
