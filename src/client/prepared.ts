@@ -34,7 +34,13 @@ import { add, addByte, flush, head, sendClose, sendParse } from "./gather.ts";
 import { violation } from "./relay.ts";
 import { MOST_OWED, type Session } from "./session.ts";
 import { findStatement, setStatement } from "./statements.ts";
-import { fillUnnamed, keepUnnamed, nextUnnamedId, provideUnnamed } from "./unnamed.ts";
+import {
+  fillUnnamed,
+  keepUnnamed,
+  nextUnnamedId,
+  provideUnnamed,
+  unnamedIsThere,
+} from "./unnamed.ts";
 
 /** Up to here a message that is needed whole waits in the read buffer; a longer one gets a buffer of its own. */
 const MOST_WAITING_BYTES = READ_BYTES / 4;
@@ -65,8 +71,8 @@ export function relayPrepared(
     at += count;
     // A message that began before the server was checked out is dropped to its end.
     if (state.leftDropped) from = at;
-    if (state.left === 0) state.leftDropped = false;
   }
+  if (state.left === 0) state.leftDropped = false;
   while (at < end) {
     if (end - at < 6 && (end - at < 5 || readLength(bytes, at + 1) > 4)) break;
     const type = bytes[at];
@@ -146,7 +152,7 @@ export function relayPrepared(
           break;
         }
         if (nameEnd === portalEnd + 1) {
-          if (state.unnamedId !== server.state.unnamed || state.unnamedId === 0) {
+          if (!unnamedIsThere(session)) {
             add(server, bytes, from, at);
             from = at;
             provideUnnamed(session);
@@ -323,9 +329,11 @@ function makeRoom(session: Session): void {
   for (;;) {
     const taken = surplus(server.state, limit);
     if (taken < 0) return;
+    // One that was not confirmed is not taken for there when an error skips this Close.
+    const confirmed = server.state.statements.get(taken)!.confirmed;
     take(server.state, taken);
     sendClose(server, statementName(taken));
-    server.owed.track(Owed.Close | SWALLOW, tracked({ taken }));
+    server.owed.track(Owed.Close | SWALLOW, tracked({ taken: confirmed ? taken : -1 }));
   }
 }
 
@@ -396,7 +404,7 @@ function describeStatement(
   const server = session.server!;
   const next = at + length + 1;
   if (length === 6) {
-    if (session.state.unnamedId !== server.state.unnamed || session.state.unnamedId === 0) {
+    if (!unnamedIsThere(session)) {
       add(server, bytes, from, at);
       from = at;
       provideUnnamed(session);
@@ -462,6 +470,7 @@ function deallocate(
   state.unnamedId = simple ? 0 : nextUnnamedId();
   state.unnamedLength = -1;
   server.state.unnamed = simple ? -1 : state.unnamedId;
+  server.state.unnamedSegment = server.state.segment;
   if (skipping) return;
   const before = setStatement(state, session.pool!.statements, name, undefined);
   owed.track(simple ? Owed.Query : Owed.Parse | UNNAMED, tracked({ name, before }));

@@ -710,7 +710,8 @@ export class Session implements Handler, Waiter, ServerLink {
   serverWritable(): void {
     if (this.#stalled) {
       this.takeKept();
-      if (this.server === undefined || this.server.congested) return;
+      const { stage } = this.state;
+      if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
     }
     if (!this.#throttled) this.startReading();
     this.releaseIfIdle();

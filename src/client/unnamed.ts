@@ -31,6 +31,7 @@ export function keepUnnamed(
   const size = length - 5;
   state.unnamedId = nextUnnamedId();
   session.server!.state.unnamed = state.unnamedId;
+  session.server!.state.unnamedSegment = session.server!.state.segment;
   state.unnamedFilled = 0;
   if (size > MOST_UNNAMED_BYTES) {
     state.unnamed = undefined;
@@ -75,6 +76,17 @@ export function provideUnnamed(session: Session): void {
   sendUnnamed(server, state.unnamed!, state.unnamedLength);
   server.owed.push(Owed.Parse | UNNAMED | SWALLOW);
   server.state.unnamed = state.unnamedId;
+  server.state.unnamedSegment = server.state.segment;
+}
+
+/**
+ * Whether messages sent now find the session's unnamed statement on its server. Behind a Sync that is only so when its
+ * Parse was answered: an error before the Parse would have left another's statement there.
+ */
+export function unnamedIsThere(session: Session): boolean {
+  const { state, owed } = session.server!;
+  return session.state.unnamedId !== 0 && session.state.unnamedId === state.unnamed &&
+    (state.unnamedSegment === state.segment || owed.length === 0);
 }
 
 const NO_NAME = new Uint8Array(0);

@@ -75,6 +75,8 @@ export interface ServerState {
   segment: number;
   /** Whose unnamed statement is here (`SessionState.unnamedId`), −1 when that is not known. Not valid after thawing. */
   unnamed: number;
+  /** The `segment` that its Parse was sent in. */
+  unnamedSegment: number;
   /** Rewritten messages whose statement was here, and those whose was not. */
   prepareHits: number;
   prepareMisses: number;
@@ -117,6 +119,7 @@ export function newServerState(id: number, now: number): ServerState {
     lastStatement: -1,
     segment: 0,
     unnamed: -1,
+    unnamedSegment: 0,
     prepareHits: 0,
     prepareMisses: 0,
     changedSchema: false,
