@@ -59,7 +59,8 @@ function checkServer(world: World, server: FakeServer, limit: number): void {
   const has = [...server.model.statements.keys()].filter((name) => /^DOORMAN_\d+$/.test(name));
   const listed = [...server.connection.state.statements.keys()].map((id) => `DOORMAN_${id}`);
   for (const name of listed) assert.ok(has.includes(name), `${name} is listed and not there`);
-  assert.ok(listed.length <= limit);
+  // What an error kept from being closed is over the limit until the next Parse.
+  assert.ok(listed.length <= 2 * limit);
   for (const { confirmed } of server.connection.state.statements.values()) assert.ok(confirmed);
 }
 
@@ -104,45 +105,52 @@ const parts = fc.array(
   { minLength: 1, maxLength: 5 },
 );
 
-Deno.test("prepared: many clients on few servers get what a server of their own would answer", () => {
-  const many = fc.array(parts, { minLength: 2, maxLength: 5 });
-  fc.assert(
-    fc.property(many, choices, fc.nat({ max: 1500 }), (all, choice, steps) => {
-      const world = new World(SETTINGS);
-      const servers = [world.addServer(), world.addServer()];
-      // Part after part, as a client does that waits for its answers; a DEALLOCATE is not sent ahead.
-      const rounds = Math.max(...all.map((mine) => mine.length));
-      const models = all.map(() => new ModelServer());
-      const clients = all.map(() => world.addClient(new Uint8Array(0)));
-      const wanted: Uint8Array[] = all.map(() => new Uint8Array(0));
-      for (let round = 0; round < rounds; round++) {
-        all.forEach((mine, i) => {
-          if (mine[round] === undefined) return;
-          const sent = bytesOfAll([...withoutBlindUses(mine[round]), simpleQuery("commit")]);
-          clients[i].unsent = sent;
-          wanted[i] = concat(wanted[i], models[i].feed(sent));
-        });
-        for (let i = 0; i < steps / rounds; i++) step(world, choice.next().value);
-        world.settle();
-        clients.forEach((client, i) => {
-          assert.equal(readable(client.received), readable(wanted[i]));
-          assert.equal(client.session.state.stage, Stage.Idle);
-          assert.equal(client.session.state.left, 0);
-        });
-      }
-      for (const server of servers) checkServer(world, server, 3);
-      assert.deepEqual(world.warnings, []);
-      // Nothing is held by nobody.
-      for (const { session } of clients) clearStatements(session.state, world.pool.statements);
-      world.pool.statements.clear();
-      world.interner.sweep();
-      world.interner.sweep();
-      assert.equal(world.interner.entries, 0);
-      assert.equal(world.interner.bytes, 0);
-    }),
-    { numRuns: 1000 },
-  );
-});
+for (const moves of [false, true]) {
+  Deno.test(`prepared: clients that share servers get what one of their own would answer${moves ? ", frozen and thawed meanwhile" : ""}`, () => {
+    const many = fc.array(parts, { minLength: 2, maxLength: 5 });
+    fc.assert(
+      fc.property(many, choices, fc.nat({ max: 1500 }), (all, choice, steps) => {
+        const world = new World(SETTINGS);
+        const servers = [world.addServer(), world.addServer()];
+        // Part after part, as a client does that waits for its answers; a DEALLOCATE is not sent ahead.
+        const rounds = Math.max(...all.map((mine) => mine.length));
+        const models = all.map(() => new ModelServer());
+        const clients = all.map(() => world.addClient(new Uint8Array(0)));
+        const wanted: Uint8Array[] = all.map(() => new Uint8Array(0));
+        for (let round = 0; round < rounds; round++) {
+          all.forEach((mine, i) => {
+            if (mine[round] === undefined) return;
+            const sent = bytesOfAll([...withoutBlindUses(mine[round]), simpleQuery("commit")]);
+            clients[i].unsent = sent;
+            wanted[i] = concat(wanted[i], models[i].feed(sent));
+          });
+          for (let i = 0; i < steps / rounds; i++) {
+            const c = choice.next().value;
+            if (moves && (c >> 8) % 30 === 0) world.move();
+            step(world, c);
+          }
+          world.settle();
+          clients.forEach((client, i) => {
+            assert.equal(readable(client.received), readable(wanted[i]));
+            assert.equal(client.session.state.stage, Stage.Idle);
+            assert.equal(client.session.state.left, 0);
+          });
+        }
+        for (const server of servers) checkServer(world, server, 3);
+        assert.deepEqual(world.warnings, []);
+        // Nothing is held by nobody.
+        if (moves) return;
+        for (const { session } of clients) clearStatements(session.state, world.pool.statements);
+        world.pool.statements.clear();
+        world.interner.sweep();
+        world.interner.sweep();
+        assert.equal(world.interner.entries, 0);
+        assert.equal(world.interner.bytes, 0);
+      }),
+      { numRuns: moves ? 300 : 700, endOnFailure: true },
+    );
+  });
+}
 
 Deno.test("prepared: one Parse for a statement and server, whoever asks", () => {
   const world = new World(SETTINGS);

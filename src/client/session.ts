@@ -114,7 +114,7 @@ export class Session implements Handler, Waiter, ServerLink {
   listen(tail: Uint8Array | undefined): void {
     if (tail !== undefined) {
       if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
-      else this.keepLong(tail.slice(), 0, tail.length, tail.length + 1);
+      else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
     }
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
@@ -345,15 +345,17 @@ export class Session implements Handler, Waiter, ServerLink {
     const { context } = this;
     if (context.longBytes + need > context.mostLongBytes) {
       this.fail("FATAL", REASONS.outOfMemory, "", "");
-      return;
-    }
+    } else this.#keepLong(bytes, at, end, need);
+  }
+
+  #keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
     this.#dropTail();
     const tail = new Uint8Array(need + READ_BYTES);
     tail.set(bytes.subarray(at, end));
     this.#tail = tail;
     this.#tailLength = end - at;
     this.#need = need;
-    context.longBytes += need;
+    this.context.longBytes += need;
   }
 
   /** Nothing more is read until PostgreSQL takes bytes again; what was kept comes first then. */

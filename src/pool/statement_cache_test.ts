@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { StatementCache } from "./statement_cache.ts";
-import { queryText, QueryInterner } from "../server/query_interner.ts";
+import { QueryInterner, queryText } from "../server/query_interner.ts";
 import type { Statement } from "../server/prepared.ts";
 
 const encoder = new TextEncoder();
