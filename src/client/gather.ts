@@ -119,3 +119,18 @@ export function addByte(server: ServerConnection, byte: number): void {
   room(server, 1);
   out[outLength++] = byte;
 }
+
+/** Describe of a statement. */
+export function sendDescribe(server: ServerConnection, name: Uint8Array<ArrayBuffer>): void {
+  room(server, 7 + name.length);
+  header(Frontend.Describe, 6 + name.length);
+  out[outLength++] = STATEMENT;
+  add(server, name, 0, name.length);
+  out[outLength++] = 0;
+}
+
+/** Flush: PostgreSQL is to send what it has. */
+export function sendFlush(server: ServerConnection): void {
+  room(server, 5);
+  header(Frontend.Flush, 4);
+}

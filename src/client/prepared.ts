@@ -30,7 +30,17 @@ import {
   type Tracked,
 } from "../server/prepared.ts";
 import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallocate.ts";
-import { add, addByte, flush, head, sendClose, sendParse } from "./gather.ts";
+import { BIND_AND_EXECUTE, CHANGED } from "./changed_shape.ts";
+import {
+  add,
+  addByte,
+  flush,
+  head,
+  sendClose,
+  sendDescribe,
+  sendFlush,
+  sendParse,
+} from "./gather.ts";
 import { violation } from "./relay.ts";
 import { MOST_OWED, type Session } from "./session.ts";
 import { findStatement, setStatement } from "./statements.ts";
@@ -62,6 +72,7 @@ export function relayPrepared(
   let from = at;
   let need = 0;
   let flushed = false;
+  let checking = false;
   if (state.left > 0) {
     const count = Math.min(state.left, end - at);
     if (state.unnamedFilled < state.unnamedLength && !state.leftDropped) {
@@ -173,7 +184,11 @@ export function relayPrepared(
           break;
         }
         add(server, bytes, from, at);
-        provide(session, statement);
+        from = at;
+        if (!provide(session, statement)) {
+          checking = true;
+          break;
+        }
         head(
           server,
           bytes,
@@ -214,6 +229,10 @@ export function relayPrepared(
           break;
         }
         from = describeStatement(session, bytes, from, at, length);
+        if (from < 0) {
+          from = at;
+          checking = true;
+        }
         break;
       case Frontend.Execute:
         owed.push(Owed.Execute);
@@ -244,7 +263,7 @@ export function relayPrepared(
         // CopyData: nothing answers it.
         break;
     }
-    if (need > 0) break;
+    if (need > 0 || checking) break;
     if (next <= end) at = next;
     else {
       state.left = next - end;
@@ -258,6 +277,11 @@ export function relayPrepared(
   if (flushed && owed.madeUp()) {
     server.makeUp();
     if (session.server !== server) return;
+  }
+  if (checking) {
+    session.keep(bytes, at, end);
+    session.waitForShape();
+    return;
   }
   if (at < end) keepRest(session, bytes, at, end, need);
   if (server.congested) session.stopReading();
@@ -308,18 +332,47 @@ function ours(bytes: Uint8Array, start: number, end: number): boolean {
 
 // ── named statements ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Puts the statement on the server if it is not there. */
-function provide(session: Session, statement: Statement): void {
+/**
+ * Puts the statement on the server if it is not there. `false`: since the client has learnt what the statement returns
+ * the schema has changed, so PostgreSQL is asked first whether it would return the same here. (A server that has the
+ * statement checks that by itself: "cached plan must not change result type".)
+ */
+function provide(session: Session, statement: Statement): boolean {
   const server = session.server!;
   if (isThere(server.state, statement)) {
     server.state.prepareHits++;
-    return;
+    return true;
   }
   server.state.prepareMisses++;
   makeRoom(session);
   sendParse(server, statement.name, statement.query.body);
   server.owed.track(Owed.Parse | SWALLOW, tracked({ put: statement.id }));
   put(server.state, statement.id);
+  const known = statement.shape !== undefined;
+  if (known && session.pool!.statements.isCurrent(statement)) return true;
+  describe(server, statement);
+  if (known) sendFlush(server);
+  return !known;
+}
+
+/** Asks what the statement returns; the answer is the pooler's. */
+function describe(server: ServerConnection, statement: Statement): void {
+  sendDescribe(server, statement.name);
+  server.owed.track(Owed.DescribeStatement | SWALLOW, tracked({ described: statement }));
+}
+
+/**
+ * The statement would return something else than its client knows: PostgreSQL is made to say what it says where it had
+ * the statement before, and skips to the next Sync.
+ */
+export function refuseShape(server: ServerConnection, statement: Statement): void {
+  take(server.state, statement.id);
+  sendParse(server, GONE, CHANGED);
+  server.owed.push(Owed.Parse | SWALLOW);
+  add(server, BIND_AND_EXECUTE, 0, BIND_AND_EXECUTE.length);
+  server.owed.push(Owed.Bind | SWALLOW);
+  server.owed.track(Owed.Execute | SWALLOW, tracked({ described: statement }));
+  flush(server);
 }
 
 /** Takes the least used statements off a server that has as many as it may. */
@@ -344,6 +397,7 @@ function tracked(change: Partial<Tracked>): Tracked {
     name: undefined,
     before: undefined,
     after: undefined,
+    described: undefined,
     ...change,
   };
 }
@@ -390,10 +444,11 @@ function parseNamed(
   sendParse(server, statement.name, statement.query.body);
   owed.track(Owed.Parse, tracked({ put: statement.id, name, before, after: statement }));
   put(server.state, statement.id);
+  if (statement.shape === undefined) describe(server, statement);
   return true;
 }
 
-/** Describe of a statement; returns where the bytes begin that are to be sent as they are. */
+/** Describe of a statement; returns where the bytes begin that are to be sent as they are, −1 when it has to wait. */
 function describeStatement(
   session: Session,
   bytes: Uint8Array<ArrayBuffer>,
@@ -421,7 +476,7 @@ function describeStatement(
     return at + 6;
   }
   add(server, bytes, from, at);
-  provide(session, statement);
+  if (!provide(session, statement)) return -1;
   head(server, bytes, at, at + 6, 6 + statement.name.length);
   add(server, statement.name, 0, statement.name.length);
   server.owed.track(Owed.DescribeStatement, statement);

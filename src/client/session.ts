@@ -35,13 +35,13 @@ import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
 import { difference, differenceQuery, parameterSet, withParameter } from "../server/parameters.ts";
-import type { FrozenStatement, Tracked } from "../server/prepared.ts";
+import type { FrozenStatement, Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
 import type { ClientContext } from "./context.ts";
 import type { ClientLogin } from "./login.ts";
-import { relayPrepared } from "./prepared.ts";
+import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
 import { type SessionState, Stage } from "./state.ts";
 import { clearStatements, findStatement, freezeStatements, setStatement } from "./statements.ts";
@@ -66,6 +66,8 @@ export interface SessionSnapshot {
   xactAgeMs: number;
   waitAgeMs: number;
   throttled: boolean;
+  /** The tail waits for the answer to a Describe of the pooler's. */
+  checking: boolean;
   statements: [name: Uint8Array, statement: FrozenStatement][];
   server: ServerSnapshot | undefined;
 }
@@ -96,6 +98,8 @@ export class Session implements Handler, Waiter, ServerLink {
   #need = 0;
   /** The tail waits for PostgreSQL to take bytes again. */
   #stalled = false;
+  /** The tail waits until it is known what a statement of its returns on this server. */
+  #checking = false;
   #events = EPOLLIN | EPOLLRDHUP;
   #waitStartMs = 0;
   #throttled = false;
@@ -144,6 +148,7 @@ export class Session implements Handler, Waiter, ServerLink {
       xactAgeMs: now - this.xactStartMs,
       waitAgeMs: now - this.#waitStartMs,
       throttled: this.#throttled,
+      checking: this.#checking,
       server: this.server?.freeze(),
     };
   }
@@ -216,7 +221,8 @@ export class Session implements Handler, Waiter, ServerLink {
     }
     // Nothing but its answers slows down a client without a server.
     const slow = server === undefined ? this.#outbox !== undefined : server.congested;
-    if (slow || this.#throttled) this.#events &= ~EPOLLIN;
+    this.#checking = snapshot.checking;
+    if (slow || this.#throttled || this.#checking) this.#events &= ~EPOLLIN;
     this.listen(snapshot.tail);
     // The tail may be whole messages that wait for PostgreSQL to take bytes again.
     this.#stalled = server?.congested === true;
@@ -389,6 +395,7 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   startReading(): void {
+    if (this.#checking) return;
     if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
   }
 
@@ -737,6 +744,29 @@ export class Session implements Handler, Waiter, ServerLink {
     this.context.log.info(TARGET, `${this.name} parameters of the session changed`);
   }
 
+  /** Keeps everything until `shapeChecked` or an error comes. */
+  waitForShape(): void {
+    this.#checking = true;
+    this.stopReading();
+  }
+
+  shapeChecked(statement: Statement, same: boolean): void {
+    if (!this.#checking) return;
+    if (same) {
+      this.pool!.statements.affirm(statement);
+      this.#goOn();
+      // Its error lets the tail go on.
+    } else refuseShape(this.server!, statement);
+  }
+
+  #goOn(): void {
+    this.#checking = false;
+    this.takeKept();
+    const { stage } = this.state;
+    if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
+    if (!this.#throttled) this.startReading();
+  }
+
   skipped(tracked: readonly Tracked[]): void {
     const { state } = this;
     const cache = this.pool!.statements;
@@ -747,6 +777,7 @@ export class Session implements Handler, Waiter, ServerLink {
       if (findStatement(state, name, 0, name.length)?.id !== after?.id) continue;
       setStatement(state, cache, name.slice(), before);
     }
+    if (this.#checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
   }
 
   unnamedLost(): void {

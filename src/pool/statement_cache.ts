@@ -39,6 +39,16 @@ export class StatementCache {
     this.#source = source;
   }
 
+  /** Whether the schema is as it was when the statement's shape was found. */
+  isCurrent({ generation }: Statement): boolean {
+    return generation === this.#source.schemaGeneration();
+  }
+
+  /** The statement returns what it did, under the schema of now. */
+  affirm(statement: Statement): void {
+    if (statement.generation >= 0) statement.generation = this.#source.schemaGeneration();
+  }
+
   get size(): number {
     return this.#statements.size;
   }
@@ -79,6 +89,7 @@ export class StatementCache {
       name: statementName(id),
       query,
       generation,
+      shape: undefined,
       holders: 0,
       parses: 1,
     };
@@ -91,19 +102,19 @@ export class StatementCache {
     const frozen: FrozenStatement[] = [];
     let bytes = 0;
     this.#frozen.clear();
-    for (const { id, generation, query } of this.#statements.values()) {
+    for (const { id, generation, shape, query } of this.#statements.values()) {
       bytes += query.body.length;
       if (bytes > MOST_FROZEN_BYTES) break;
-      frozen.push({ id, generation, body: query.body, planner: query.planner });
+      frozen.push({ id, generation, shape, body: query.body, planner: query.planner });
       this.#frozen.add(id);
     }
     return frozen;
   }
 
   /** A statement as its client's snapshot carries it. */
-  freeze({ id, generation, query }: Statement): FrozenStatement {
+  freeze({ id, generation, shape, query }: Statement): FrozenStatement {
     const body = this.#frozen.has(id) ? undefined : query.body;
-    return { id, generation, body, planner: query.planner };
+    return { id, generation, shape, body, planner: query.planner };
   }
 
   /** Statements of another process, the least used first. */
@@ -112,7 +123,10 @@ export class StatementCache {
   }
 
   /** The statement of another process; `undefined` when nobody has brought its text. */
-  thaw({ id, generation, body, planner }: FrozenStatement, limit: number): Statement | undefined {
+  thaw(
+    { id, generation, shape, body, planner }: FrozenStatement,
+    limit: number,
+  ): Statement | undefined {
     const arrived = this.#arrived.get(id);
     if (arrived !== undefined) return arrived;
     if (body === undefined) return undefined;
@@ -122,7 +136,7 @@ export class StatementCache {
       ? this.#source.interner.intern(bytes, 0, bytes.length, planner)
       : { hash: 0, body: bytes, planner, users: 0, sweeps: 0, next: undefined };
     const name = statementName(id);
-    const statement: Statement = { id, name, query, generation, holders: 0, parses: 0 };
+    const statement: Statement = { id, name, query, generation, shape, holders: 0, parses: 0 };
     this.#arrived.set(id, statement);
     if (shared && !this.#statements.has(query)) this.#remember(statement, limit);
     return statement;

@@ -94,7 +94,8 @@ Deno.test("statement cache: statements travel with the pool or with their client
   assert.deepEqual(thawed.map(({ id }) => id), [early.id, late.id]);
   assert.deepEqual(thawed.map(({ query }) => queryText(query)), ["early", "late"]);
   assert.equal(find(there, "late"), thawed[1]);
-  assert.equal(there.thaw({ id: 99, generation: 0, body: undefined, planner: "" }, 10), undefined);
+  const unknown = { id: 99, generation: 0, shape: undefined, body: undefined, planner: "" };
+  assert.equal(there.thaw(unknown, 10), undefined);
   there.arrivalsEnd();
   assert.equal(there.thaw(frozen[0], 10), undefined);
 });

@@ -17,7 +17,7 @@ import { Outbox } from "../reactor/outbox.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
-import { readError, type ReceivedError } from "../protocol/error_response.ts";
+import { errorResponse, readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SkippedUnnamed, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
@@ -33,12 +33,14 @@ import {
 import {
   confirm,
   detached,
+  rowShape,
   type Statement,
   take,
   takeAll,
   type Tracked,
   undo,
 } from "./prepared.ts";
+import { sameBytes } from "./query_interner.ts";
 import { Dirty, ServerStage, type ServerState } from "./state.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
@@ -57,6 +59,8 @@ export interface ServerLink {
   ownQueryDone(error: ReceivedError | undefined): void;
   /** An error skipped these messages, or one of them failed: what they were to change is as before. */
   skipped(tracked: readonly Tracked[]): void;
+  /** What the pooler asked to know: whether the statement returns here what it did where it was parsed first. */
+  shapeChecked(statement: Statement, same: boolean): void;
   /** The Parse of the link's unnamed statement failed or was skipped. */
   unnamedLost(): void;
   /** DEALLOCATE ALL or DISCARD ALL went through; `later` are messages that were sent behind it. */
@@ -98,6 +102,13 @@ const MOST_SMALL_BYTES = 30_000;
 const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
 
 const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
+
+const CHANGED_SHAPE = errorResponse({
+  severity: "ERROR",
+  code: "0A000",
+  message: "cached plan must not change result type",
+  routine: "RevalidateCachedQuery",
+}) as Uint8Array<ArrayBuffer>;
 
 const NEED_MORE = -1;
 const CLOSED = -2;
@@ -400,6 +411,9 @@ export class ServerConnection implements Handler {
         if (tracked !== undefined) confirm(this.state, tracked as Tracked);
         return this.#pass(type, length, from, at);
       }
+      case Backend.RowDescription:
+      case Backend.NoData:
+        return this.#description(type, length, from, at, end);
       case Backend.ReadyForQuery:
         return this.#readyForQuery(length, from, at, end);
       case Backend.CommandComplete:
@@ -533,6 +547,30 @@ export class ServerConnection implements Handler {
     }
   }
 
+  /** Of the pooler's own Describe the answer is looked at, if it is not too long for that. */
+  #description(type: number, length: number, from: number, at: number, end: number): number {
+    const record = this.owed.swallowing() ? this.owed.headRecord() : undefined;
+    if (record === undefined || !isTracked(record) || !record.described) {
+      return this.#pass(type, length, from, at);
+    }
+    const looked = length <= MOST_SMALL_BYTES;
+    if (looked && end - at < length + 1) return NEED_MORE;
+    const outcome = this.#pass(type, length, from, at);
+    const { described } = record;
+    if (!looked) {
+      // Too wide to be remembered: it is taken for the same.
+      if (described.shape !== undefined) this.link?.shapeChecked(described, true);
+      return outcome;
+    }
+    const shape = rowShape(readBuffer, at + 5, at + length + 1);
+    if (described.shape === undefined) described.shape = shape;
+    else {
+      const same = sameBytes(described.shape, shape, 0, shape.length);
+      this.link?.shapeChecked(described, same);
+    }
+    return outcome;
+  }
+
   #statementsDropped(): void {
     const later = this.owed.laterRecords().filter(isTracked);
     takeAll(this.state, later);
@@ -571,9 +609,23 @@ export class ServerConnection implements Handler {
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    const outcome = this.#pass(Backend.ErrorResponse, length, from, at);
+    const changed = error.code === "0A000" && this.owed.swallowing() && this.#isRefusal();
+    let outcome = this.#pass(Backend.ErrorResponse, length, from, at);
+    if (changed && outcome !== CLOSED) {
+      // Raised in its place: the client is to get it as PostgreSQL's plan cache words it.
+      this.#deliver(from, at);
+      this.link?.deliver(CHANGED_SHAPE, 0, CHANGED_SHAPE.length);
+      this.state.leftDropped = true;
+      outcome = at;
+    }
     if (this.owed.skipped.length > 0 || this.owed.skippedUnnamed !== 0) this.#takeBack();
     return outcome;
+  }
+
+  #isRefusal(): boolean {
+    const record = this.owed.headRecord();
+    return record !== undefined && isTracked(record) && record.described !== undefined &&
+      this.owed.headKind() === Owed.Execute;
   }
 
   /** What the error says of the statement at the head: lost on this server, or of another shape than it was. */

@@ -19,6 +19,8 @@ export interface Statement {
   readonly query: InternedQuery;
   /** Generation of the schema that it was first seen in; −1: what it returns has changed since. */
   generation: number;
+  /** What it returned when it was parsed first (`rowShape`); `undefined`: not known. */
+  shape: Uint8Array | undefined;
   /** Clients and the pool's cache that refer to it. */
   holders: number;
   /** Times that a client asked for it by Parse. */
@@ -27,6 +29,7 @@ export interface Statement {
 
 /** A statement of another process, as it travels. */
 export interface FrozenStatement {
+  shape: Uint8Array | undefined;
   id: number;
   generation: number;
   /** Absent when the pool's own snapshot has brought it. */
@@ -61,6 +64,27 @@ export interface Tracked {
   readonly name: Uint8Array | undefined;
   readonly before: Statement | undefined;
   readonly after: Statement | undefined;
+  /** A Describe of the pooler's that tells what this statement returns. */
+  readonly described: Statement | undefined;
+}
+
+/**
+ * What of a RowDescription (`bytes[start..end)`, without type and length) must stay the same for whoever has seen it
+ * before: names, types and type modifiers of the columns, as PostgreSQL compares them.
+ */
+export function rowShape(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const shape = new Uint8Array(Math.max(0, end - start));
+  let length = 0;
+  let at = start + 2;
+  while (at < end) {
+    while (at < end && bytes[at] !== 0) shape[length++] = bytes[at++];
+    shape[length++] = 0;
+    // Behind the name: table (4), column (2), type (4), size (2), modifier (4), format (2).
+    for (let i = 7; i < 11; i++) shape[length++] = bytes[at + i];
+    for (let i = 13; i < 17; i++) shape[length++] = bytes[at + i];
+    at += 19;
+  }
+  return shape.slice(0, length);
 }
 
 /** Whether messages sent now may rely on the statement being there. Makes it the last used. */
@@ -131,9 +155,10 @@ export function detached(record: object): object {
     const statement = record as Statement;
     return { ...statement, query: { ...statement.query, next: undefined } };
   }
-  const { before, after, ...rest } = record as Tracked;
+  const { before, after, described, ...rest } = record as Tracked;
   return {
     ...rest,
+    described: described && detached(described),
     before: before && detached(before),
     after: after && detached(after),
   };

@@ -238,6 +238,48 @@ Deno.test("prepared: after a change of the schema a new Parse is a new statement
   assert.deepEqual(wire.rowsOf(again), [["1", "5", "6"]]);
 });
 
+Deno.test("prepared: a server that never had the statement does not give its client another table's columns", async () => {
+  await postgres.query(
+    "CREATE TABLE wide(a int); INSERT INTO wide VALUES (1); CREATE TABLE other(x int)",
+  );
+  await using doorman = await start({}, 2);
+  using client = await login(doorman);
+  using holder = await login(doorman);
+  const all = "SELECT * FROM wide";
+  await client.ask(P("s", all), D("s"), P("t", "SELECT 5 AS five"), S);
+  // The server that has them is taken: from here on the client gets the other.
+  await holder.query("BEGIN");
+  await holder.query("ALTER TABLE other ADD COLUMN y int");
+  assert.deepEqual(wire.rowsOf(await client.ask(B("s"), E, S)), [["1"]]);
+  assert.deepEqual(wire.rowsOf(await client.ask(B("t"), E, S)), [["5"]]);
+  await holder.query("COMMIT");
+  using first = await login(doorman);
+  await first.query("BEGIN");
+  await first.ask(P("u", all), D("u"), P("v", `${all} /* v */`), P("w", "SELECT 6"), S);
+  await first.query("COMMIT");
+  await postgres.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' " +
+      "AND pid <> pg_backend_pid()",
+  );
+  await doorman.waitForLog(/server connection closed[^]*server connection closed/);
+  doorman.allowLog(/server connection closed/);
+  await holder.query("ALTER TABLE wide ADD COLUMN b int DEFAULT 2");
+  // Sent together with what follows: all of it is skipped up to the Sync.
+  const pipelined = [P("", "SELECT 1"), B("u"), E, B("w"), E, S, B("w"), E, S];
+  first.send(...pipelined);
+  const refused = await first.readUntil("Z");
+  assert.equal(wire.letters(refused), "1EZ");
+  assert.deepEqual(wire.errorCodes(refused), ["0A000"]);
+  assert.match(wire.errorFields(refused[1]!).M!, /cached plan must not change result type/);
+  assert.deepEqual(wire.rowsOf(await first.readUntil("Z")), [["6"]]);
+  await first.query("BEGIN");
+  assert.deepEqual(wire.errorCodes(await first.ask(D("v"), S)), ["0A000"]);
+  assert.deepEqual(wire.errorCodes(await first.ask(B("v"), E, S)), ["25P02"]);
+  await first.query("ROLLBACK");
+  assert.deepEqual(wire.rowsOf(await first.ask(P("new", all), B("new"), E, S)), [["1", "2"]]);
+  assert.deepEqual(wire.errorCodes(await first.ask(B("u"), E, S)), ["0A000"]);
+});
+
 async function preparedCount(client: WireClient): Promise<number> {
   return Number(await client.value("SELECT count(*) FROM pg_prepared_statements"));
 }
