@@ -47,6 +47,7 @@ import { type Accepted, Listener } from "./accept.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
+import { internerRow, preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
 class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler {
@@ -459,6 +460,12 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         return poolRows(this.#directory.all(), this.#sessions.values(), now, this.#index);
       case "clients":
         return clientRows(this.#sessions.values(), now, this.#index);
+      case "prepared":
+        return preparedRows(this.#directory.all(), this.#index);
+      case "interner":
+        return [internerRow(this.interner, this.#sessions.values(), this.#index)];
+      case "prepared_memory":
+        return preparedMemoryRows(this.#directory.all(), this.#sessions.values(), this.#index);
       case "servers":
         return serverRows(this.#directory.all(), now, this.#index);
       case "moving":
