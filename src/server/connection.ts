@@ -19,7 +19,7 @@ import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
 import { errorResponse, readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
-import { Owed, OwedReplies, SkippedUnnamed, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
+import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import {
   MOST_REPORTED,
@@ -30,21 +30,20 @@ import {
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
+import { confirm, detached, type Tracked } from "./prepared.ts";
 import {
-  confirm,
-  detached,
-  rowShape,
-  type Statement,
-  take,
-  takeAll,
-  type Tracked,
-  undo,
-} from "./prepared.ts";
-import { sameBytes } from "./query_interner.ts";
+  describedStatement,
+  dropStatements,
+  isRefusal,
+  noteShape,
+  statementFailed,
+  type StatementLink,
+  takeBack,
+} from "./statement_replies.ts";
 import { Dirty, ServerStage, type ServerState } from "./state.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
-export interface ServerLink {
+export interface ServerLink extends StatementLink {
   /** Bytes for the client, valid during the call only. */
   deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
   /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
@@ -57,14 +56,6 @@ export interface ServerLink {
   serverWritable(): void;
   /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
   ownQueryDone(error: ReceivedError | undefined): void;
-  /** An error skipped these messages, or one of them failed: what they were to change is as before. */
-  skipped(tracked: readonly Tracked[]): void;
-  /** What the pooler asked to know: whether the statement returns here what it did where it was parsed first. */
-  shapeChecked(statement: Statement, same: boolean): void;
-  /** The Parse of the link's unnamed statement failed or was skipped. */
-  unnamedLost(): void;
-  /** DEALLOCATE ALL or DISCARD ALL went through; `later` are messages that were sent behind it. */
-  statementsDropped(later: readonly Tracked[]): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
 }
@@ -524,11 +515,11 @@ export class ServerConnection implements Handler {
         if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
         else if (matches(start, end, "DEALLOCATE ALL")) {
           this.state.dirty &= ~Dirty.Prepare;
-          this.#statementsDropped();
+          dropStatements(this);
         } else if (begins(start, end, "DROP ")) this.#schemaChanged();
         else if (matches(start, end, "DISCARD ALL")) {
           this.state.dirty = (this.state.dirty & Dirty.All) | Dirty.Reset;
-          this.#statementsDropped();
+          dropStatements(this);
           this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
         }
         break;
@@ -549,32 +540,13 @@ export class ServerConnection implements Handler {
 
   /** Of the pooler's own Describe the answer is looked at, if it is not too long for that. */
   #description(type: number, length: number, from: number, at: number, end: number): number {
-    const record = this.owed.swallowing() ? this.owed.headRecord() : undefined;
-    if (record === undefined || !isTracked(record) || !record.described) {
-      return this.#pass(type, length, from, at);
-    }
+    const statement = describedStatement(this);
+    if (statement === undefined) return this.#pass(type, length, from, at);
     const looked = length <= MOST_SMALL_BYTES;
     if (looked && end - at < length + 1) return NEED_MORE;
     const outcome = this.#pass(type, length, from, at);
-    const { described } = record;
-    if (!looked) {
-      // Too wide to be remembered: it is taken for the same.
-      if (described.shape !== undefined) this.link?.shapeChecked(described, true);
-      return outcome;
-    }
-    const shape = rowShape(readBuffer, at + 5, at + length + 1);
-    if (described.shape === undefined) described.shape = shape;
-    else {
-      const same = sameBytes(described.shape, shape, 0, shape.length);
-      this.link?.shapeChecked(described, same);
-    }
-    return outcome;
-  }
-
-  #statementsDropped(): void {
-    const later = this.owed.laterRecords().filter(isTracked);
-    takeAll(this.state, later);
-    this.link?.statementsDropped(later);
+    noteShape(this, statement, looked ? readBuffer : undefined, at + 5, at + length + 1);
+    return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
   }
 
   /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
@@ -590,7 +562,7 @@ export class ServerConnection implements Handler {
     const fatal = error.severity === "FATAL" || error.severity === "PANIC";
     if (fatal) this.#fatal = error;
     else if (this.owed.swallowingErrors()) this.#ownError = error;
-    else this.#statementFailed(error.code);
+    else statementFailed(this, error.code);
     if (this.owed.length === 0) {
       if (!fatal) {
         this.#deliver(from, at);
@@ -609,7 +581,7 @@ export class ServerConnection implements Handler {
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    const changed = error.code === "0A000" && this.owed.swallowing() && this.#isRefusal();
+    const changed = error.code === "0A000" && isRefusal(this);
     let outcome = this.#pass(Backend.ErrorResponse, length, from, at);
     if (changed && outcome !== CLOSED) {
       // Raised in its place: the client is to get it as PostgreSQL's plan cache words it.
@@ -618,37 +590,8 @@ export class ServerConnection implements Handler {
       this.state.leftDropped = true;
       outcome = at;
     }
-    if (this.owed.skipped.length > 0 || this.owed.skippedUnnamed !== 0) this.#takeBack();
-    return outcome;
-  }
-
-  #isRefusal(): boolean {
-    const record = this.owed.headRecord();
-    return record !== undefined && isTracked(record) && record.described !== undefined &&
-      this.owed.headKind() === Owed.Execute;
-  }
-
-  /** What the error says of the statement at the head: lost on this server, or of another shape than it was. */
-  #statementFailed(code: string): void {
-    const record = this.owed.headRecord();
-    if (record === undefined || isTracked(record)) return;
-    const statement = record as Statement;
-    if (code === "26000") take(this.state, statement.id);
-    // "cached plan must not change result type": whoever prepares it anew gets a new statement.
-    else if (code === "0A000") statement.generation = -1;
-  }
-
-  #takeBack(): void {
-    const { owed } = this;
-    const tracked = owed.skipped.filter(isTracked);
-    owed.skipped.length = 0;
-    undo(this.state, tracked);
-    if (tracked.length > 0) this.link?.skipped(tracked);
-    if (owed.skippedUnnamed !== 0) this.state.unnamed = -1;
-    const own = (owed.skippedUnnamed & SkippedUnnamed.Client) !== 0;
-    owed.skippedUnnamed = 0;
-    // One that was sent behind the Sync is the client's by now.
-    if (own && !owed.owesUnnamed()) this.link?.unnamedLost();
+    takeBack(this);
+    return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
   }
 
   #parameterStatus(length: number, from: number, at: number): number {
@@ -734,9 +677,4 @@ function matches(start: number, end: number, tag: string): boolean {
 
 function begins(start: number, end: number, word: string): boolean {
   return end - start > word.length && matches(start, start + word.length, word);
-}
-
-/** Records in the queue are what a message changes, or the statement that a Bind or Describe names. */
-function isTracked(record: object): record is Tracked {
-  return !("query" in record);
 }
