@@ -80,6 +80,9 @@ export type WorkerQuestion =
   | "pools"
   | "clients"
   | "servers"
+  | "prepared"
+  | "interner"
+  | "prepared_memory"
   | "counts"
   | "presence"
   | "moving";
@@ -235,6 +238,37 @@ export interface ConnectionCounts {
   tls: number;
   plain: number;
   cancel: number;
+}
+
+/** A prepared statement of a pool. */
+export interface PreparedRow {
+  database: string;
+  user: string;
+  hash: number;
+  name: string;
+  query: string;
+  parses: number;
+  worker: number;
+}
+
+/** Texts of statements that a worker keeps: named ones once each, unnamed ones by client. */
+export interface InternerRow {
+  named: { entries: number; bytes: number };
+  anonymous: { entries: number; bytes: number };
+  worker: number;
+}
+
+/** What prepared statements take of one pool's memory. */
+export interface PreparedMemoryRow {
+  database: string;
+  user: string;
+  pool_prepared_count: number;
+  pool_prepared_bytes: number;
+  client_named_count: number;
+  client_named_bytes: number;
+  client_anonymous_count: number;
+  client_anonymous_bytes: number;
+  worker: number;
 }
 
 /** Process-wide connection counters of SHOW CONNECTIONS, by worker. */

@@ -31,6 +31,7 @@ export const REASONS = {
   clientReset: reason("client_reset", "08006", "client connection failed: {0}"),
   clientStuck: reason("client_stuck", "08006", "client took none of its result for {0} ms"),
   protocolViolation: reason("protocol_violation", "08P01", "{0}"),
+  outOfMemory: reason("max_memory_usage", "53200", "out of memory: max_memory_usage is reached"),
   tooManyClients: reason("too_many_clients", "53300", "sorry, too many clients already"),
   loginTimeout: reason("login_timeout", "08006", "canceling authentication due to timeout"),
   hbaRejected: reason(

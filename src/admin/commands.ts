@@ -16,10 +16,13 @@ import { showClients } from "./show/clients.ts";
 import { showConfig } from "./show/config.ts";
 import { showConnections } from "./show/connections.ts";
 import { showDatabases } from "./show/databases.ts";
+import { showInterner } from "./show/interner.ts";
 import { showHelp } from "./show/help.ts";
 import { showLists } from "./show/lists.ts";
 import { showLogLevel } from "./show/log_level.ts";
 import { showPools } from "./show/pools.ts";
+import { showPoolsMemory } from "./show/pools_memory.ts";
+import { showPreparedStatements } from "./show/prepared_statements.ts";
 import { showServers } from "./show/servers.ts";
 import type { Show } from "./show/show.ts";
 import { showStats } from "./show/stats.ts";
@@ -56,6 +59,9 @@ const SHOWS: readonly Show[] = [
   showConfig,
   showDatabases,
   showPools,
+  showPoolsMemory,
+  showPreparedStatements,
+  showInterner,
   showClients,
   showServers,
   showConnections,
@@ -150,7 +156,10 @@ function parseShow(statement: StatementText): Command {
   if (name === undefined) {
     throw new Refusal("58000", "unsupported SHOW on the admin database: a name must follow", hint);
   }
-  const show = SHOWS.find((candidate) => candidate.name === name.text.toLowerCase());
+  const wanted = name.text.toLowerCase();
+  // The other spelling has always been understood.
+  const known = wanted === "pool_memory" ? "pools_memory" : wanted;
+  const show = SHOWS.find((candidate) => candidate.name === known);
   if (show !== undefined) return { kind: "show", show };
   const parameter = parseShowParameter(statement);
   if (parameter !== undefined) return parameter;

@@ -321,7 +321,13 @@ Deno.test("console: SELECTs that ask whether somebody is there", async () => {
 Deno.test("console: psql's Tab key", async () => {
   const sql = "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE " +
     "pg_catalog.lower(name) LIKE pg_catalog.lower('po%')";
-  assert.deepEqual(await ask(sql), ["T name", "D pools", "C SELECT 1", "Z I"]);
+  assert.deepEqual(await ask(sql), [
+    "T name",
+    "D pools",
+    "D pools_memory",
+    "C SELECT 2",
+    "Z I",
+  ]);
 });
 
 Deno.test("console: a driver that looks for types finds none", async () => {

@@ -4,7 +4,16 @@
  * commands are then refused with SQLSTATE 0A000 and left out of SHOW HELP.
  */
 
-import type { ClientRow, CountsRow, LogLevel, PoolRow, ServerRow } from "../mail.ts";
+import type {
+  ClientRow,
+  CountsRow,
+  InternerRow,
+  LogLevel,
+  PoolRow,
+  PreparedMemoryRow,
+  PreparedRow,
+  ServerRow,
+} from "../mail.ts";
 
 /** One line of SHOW CONFIG; secrets are masked by whoever makes it. */
 export interface ConfigRow {
@@ -35,6 +44,9 @@ export interface AdminEnvironment {
   pools(): Promise<PoolRow[]>;
   clients(): Promise<ClientRow[]>;
   servers(): Promise<ServerRow[]>;
+  prepared(): Promise<PreparedRow[]>;
+  interner(): Promise<InternerRow[]>;
+  preparedMemory(): Promise<PreparedMemoryRow[]>;
   counts(): Promise<CountsRow[]>;
   configRows(): ConfigRow[];
   hasDatabase(name: string): boolean;

@@ -28,6 +28,10 @@ export interface ClientContext {
   hba: HbaMatcher | undefined;
   /** The process shuts down: whoever begins something new is sent home. */
   readonly draining: boolean;
+  /** Bytes that sessions of this worker keep of long messages which are needed whole. */
+  longBytes: number;
+  /** How much that may be. */
+  readonly mostLongBytes: number;
   /** Connections by kind, for SHOW CONNECTIONS. */
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
   findPool(database: string, user: string): PoolLookup;

@@ -5,12 +5,14 @@
  */
 
 import { Frontend, frontendLimit, readLength, TransactionStatus } from "../protocol/codes.ts";
-import { readyForQuery } from "../protocol/messages.ts";
+import { commandComplete, join, readyForQuery } from "../protocol/messages.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
+import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
 import { MOST_OWED, type Session } from "./session.ts";
 import { Stage } from "./state.ts";
+import { clearStatements, findStatement, setStatement } from "./statements.ts";
 
 const IDLE_READY = readyForQuery(TransactionStatus.Idle);
 
@@ -158,6 +160,13 @@ export function route(
         break;
       default:
         if (state.skipToSync) break;
+        if (
+          type === Frontend.Query &&
+          answerLocally(session, bytes, at, Math.min(end, at + length + 1))
+        ) {
+          if (state.stage !== Stage.Idle) return;
+          break;
+        }
         session.request(bytes, at, end);
         return;
     }
@@ -169,7 +178,33 @@ export function route(
   if (session.backlogged) session.stopReading();
 }
 
-function violation(session: Session, type: number, length: number): void {
+/** A DEALLOCATE of what only this session knows; `bytes[at..end)` is a Query. `false`: PostgreSQL is to answer. */
+function answerLocally(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): boolean {
+  const { state } = session;
+  if (!session.rewrites || !mayDeallocate(bytes, at + 5, end)) return false;
+  if (end - at < readLength(bytes, at + 1) + 1) return false;
+  const what = parseDeallocate(textAt(bytes, at + 5, end));
+  if (what === undefined) return false;
+  if (what === "ALL") clearStatements(state, session.pool!.statements);
+  else {
+    const name = deallocatedName(bytes, at + 5, end)!;
+    if (findStatement(state, name, 0, name.length) === undefined) return false;
+    setStatement(state, session.pool!.statements, name, undefined);
+  }
+  state.unnamedId = 0;
+  session.write(
+    join(commandComplete(what === "ALL" ? "DEALLOCATE ALL" : "DEALLOCATE"), IDLE_READY),
+  );
+  return true;
+}
+
+/** The client has left the protocol: tells it so and closes. */
+export function violation(session: Session, type: number, length: number): void {
   const what = frontendLimit(type) === 0
     ? `invalid frontend message type ${type}`
     : `invalid message length ${length}`;

@@ -24,7 +24,7 @@ import {
 import { Outbox } from "../reactor/outbox.ts";
 import type { Handler } from "../reactor/reactor.ts";
 import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
-import { type ByteStream, readBuffer } from "../reactor/stream.ts";
+import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
@@ -35,13 +35,17 @@ import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
 import { difference, differenceQuery, parameterSet, withParameter } from "../server/parameters.ts";
+import type { FrozenStatement, Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
 import type { ClientContext } from "./context.ts";
 import type { ClientLogin } from "./login.ts";
+import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
 import { type SessionState, Stage } from "./state.ts";
+import { clearStatements, findStatement, freezeStatements, setStatement } from "./statements.ts";
+import { nextUnnamedId } from "./unnamed.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
@@ -62,6 +66,9 @@ export interface SessionSnapshot {
   xactAgeMs: number;
   waitAgeMs: number;
   throttled: boolean;
+  /** The tail waits for the answer to a Describe of the pooler's. */
+  checking: boolean;
+  statements: [name: Uint8Array, statement: FrozenStatement][];
   server: ServerSnapshot | undefined;
 }
 
@@ -81,10 +88,18 @@ export class Session implements Handler, Waiter, ServerLink {
   /** When the oldest unanswered query was sent; 0: none. */
   queryStartMs = 0;
   xactStartMs = 0;
+  /** Prepared statements of this session are rewritten. */
+  rewrites = false;
   #outbox: Outbox | undefined = undefined;
   /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
   #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
   #tailLength = 0;
+  /** The tail is the beginning of a long message: it is looked at when it has this many bytes. */
+  #need = 0;
+  /** The tail waits for PostgreSQL to take bytes again. */
+  #stalled = false;
+  /** The tail waits until it is known what a statement of its returns on this server. */
+  #checking = false;
   #events = EPOLLIN | EPOLLRDHUP;
   #waitStartMs = 0;
   #throttled = false;
@@ -101,7 +116,10 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Enters the event loop, with bytes that another worker has read. */
   listen(tail: Uint8Array | undefined): void {
-    if (tail !== undefined) this.keep(tail.slice(), 0, tail.length);
+    if (tail !== undefined) {
+      if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
+      else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
+    }
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
 
@@ -119,14 +137,18 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#takingTimer = undefined;
     const state = { ...this.state };
     state.connectedAtMs = now - state.connectedAtMs;
+    // Hashes of names are another process's own.
+    state.statements = new Map();
     return {
       state,
+      statements: freezeStatements(this.state, this.pool?.statements),
       tail: this.#tail?.slice(0, this.#tailLength),
       outbox: this.#outbox?.freeze(),
       queryAgeMs: this.queryStartMs === 0 ? -1 : now - this.queryStartMs,
       xactAgeMs: now - this.xactStartMs,
       waitAgeMs: now - this.#waitStartMs,
       throttled: this.#throttled,
+      checking: this.#checking,
       server: this.server?.freeze(),
     };
   }
@@ -163,6 +185,7 @@ export class Session implements Handler, Waiter, ServerLink {
     Atomics.sub(this.context.shared, Shared.Clients, 1);
     const { pool } = this;
     this.pool = undefined;
+    if (pool !== undefined) clearStatements(this.state, pool.statements);
     pool?.leave();
   }
 
@@ -177,6 +200,19 @@ export class Session implements Handler, Waiter, ServerLink {
     this.xactStartMs = now - snapshot.xactAgeMs;
     this.#waitStartMs = now - snapshot.waitAgeMs;
     this.#throttled = snapshot.throttled;
+    if (this.pool !== undefined) {
+      const { statements, settings } = this.pool;
+      const limit = settings.prepared_statements_cache_size;
+      for (const [name, frozen] of snapshot.statements) {
+        const statement = statements.thaw(frozen, limit);
+        if (statement !== undefined) setStatement(state, statements, name.slice(), statement);
+      }
+      this.rewrites = server !== undefined && this.#mayRewrite();
+    }
+    if (state.unnamedId !== 0) {
+      state.unnamedId = nextUnnamedId();
+      if (state.unnamed !== undefined) state.unnamed = state.unnamed.slice();
+    }
     if (snapshot.outbox !== undefined) {
       this.#outbox = new Outbox();
       this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
@@ -185,8 +221,11 @@ export class Session implements Handler, Waiter, ServerLink {
     }
     // Nothing but its answers slows down a client without a server.
     const slow = server === undefined ? this.#outbox !== undefined : server.congested;
-    if (slow || this.#throttled) this.#events &= ~EPOLLIN;
+    this.#checking = snapshot.checking;
+    if (slow || this.#throttled || this.#checking) this.#events &= ~EPOLLIN;
     this.listen(snapshot.tail);
+    // The tail may be whole messages that wait for PostgreSQL to take bytes again.
+    this.#stalled = server?.congested === true;
     if (server !== undefined) {
       this.server = server;
       server.link = this;
@@ -240,6 +279,10 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #read(): void {
+    if (this.#need > 0) {
+      this.#readLong();
+      return;
+    }
     let offset = 0;
     if (this.#tail !== undefined) {
       offset = this.#tailLength;
@@ -247,20 +290,34 @@ export class Session implements Handler, Waiter, ServerLink {
     }
     const n = this.stream.receive(offset);
     if (n <= 0) {
-      if (libc.wouldBlock(n)) return;
-      if (n === 0) this.close(REASONS.clientGone, "");
-      else this.close(REASONS.clientReset, errnoText(-n));
+      this.#endOfStream(n);
       return;
     }
     if (offset > 0) this.#dropTail();
     this.take(readBuffer, 0, offset + n);
   }
 
+  #endOfStream(n: number): void {
+    if (n === 0) this.close(REASONS.clientGone, "");
+    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, errnoText(-n));
+  }
+
+  #readLong(): void {
+    const n = this.stream.receive(0);
+    if (n <= 0) {
+      this.#endOfStream(n);
+      return;
+    }
+    this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
+    this.#tailLength += n;
+    if (this.#tailLength >= this.#need) this.takeKept();
+  }
+
   /** Does with `bytes[at..end)` what the stage calls for. */
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     switch (this.state.stage) {
       case Stage.Linked:
-        relay(this, bytes, at, end);
+        this.#relay(bytes, at, end);
         return;
       case Stage.Idle:
         route(this, bytes, at, end);
@@ -289,10 +346,48 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#tailLength = end - at;
   }
 
+  /** Keeps the beginning of a message that is needed whole; it has `need` bytes, more than are read in one go. */
+  keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
+    const { context } = this;
+    if (context.longBytes + need > context.mostLongBytes) {
+      this.fail("FATAL", REASONS.outOfMemory, "", "");
+    } else this.#keepLong(bytes, at, end, need);
+  }
+
+  #keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
+    this.#dropTail();
+    const tail = new Uint8Array(need + READ_BYTES);
+    tail.set(bytes.subarray(at, end));
+    this.#tail = tail;
+    this.#tailLength = end - at;
+    this.#need = need;
+    this.context.longBytes += need;
+  }
+
+  /** Nothing more is read until PostgreSQL takes bytes again; what was kept comes first then. */
+  stall(): void {
+    this.#stalled = true;
+  }
+
   #dropTail(): void {
-    if (this.#tail === undefined) return;
-    giveChunk(this.#tail);
+    const tail = this.#takeTail();
+    if (tail !== undefined) giveChunk(tail);
+  }
+
+  #takeTail(): Uint8Array<ArrayBuffer> | undefined {
+    const tail = this.#tail;
     this.#tail = undefined;
+    this.#stalled = false;
+    if (this.#need > 0) {
+      this.context.longBytes -= this.#need;
+      this.#need = 0;
+    }
+    return tail;
+  }
+
+  #relay(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    if (this.rewrites) relayPrepared(this, bytes, at, end);
+    else relay(this, bytes, at, end);
   }
 
   stopReading(): void {
@@ -300,14 +395,14 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   startReading(): void {
+    if (this.#checking) return;
     if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
   }
 
   /** Looks again at what was kept. */
   takeKept(): void {
-    const tail = this.#tail;
+    const tail = this.#takeTail();
     if (tail === undefined) return;
-    this.#tail = undefined;
     this.take(tail, 0, this.#tailLength);
     giveChunk(tail);
   }
@@ -404,7 +499,7 @@ export class Session implements Handler, Waiter, ServerLink {
       this.keep(bytes, at, end);
       return;
     }
-    if (this.#link(server)) relay(this, bytes, at, end);
+    if (this.#link(server)) this.#relay(bytes, at, end);
     else this.keep(bytes, at, end);
   }
 
@@ -432,9 +527,8 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #relayKept(): void {
-    const tail = this.#tail!;
-    this.#tail = undefined;
-    relay(this, tail, 0, this.#tailLength);
+    const tail = this.#takeTail()!;
+    this.#relay(tail, 0, this.#tailLength);
     giveChunk(tail);
     // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
     // next message too little was there to see where it goes.
@@ -454,6 +548,7 @@ export class Session implements Handler, Waiter, ServerLink {
     server.state.dirty &= ~Dirty.Reset;
     this.server = server;
     state.keepsServer = this.pool!.settings.pool_mode === "session";
+    this.rewrites = this.#mayRewrite();
     this.xactStartMs = now;
     if (this.#outbox !== undefined) server.pauseReading();
     if (server.state.parameters !== state.parameters) {
@@ -467,6 +562,13 @@ export class Session implements Handler, Waiter, ServerLink {
     }
     state.stage = Stage.Linked;
     return true;
+  }
+
+  /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
+  #mayRewrite(): boolean {
+    const { prepared_statements, prepared_statements_cache_size } = this.pool!.settings;
+    return this.state.statements.size > 0 ||
+      !this.state.keepsServer && prepared_statements && prepared_statements_cache_size > 0;
   }
 
   /** The parameters are set, or PostgreSQL would not have them. */
@@ -615,6 +717,11 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   serverWritable(): void {
+    if (this.#stalled) {
+      this.takeKept();
+      const { stage } = this.state;
+      if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
+    }
     if (!this.#throttled) this.startReading();
     this.releaseIfIdle();
   }
@@ -635,6 +742,54 @@ export class Session implements Handler, Waiter, ServerLink {
     this.state.parameters = server.state.parameters;
     if (!this.pool!.settings.log_client_parameter_status_changes) return;
     this.context.log.info(TARGET, `${this.name} parameters of the session changed`);
+  }
+
+  /** Keeps everything until `shapeChecked` or an error comes. */
+  waitForShape(): void {
+    this.#checking = true;
+    this.stopReading();
+  }
+
+  shapeChecked(statement: Statement, same: boolean): void {
+    if (!this.#checking) return;
+    if (same) {
+      this.pool!.statements.affirm(statement);
+      this.#goOn();
+      // Its error lets the tail go on.
+    } else refuseShape(this.server!, statement);
+  }
+
+  #goOn(): void {
+    this.#checking = false;
+    this.takeKept();
+    const { stage } = this.state;
+    if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
+    if (!this.#throttled) this.startReading();
+  }
+
+  skipped(tracked: readonly Tracked[]): void {
+    const { state } = this;
+    const cache = this.pool!.statements;
+    for (let i = tracked.length - 1; i >= 0; i--) {
+      const { name, before, after } = tracked[i];
+      // A later message, behind the Sync, may have given the name to another already.
+      if (name === undefined) continue;
+      if (findStatement(state, name, 0, name.length)?.id !== after?.id) continue;
+      setStatement(state, cache, name.slice(), before);
+    }
+    if (this.#checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
+  }
+
+  unnamedLost(): void {
+    this.state.unnamedId = 0;
+  }
+
+  statementsDropped(later: readonly Tracked[]): void {
+    const cache = this.pool!.statements;
+    clearStatements(this.state, cache);
+    for (const { name, after } of later) {
+      if (name !== undefined) setStatement(this.state, cache, name.slice(), after);
+    }
   }
 
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void {
@@ -734,6 +889,7 @@ export class Session implements Handler, Waiter, ServerLink {
     this.pool = undefined;
     pool.leaveQueue(this);
     this.#giveBack(pool);
+    clearStatements(this.state, pool.statements);
     pool.leave();
   }
 

@@ -17,6 +17,7 @@
  */
 
 import type { ParameterSet } from "../server/parameters.ts";
+import type { NamedStatement } from "./statements.ts";
 
 /** Stages of a session. */
 export const Stage = {
@@ -62,6 +63,15 @@ export interface SessionState {
   leftDropped: boolean;
   /** After a refused request of the extended protocol: drop everything up to the next Sync. */
   skipToSync: boolean;
+  /** Prepared statements by the hash of the client's name for them; only where they are rewritten. */
+  statements: Map<number, NamedStatement>;
+  /** Body of the last unnamed Parse, the first `unnamedLength` bytes; −1: it was too long to be kept. */
+  unnamed: Uint8Array<ArrayBuffer> | undefined;
+  unnamedLength: number;
+  /** How much of it is there: the rest is part of the message under way. */
+  unnamedFilled: number;
+  /** Tells the unnamed statements of a worker's sessions apart; 0: there is none. New numbers after thawing. */
+  unnamedId: number;
   queryCount: number;
   xactCount: number;
   errorCount: number;

@@ -71,7 +71,6 @@ Deno.test("load: the older shape of a config", () => {
     "tests/fixtures/legacy.toml:7: general.pool_mode: unknown key, ignored (it is a key of [pools.NAME])",
     "tests/fixtures/legacy.toml:16: general.client_prepared_statements_cache_size: is deprecated " +
     "(write client_anonymous_prepared_cache_size)",
-    "tests/fixtures/legacy.toml:16: not in effect yet: general.client_anonymous_prepared_cache_size",
   ]);
   assert.deepEqual(messages(result.notices), [
     "tests/fixtures/legacy.toml:12: general.tokio_event_interval: has no effect: " +
@@ -272,7 +271,6 @@ query = "select 1"
 user = "x"
 `;
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
-    "general.prepared_statements",
     "general.server_tls_mode",
     "pools.app.auth_query",
     "pools.app.max_db_connections",

@@ -74,14 +74,12 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     type: "usize",
     reload: "P",
     unset: "general",
-    later: true,
-    doc: "As in `[general]`; 0 = none.",
+    doc: "As in `[general]`; 0 = prepared statements are not rewritten.",
   },
   server_prepared_statements_cache_size: {
     type: "usize",
     reload: "P",
     unset: "general",
-    later: true,
     doc: "As in `[general]`.",
   },
   scaling_warm_pool_ratio: {

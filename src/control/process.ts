@@ -15,7 +15,16 @@ import type { LoadResult } from "../config/load.ts";
 import type { Config } from "../config/types.ts";
 import { formatFilter, type LogFilter, parseFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import type { ClientRow, CountsRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
+import type {
+  ClientRow,
+  CountsRow,
+  InternerRow,
+  PoolRow,
+  PreparedMemoryRow,
+  PreparedRow,
+  PresenceRow,
+  ServerRow,
+} from "../mail.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import {
@@ -398,6 +407,18 @@ export class Doorman implements AdminEnvironment {
 
   servers(): Promise<ServerRow[]> {
     return this.#supervisor.ask("servers");
+  }
+
+  prepared(): Promise<PreparedRow[]> {
+    return this.#supervisor.ask("prepared");
+  }
+
+  interner(): Promise<InternerRow[]> {
+    return this.#supervisor.ask("interner");
+  }
+
+  preparedMemory(): Promise<PreparedMemoryRow[]> {
+    return this.#supervisor.ask("prepared_memory");
   }
 
   counts(): Promise<CountsRow[]> {

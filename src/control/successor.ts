@@ -51,6 +51,8 @@ export interface ReadyPayload {
 export interface BeginPayload {
   lastClientId: number;
   lastServerId: number;
+  lastStatementId: number;
+  schemaGeneration: number;
   /** Pools whose servers will come. */
   pools: { database: string; user: string }[];
   /** Connections accepted so far. */
@@ -99,6 +101,8 @@ export function inherited(): Inherited | undefined {
   return found;
 }
 
+const STATEMENT_ID_MARGIN = 1_000_000;
+
 export class Succession {
   readonly listeners: OpenListener[];
   readonly init: InitPayload;
@@ -140,6 +144,9 @@ export class Succession {
       const shared = new Int32Array(supervisor.shared);
       Atomics.add(shared, Shared.LastClientId, payload.lastClientId);
       Atomics.add(shared, Shared.LastServerId, payload.lastServerId);
+      // The old process goes on numbering for the clients that it still has.
+      Atomics.add(shared, Shared.LastStatementId, payload.lastStatementId + STATEMENT_ID_MARGIN);
+      Atomics.add(shared, Shared.SchemaGeneration, payload.schemaGeneration);
       supervisor.broadcast({ kind: "expect", pools: payload.pools, counts: payload.counts });
     } else log.error(TARGET, "the old process ended before it handed over: serving without it");
     supervisor.broadcast({

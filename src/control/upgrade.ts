@@ -275,6 +275,8 @@ export class Upgrade {
     return {
       lastClientId: Atomics.load(shared, Shared.LastClientId),
       lastServerId: Atomics.load(shared, Shared.LastServerId),
+      lastStatementId: Atomics.load(shared, Shared.LastStatementId),
+      schemaGeneration: Atomics.load(shared, Shared.SchemaGeneration),
       pools,
       counts,
     };

@@ -11,7 +11,7 @@ import { SHUT_RDWR } from "../os/layout.ts";
 import { decode, encode } from "./codec.ts";
 
 /** Version of the snapshots in the frames. A process that does not know it refuses them. */
-export const SNAPSHOT_VERSION = 1;
+export const SNAPSHOT_VERSION = 2;
 
 /** Longest frame: a batch of sessions with full buffers. */
 const MOST_FRAME_BYTES = 256 * 1024 * 1024;

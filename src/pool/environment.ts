@@ -7,11 +7,13 @@ import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { LoginSecrets, ServerAddress, SocketTuner } from "../server/login.ts";
 import type { Pool } from "./pool.ts";
+import type { StatementSource } from "./statement_cache.ts";
 
 export interface PoolEnvironment {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly tune: SocketTuner;
+  readonly statements: StatementSource;
   nextServerId(): number;
   /** Addresses of the server, in the order to try. May answer at once. */
   addresses(

@@ -13,6 +13,7 @@ import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection, type ServerOwner } from "../server/connection.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import { onlyReported, type ParameterSet, parameterSet } from "../server/parameters.ts";
+import { takeAll } from "../server/prepared.ts";
 import { Dirty, ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
 import { cancelQuery } from "./canceling.ts";
@@ -23,6 +24,7 @@ import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { closedLine, expiredServers, giveLimits, Outdated } from "./retain.ts";
 import { type PoolSnapshot, snapshotOf } from "./snapshot.ts";
+import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
 export class Pool implements ServerOwner, CreatingPool {
@@ -30,6 +32,7 @@ export class Pool implements ServerOwner, CreatingPool {
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
   readonly reported = new Set<string>();
+  readonly statements: StatementCache;
   /** Parameters of the newest server: what a new client has that asks for nothing. */
   defaults: ParameterSet | undefined = undefined;
   /** Names that belong to the operator: clients' values of them are not taken. */
@@ -64,6 +67,7 @@ export class Pool implements ServerOwner, CreatingPool {
     this.#patience = new Patience(this, this.#waiting, environment);
     this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
+    this.statements = new StatementCache(environment.statements);
   }
 
   get name(): string {
@@ -283,8 +287,13 @@ export class Pool implements ServerOwner, CreatingPool {
     if ((state.dirty & (Dirty.Set | Dirty.All)) !== 0) {
       state.parameters = onlyReported(state.parameters, this.reported);
     }
+    if ((state.dirty & (Dirty.Prepare | Dirty.All)) !== 0) takeAll(state, []);
     state.dirty = 0;
     this.#afterUse(server);
+  }
+
+  schemaChanged(): void {
+    this.#environment.statements.raiseSchemaGeneration();
   }
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
@@ -523,6 +532,7 @@ export class Pool implements ServerOwner, CreatingPool {
     this.clientKey ??= snapshot.clientKey;
     if (snapshot.defaults !== undefined) this.defaults ??= parameterSet(snapshot.defaults);
     for (const name of snapshot.reported) this.reported.add(name);
+    this.statements.thawAll(snapshot.statements, this.settings.prepared_statements_cache_size);
     this.counters.add(snapshot.totals, snapshot.averages);
     this.#growLater();
     if (this.defaults === undefined) return;
@@ -545,6 +555,7 @@ export class Pool implements ServerOwner, CreatingPool {
 
   /** Nothing more will come. */
   expectNothing(): void {
+    this.statements.arrivalsEnd();
     if (this.#expected === 0) return;
     this.#expected = 0;
     this.grow();
@@ -588,6 +599,7 @@ export class Pool implements ServerOwner, CreatingPool {
     }
     this.paused = true;
     this.#epoch++;
+    this.statements.clear();
     this.#closeStale();
     this.cancelRunning();
     for (const server of [...this.#servers]) {

@@ -3,6 +3,7 @@
  */
 
 import type { PoolCounters } from "../stats/counters.ts";
+import type { FrozenStatement } from "../server/prepared.ts";
 import type { Pool } from "./pool.ts";
 
 export interface PoolSnapshot {
@@ -16,6 +17,8 @@ export interface PoolSnapshot {
   averages: PoolCounters;
   /** Servers that will come, those included that are still logging in or about to be canceled: part of `pool_size`. */
   servers: number;
+  /** The prepared statements that its clients may refer to. */
+  statements: FrozenStatement[];
 }
 
 /** A pool's own part of what moves; its servers follow. */
@@ -28,5 +31,6 @@ export function snapshotOf(pool: Pool): PoolSnapshot {
     totals: { ...pool.counters.total },
     averages: { ...pool.counters.averages },
     servers: pool.size,
+    statements: pool.statements.freezeAll(),
   };
 }

@@ -13,6 +13,8 @@ export interface ErrorFields {
   message: string;
   detail?: string;
   hint?: string;
+  /** Name of PostgreSQL's function that raises it: drivers tell errors of one SQLSTATE apart by it. */
+  routine?: string;
 }
 
 /** Fields of an ErrorResponse as PostgreSQL sent it; absent fields are empty. */
@@ -31,6 +33,7 @@ function encode(type: number, fields: ErrorFields): Uint8Array {
   }\0`;
   if (fields.detail !== undefined) text += `D${clean(fields.detail)}\0`;
   if (fields.hint !== undefined) text += `H${clean(fields.hint)}\0`;
+  if (fields.routine !== undefined) text += `R${clean(fields.routine)}\0`;
   const body = encoder.encode(text + "\0");
   const message = new Uint8Array(5 + body.length);
   message[0] = type;

@@ -33,6 +33,31 @@ export function query(sql: string): Uint8Array<ArrayBuffer> {
   return message(Frontend.Query, encoder.encode(sql + "\0"));
 }
 
+/** Parse of a statement without parameter types. */
+export function parse(name: string, sql: string): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Parse, encoder.encode(`${name}\0${sql}\0\0\0`));
+}
+
+/** Bind of a statement without parameters to the unnamed portal. */
+export function bind(statement: Uint8Array): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Bind, join(Uint8Array.of(0), statement, new Uint8Array(7)));
+}
+
+/** Execute of the unnamed portal, without a limit of rows. */
+export function execute(): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Execute, new Uint8Array(5));
+}
+
+/** Flush. */
+export function flush(): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Flush, new Uint8Array(0));
+}
+
+/** CommandComplete. */
+export function commandComplete(tag: string): Uint8Array<ArrayBuffer> {
+  return message(Backend.CommandComplete, encoder.encode(tag + "\0"));
+}
+
 /** Sync. */
 export function sync(): Uint8Array<ArrayBuffer> {
   return message(Frontend.Sync, new Uint8Array(0));

@@ -13,7 +13,8 @@
  *
  * An ErrorResponse to a message of the extended protocol makes PostgreSQL skip all messages up to the next Sync
  * (manual, "Message Flow", "Extended Query"), Query and FunctionCall included: their entries go with it (`#skipping`
- * when that Sync was not sent yet). While a COPY FROM STDIN runs, PostgreSQL ignores Sync: entries of a Sync between
+ * when that Sync was not sent yet). What an error skips and was tracked (a statement that a Parse makes, a name that a
+ * Close frees) is left in `skipped`, so that whoever noted it in advance can take it back. While a COPY FROM STDIN runs, PostgreSQL ignores Sync: entries of a Sync between
  * the Execute and the CopyDone are taken out when CopyInResponse arrives.
  */
 
@@ -36,16 +37,30 @@ export const Owed = {
   CopyEnd: 11,
 } as const;
 
-/** Marks an entry whose replies are swallowed: the pooler asked. */
+/** Marks an entry whose replies are swallowed: the pooler asked. An error of an extended message is not swallowed. */
 export const SWALLOW = 0x40;
+/** Marks a Parse that was not sent: its ParseComplete is made up when its turn comes. */
+export const MAKE_UP = 0x80;
+/** Marks an entry with a record of what it changes; `push` sets it. */
+const TRACKED = 0x20;
+/** Marks the Parse of an unnamed statement. */
+export const UNNAMED = 0x10;
 
 /** What to do with a backend message. */
 export const Verdict = { Forward: 0, Swallow: 1, Desync: 2 } as const;
 
 const KIND = 0x0f;
 
+/** Unnamed statements among what an error skipped: bits. */
+export const SkippedUnnamed = { Client: 1, Pooler: 2 } as const;
+
 export class OwedReplies {
   #ring = new Uint8Array(16);
+  /** Records of tracked entries, at the places of the ring. */
+  #records: (object | undefined)[] = new Array(16).fill(undefined);
+  /** Records of the entries that the last error took, the first sent first. The reader empties it. */
+  skipped: object[] = [];
+  skippedUnnamed = 0;
   #head = 0;
   /** Entries in the queue. */
   length = 0;
@@ -53,6 +68,15 @@ export class OwedReplies {
   #skipping = false;
   /** COPY FROM STDIN runs: Sync is not answered. */
   #copyIn = false;
+
+  /** Notes that a message was sent, with a record of what it changes. */
+  track(entry: number, record: object): void {
+    const before = this.length;
+    this.push(entry | TRACKED);
+    if (this.length > before) {
+      this.#records[(this.#head + before) & (this.#ring.length - 1)] = record;
+    }
+  }
 
   /** Notes that a message was sent. `entry` is a kind, with `SWALLOW` where the replies are ours. */
   push(entry: number): void {
@@ -89,6 +113,45 @@ export class OwedReplies {
   /** Whether the replies that come now are ours. */
   swallowing(): boolean {
     return this.length > 0 && (this.#ring[this.#head] & SWALLOW) !== 0;
+  }
+
+  /** Whether an error that comes now is ours: that of an injected Parse is the client's. */
+  swallowingErrors(): boolean {
+    return this.swallowing() && endsWithReady(this.#ring[this.#head] & KIND);
+  }
+
+  /** Whether a ParseComplete is to be made up now. */
+  madeUp(): boolean {
+    return this.length > 0 && this.#ring[this.#head] >= MAKE_UP;
+  }
+
+  /** The reply at the head was made up. */
+  takeMadeUp(): void {
+    this.#pop();
+  }
+
+  /** The record of the head, if it is tracked. */
+  headRecord(): object | undefined {
+    return this.length === 0 ? undefined : this.#records[this.#head];
+  }
+
+  /** Records of all entries but the head, the first sent first. */
+  laterRecords(): object[] {
+    const records: object[] = [];
+    for (let i = 1; i < this.length; i++) {
+      const record = this.#records[(this.#head + i) & (this.#ring.length - 1)];
+      if (record !== undefined) records.push(record);
+    }
+    return records;
+  }
+
+  /** Whether the Parse of a client's unnamed statement is still to be answered. */
+  owesUnnamed(): boolean {
+    for (let i = 0; i < this.length; i++) {
+      const entry = this.#ring[(this.#head + i) & (this.#ring.length - 1)];
+      if ((entry & (UNNAMED | SWALLOW)) === UNNAMED) return true;
+    }
+    return false;
   }
 
   /** Whether a COPY FROM STDIN runs and its end has not been sent. */
@@ -167,7 +230,11 @@ export class OwedReplies {
         return kind === Owed.FunctionCall ? verdict : Verdict.Desync;
       case Backend.ErrorResponse:
         this.#copyIn = false;
-        if (kind !== Owed.Query && kind !== Owed.FunctionCall && kind !== Owed.Sync) this.#skip();
+        if (!endsWithReady(kind)) {
+          this.#skip();
+          return Verdict.Forward;
+        }
+        if ((entry & TRACKED) !== 0) this.skipped.push(this.#records[this.#head]!);
         return verdict;
       default:
         return Verdict.Desync;
@@ -175,63 +242,104 @@ export class OwedReplies {
   }
 
   /** The entries from head to tail, and the two conditions, as plain data. */
-  freeze(): { entries: number[]; skipping: boolean; copyIn: boolean } {
+  freeze(): FrozenReplies {
     const entries: number[] = [];
+    const records: (object | undefined)[] = [];
+    let tracked = false;
     for (let i = 0; i < this.length; i++) {
-      entries.push(this.#ring[(this.#head + i) & (this.#ring.length - 1)]);
+      const at = (this.#head + i) & (this.#ring.length - 1);
+      entries.push(this.#ring[at]);
+      records.push(this.#records[at]);
+      if (this.#records[at] !== undefined) tracked = true;
     }
-    return { entries, skipping: this.#skipping, copyIn: this.#copyIn };
+    const frozen = { entries, skipping: this.#skipping, copyIn: this.#copyIn };
+    return tracked ? { ...frozen, records } : frozen;
   }
 
-  static thaw(frozen: { entries: number[]; skipping: boolean; copyIn: boolean }): OwedReplies {
+  static thaw(frozen: FrozenReplies): OwedReplies {
     const owed = new OwedReplies();
-    for (const entry of frozen.entries) owed.push(entry);
+    frozen.entries.forEach((entry, i) => {
+      // Gaps of a list are null where it came as JSON.
+      const record = frozen.records?.[i] ?? undefined;
+      if (record === undefined) owed.push(entry);
+      else owed.track(entry, record);
+    });
     owed.#skipping = frozen.skipping;
     owed.#copyIn = frozen.copyIn;
     return owed;
   }
 
   #pop(): void {
+    this.#drop();
+    while (this.length > 0 && (this.#ring[this.#head] & KIND) === Owed.CopyEnd) this.#drop();
+    if (this.length === 0) this.#copyIn = false;
+  }
+
+  #drop(): void {
+    if ((this.#ring[this.#head] & TRACKED) !== 0) this.#records[this.#head] = undefined;
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.length--;
-    while (this.length > 0 && (this.#ring[this.#head] & KIND) === Owed.CopyEnd) {
-      this.#head = (this.#head + 1) & (this.#ring.length - 1);
-      this.length--;
-    }
-    if (this.length === 0) this.#copyIn = false;
   }
 
   #skip(): void {
     while (this.length > 0) {
-      if ((this.#ring[this.#head] & KIND) === Owed.Sync) return;
-      this.#head = (this.#head + 1) & (this.#ring.length - 1);
-      this.length--;
+      const entry = this.#ring[this.#head];
+      if ((entry & KIND) === Owed.Sync) return;
+      if ((entry & TRACKED) !== 0) this.skipped.push(this.#records[this.#head]!);
+      if ((entry & UNNAMED) !== 0) {
+        this.skippedUnnamed |= (entry & SWALLOW) === 0
+          ? SkippedUnnamed.Client
+          : SkippedUnnamed.Pooler;
+      }
+      this.#drop();
     }
     this.#skipping = true;
   }
 
   #startCopyIn(): void {
-    const kept: number[] = [];
+    const { entries, records } = this.freeze();
     let ended = false;
-    for (let i = 0; i < this.length; i++) {
-      const entry = this.#ring[(this.#head + i) & (this.#ring.length - 1)];
-      const kind = entry & KIND;
-      if (ended) kept.push(entry);
-      // This COPY's own end. It goes now: one query may run several, each with an end of its own.
-      else if (kind === Owed.CopyEnd) ended = true;
-      else if (kind !== Owed.Sync || i === 0) kept.push(entry);
-    }
+    let kept = 0;
     this.#head = 0;
-    this.length = kept.length;
-    this.#ring.set(kept);
+    this.#records.fill(undefined);
+    entries.forEach((entry, i) => {
+      const kind = entry & KIND;
+      // This COPY's own end. It goes now: one query may run several, each with an end of its own.
+      if (!ended && kind === Owed.CopyEnd) ended = true;
+      else if (ended || kind !== Owed.Sync || i === 0) {
+        this.#ring[kept] = entry;
+        this.#records[kept] = records?.[i];
+        kept++;
+      }
+    });
+    this.length = kept;
     this.#copyIn = !ended;
   }
 
   #grow(): void {
-    const old = this.#ring;
-    const ring = new Uint8Array(old.length * 2);
-    for (let i = 0; i < this.length; i++) ring[i] = old[(this.#head + i) & (old.length - 1)];
+    const ring = new Uint8Array(this.#ring.length * 2);
+    const records: (object | undefined)[] = new Array(ring.length).fill(undefined);
+    for (let i = 0; i < this.length; i++) {
+      const at = (this.#head + i) & (this.#ring.length - 1);
+      ring[i] = this.#ring[at];
+      records[i] = this.#records[at];
+    }
     this.#ring = ring;
+    this.#records = records;
     this.#head = 0;
   }
+}
+
+/** The queue as plain data. */
+export interface FrozenReplies {
+  entries: number[];
+  /** By place, where any entry is tracked. */
+  records?: (object | undefined)[];
+  skipping: boolean;
+  copyIn: boolean;
+}
+
+/** Whether what answers this kind comes to its end with a ReadyForQuery, after an error too. */
+function endsWithReady(kind: number): boolean {
+  return kind === Owed.Query || kind === Owed.FunctionCall || kind === Owed.Sync;
 }

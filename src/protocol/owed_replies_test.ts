@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Owed, OwedReplies, SWALLOW, Verdict } from "./owed_replies.ts";
+import {
+  MAKE_UP,
+  Owed,
+  OwedReplies,
+  SkippedUnnamed,
+  SWALLOW,
+  UNNAMED,
+  Verdict,
+} from "./owed_replies.ts";
 import { type Message, ModelServer } from "./testing/model_server.ts";
 import { pipelines, simpleQuery, SYNC } from "./testing/pipelines.ts";
 
@@ -182,4 +190,63 @@ Deno.test("owed replies: the ring grows with its content in order", () => {
     assert.equal(owed.receive(replies[(i + 2) % 4]), wanted);
   }
   assert.equal(owed.length, 0);
+});
+
+Deno.test("owed replies: a made-up reply has its turn between the others", () => {
+  const owed = new OwedReplies();
+  owed.push(Owed.Bind);
+  owed.push(Owed.Parse | MAKE_UP);
+  owed.push(Owed.Parse | MAKE_UP);
+  owed.push(Owed.Sync);
+  assert.equal(owed.madeUp(), false);
+  assert.equal(owed.receive(0x32), Verdict.Forward);
+  for (let i = 0; i < 2; i++) {
+    assert.equal(owed.madeUp(), true);
+    owed.takeMadeUp();
+  }
+  assert.equal(owed.madeUp(), false);
+  assert.equal(owed.receive(0x5a), Verdict.Forward);
+  assert.equal(owed.length, 0);
+});
+
+Deno.test("owed replies: records come back in order when an error skips what they belong to", () => {
+  for (const freezes of [false, true]) {
+    let owed = new OwedReplies();
+    const record = (n: number) => ({ n });
+    owed.track(Owed.Parse | SWALLOW, record(1));
+    owed.track(Owed.Bind, record(2));
+    owed.push(Owed.Execute);
+    owed.track(Owed.Parse | MAKE_UP, record(3));
+    owed.push(Owed.Parse | UNNAMED);
+    owed.push(Owed.Sync);
+    owed.track(Owed.Query, record(4));
+    for (let i = 0; i < 40; i++) owed.track(Owed.Close, record(5 + i));
+    if (freezes) owed = OwedReplies.thaw(JSON.parse(JSON.stringify(owed.freeze())));
+    assert.deepEqual(owed.headRecord(), record(1));
+    assert.equal(owed.laterRecords().length, 43);
+    assert.equal(owed.owesUnnamed(), true);
+    assert.equal(owed.swallowing(), true);
+    assert.equal(owed.swallowingErrors(), false);
+    assert.equal(owed.receive(0x31), Verdict.Swallow);
+    assert.equal(owed.receive(0x45), Verdict.Forward);
+    assert.deepEqual(owed.skipped, [record(2), record(3)]);
+    assert.equal(owed.skippedUnnamed, SkippedUnnamed.Client);
+    assert.equal(owed.owesUnnamed(), false);
+    owed.skipped = [];
+    assert.equal(owed.receive(0x5a), Verdict.Forward);
+    assert.equal(owed.receive(0x45), Verdict.Forward);
+    assert.deepEqual(owed.skipped, [record(4)]);
+  }
+});
+
+Deno.test("owed replies: the error of an injected Parse is the client's", () => {
+  const owed = new OwedReplies();
+  owed.push(Owed.Close | SWALLOW);
+  owed.push(Owed.Parse | SWALLOW | UNNAMED);
+  owed.push(Owed.Bind);
+  owed.push(Owed.Sync);
+  assert.equal(owed.receive(0x33), Verdict.Swallow);
+  assert.equal(owed.receive(0x45), Verdict.Forward);
+  assert.equal(owed.skippedUnnamed, SkippedUnnamed.Pooler);
+  assert.equal(owed.receive(0x5a), Verdict.Forward);
 });

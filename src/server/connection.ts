@@ -17,7 +17,7 @@ import { Outbox } from "../reactor/outbox.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
-import { readError, type ReceivedError } from "../protocol/error_response.ts";
+import { errorResponse, readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
@@ -30,10 +30,20 @@ import {
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
+import { confirm, detached, type Tracked } from "./prepared.ts";
+import {
+  describedStatement,
+  dropStatements,
+  isRefusal,
+  noteShape,
+  statementFailed,
+  type StatementLink,
+  takeBack,
+} from "./statement_replies.ts";
 import { Dirty, ServerStage, type ServerState } from "./state.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
-export interface ServerLink {
+export interface ServerLink extends StatementLink {
   /** Bytes for the client, valid during the call only. */
   deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
   /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
@@ -67,6 +77,8 @@ export interface ServerOwner {
   /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
   serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
+  /** A statement that changes the schema went through. */
+  schemaChanged(): void;
   /** Names that PostgreSQL reports by itself. */
   readonly reported: Set<string>;
   /** Bytes read from and written to PostgreSQL. */
@@ -79,6 +91,15 @@ const LOOK_BYTES = 4096;
 const MOST_SMALL_BYTES = 30_000;
 /** Dropped replies of a client that is gone: past this the connection is closed instead. */
 const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
+
+const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
+
+const CHANGED_SHAPE = errorResponse({
+  severity: "ERROR",
+  code: "0A000",
+  message: "cached plan must not change result type",
+  routine: "RevalidateCachedQuery",
+}) as Uint8Array<ArrayBuffer>;
 
 const NEED_MORE = -1;
 const CLOSED = -2;
@@ -122,9 +143,11 @@ export class ServerConnection implements Handler {
     state.createdAtMs = now - state.createdAtMs;
     state.usedAtMs = now - state.usedAtMs;
     state.heldSinceMs = now - state.heldSinceMs;
+    const owed = this.owed.freeze();
+    const records = owed.records?.map((record) => record && detached(record));
     return {
       state,
-      owed: this.owed.freeze(),
+      owed: records === undefined ? owed : { ...owed, records },
       outbox: this.#outbox.freeze(),
       tail: this.#tail?.slice(),
       ownError: this.#ownError,
@@ -157,6 +180,7 @@ export class ServerConnection implements Handler {
     state.usedAtMs = reactor.now - state.usedAtMs;
     state.heldSinceMs = reactor.now - state.heldSinceMs;
     state.parameters = parameterSet(state.parameters.values);
+    state.unnamed = -1;
     const server = new ServerConnection(reactor, stream, state, owner);
     server.owed = OwedReplies.thaw(snapshot.owed);
     server.#ownError = snapshot.ownError;
@@ -221,6 +245,7 @@ export class ServerConnection implements Handler {
   /** Runs a query of the pooler's own: its replies are swallowed. */
   runOwn(sql: string): void {
     this.#ownError = undefined;
+    this.state.unnamed = -1;
     this.owed.push(Owed.Query | SWALLOW);
     const bytes = messages.query(sql);
     this.send(bytes, 0, bytes.length);
@@ -228,6 +253,7 @@ export class ServerConnection implements Handler {
 
   /** Sends a Sync whose answer is swallowed, to end an extended-protocol sequence that a client left open. */
   syncOwn(): void {
+    this.state.segment++;
     this.owed.push(Owed.Sync | SWALLOW);
     const bytes = messages.sync();
     this.send(bytes, 0, bytes.length);
@@ -306,6 +332,10 @@ export class ServerConnection implements Handler {
         return;
       }
       if (type === Backend.DataRow || type === Backend.CopyData) {
+        if (this.owed.madeUp()) {
+          this.#makeUp(from, at);
+          from = at;
+        }
         const verdict = this.owed.receive(type);
         if (verdict === Verdict.Desync) {
           this.#deliver(from, at);
@@ -321,6 +351,10 @@ export class ServerConnection implements Handler {
         state.messageBytes = length;
         continue;
       }
+      if (this.owed.madeUp()) {
+        this.#makeUp(from, at);
+        from = at;
+      }
       const outcome = this.#message(type, length, from, at, end);
       if (outcome === CLOSED) return;
       if (outcome === NEED_MORE) break;
@@ -329,7 +363,21 @@ export class ServerConnection implements Handler {
       if (state.left === 0) at += length + 1;
     }
     this.#deliver(from, at);
+    if (this.owed.madeUp()) this.makeUp();
     if (at < end && this.state.stage !== ServerStage.Closed) this.#tail = bytes.slice(at, end);
+  }
+
+  /** Sends the client what is owed to it at the head of the queue without PostgreSQL's help. */
+  makeUp(): void {
+    if (this.state.left === 0) this.#makeUp(0, 0);
+  }
+
+  #makeUp(from: number, to: number): void {
+    this.#deliver(from, to);
+    while (this.owed.madeUp()) {
+      this.owed.takeMadeUp();
+      this.link?.deliver(PARSE_COMPLETE, 0, PARSE_COMPLETE.length);
+    }
   }
 
   #deliver(from: number, to: number): void {
@@ -349,6 +397,14 @@ export class ServerConnection implements Handler {
    */
   #message(type: number, length: number, from: number, at: number, end: number): number {
     switch (type) {
+      case Backend.ParseComplete: {
+        const tracked = this.owed.headRecord();
+        if (tracked !== undefined) confirm(this.state, tracked as Tracked);
+        return this.#pass(type, length, from, at);
+      }
+      case Backend.RowDescription:
+      case Backend.NoData:
+        return this.#description(type, length, from, at, end);
       case Backend.ReadyForQuery:
         return this.#readyForQuery(length, from, at, end);
       case Backend.CommandComplete:
@@ -408,6 +464,10 @@ export class ServerConnection implements Handler {
       return CLOSED;
     }
     state.status = status;
+    if (state.changedSchema && status === 0x49) {
+      state.changedSchema = false;
+      this.owner.schemaChanged();
+    }
     const settled = this.owed.length === 0 && this.#outbox.length === 0;
     if (this.owed.length === 0) state.unsynced = false;
     const link = this.link;
@@ -453,11 +513,18 @@ export class ServerConnection implements Handler {
         break;
       case 0x44: // D
         if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
-        else if (matches(start, end, "DEALLOCATE ALL")) this.state.dirty &= ~Dirty.Prepare;
+        else if (matches(start, end, "DEALLOCATE ALL")) {
+          this.state.dirty &= ~Dirty.Prepare;
+          dropStatements(this);
+        } else if (begins(start, end, "DROP ")) this.#schemaChanged();
         else if (matches(start, end, "DISCARD ALL")) {
           this.state.dirty = (this.state.dirty & Dirty.All) | Dirty.Reset;
+          dropStatements(this);
           this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
         }
+        break;
+      case 0x41: // A
+        if (begins(start, end, "ALTER ")) this.#schemaChanged();
         break;
       case 0x43: // C
         if (matches(start, end, "CLOSE CURSOR ALL")) this.state.dirty &= ~Dirty.Declare;
@@ -471,13 +538,31 @@ export class ServerConnection implements Handler {
     }
   }
 
+  /** Of the pooler's own Describe the answer is looked at, if it is not too long for that. */
+  #description(type: number, length: number, from: number, at: number, end: number): number {
+    const statement = describedStatement(this);
+    if (statement === undefined) return this.#pass(type, length, from, at);
+    const looked = length <= MOST_SMALL_BYTES;
+    if (looked && end - at < length + 1) return NEED_MORE;
+    const outcome = this.#pass(type, length, from, at);
+    noteShape(this, statement, looked ? readBuffer : undefined, at + 5, at + length + 1);
+    return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
+  }
+
+  /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
+  #schemaChanged(): void {
+    this.state.changedSchema = true;
+    this.owner.schemaChanged();
+  }
+
   #errorResponse(length: number, from: number, at: number, end: number): number {
     const there = Math.min(length + 1, LOOK_BYTES);
     if (end - at < there) return NEED_MORE;
     const error = readError(readBuffer, at + 5, Math.min(at + length + 1, end));
     const fatal = error.severity === "FATAL" || error.severity === "PANIC";
     if (fatal) this.#fatal = error;
-    else if (this.owed.swallowing()) this.#ownError = error;
+    else if (this.owed.swallowingErrors()) this.#ownError = error;
+    else statementFailed(this, error.code);
     if (this.owed.length === 0) {
       if (!fatal) {
         this.#deliver(from, at);
@@ -489,14 +574,24 @@ export class ServerConnection implements Handler {
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    if (!this.owed.swallowing()) this.link?.errorDelivered(error);
+    if (!this.owed.swallowingErrors()) this.link?.errorDelivered(error);
     if (fatal) {
       // Even when it comes in the middle of the pooler's own query the client is to know why.
       this.state.left = length + 1;
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    return this.#pass(Backend.ErrorResponse, length, from, at);
+    const changed = error.code === "0A000" && isRefusal(this);
+    let outcome = this.#pass(Backend.ErrorResponse, length, from, at);
+    if (changed && outcome !== CLOSED) {
+      // Raised in its place: the client is to get it as PostgreSQL's plan cache words it.
+      this.#deliver(from, at);
+      this.link?.deliver(CHANGED_SHAPE, 0, CHANGED_SHAPE.length);
+      this.state.leftDropped = true;
+      outcome = at;
+    }
+    takeBack(this);
+    return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
   }
 
   #parameterStatus(length: number, from: number, at: number): number {
@@ -578,4 +673,8 @@ function matches(start: number, end: number, tag: string): boolean {
     if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
   }
   return true;
+}
+
+function begins(start: number, end: number, word: string): boolean {
+  return end - start > word.length && matches(start, start + word.length, word);
 }

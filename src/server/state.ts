@@ -15,6 +15,7 @@
  */
 
 import type { ParameterSet } from "./parameters.ts";
+import type { ServerStatement } from "./prepared.ts";
 
 /** Stages of a server connection. */
 export const ServerStage = {
@@ -66,6 +67,21 @@ export interface ServerState {
   unsynced: boolean;
   dirty: number;
   parameters: ParameterSet;
+  /** The pool's prepared statements that PostgreSQL has here, by id, the least used first. */
+  statements: Map<number, ServerStatement>;
+  /** Id of the statement used last, −1 when it is gone. */
+  lastStatement: number;
+  /** Syncs sent: what an error skips ends with one. */
+  segment: number;
+  /** Whose unnamed statement is here (`SessionState.unnamedId`), −1 when that is not known. Not valid after thawing. */
+  unnamed: number;
+  /** The `segment` that its Parse was sent in. */
+  unnamedSegment: number;
+  /** Rewritten messages whose statement was here, and those whose was not. */
+  prepareHits: number;
+  prepareMisses: number;
+  /** A statement that changes the schema went through in the transaction that runs. */
+  changedSchema: boolean;
   /** Bytes of the backend message that is being passed on and still to come. */
   left: number;
   /** Length of that message. */
@@ -99,6 +115,14 @@ export function newServerState(id: number, now: number): ServerState {
     unsynced: false,
     dirty: 0,
     parameters: NO_VALUES,
+    statements: new Map(),
+    lastStatement: -1,
+    segment: 0,
+    unnamed: -1,
+    unnamedSegment: 0,
+    prepareHits: 0,
+    prepareMisses: 0,
+    changedSchema: false,
     left: 0,
     messageBytes: 0,
     leftDropped: false,

@@ -10,6 +10,10 @@ export const Shared = {
   LastServerId: 2,
   /** Clients that are in a transaction: for the line that a shutdown logs. */
   InTransaction: 3,
+  /** Prepared statements are numbered through the process, since servers may change workers. */
+  LastStatementId: 4,
+  /** Times that a statement which changes a schema went through. */
+  SchemaGeneration: 5,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

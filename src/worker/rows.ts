@@ -140,9 +140,9 @@ function serverRow(
     bytes_sent: state.sent,
     bytes_received: state.received,
     age_seconds: Math.floor((now - state.createdAtMs) / 1000),
-    prepare_cache_hit: 0,
-    prepare_cache_miss: 0,
-    prepare_cache_size: 0,
+    prepare_cache_hit: state.prepareHits,
+    prepare_cache_miss: state.prepareMisses,
+    prepare_cache_size: state.statements.size,
     worker,
   };
 }

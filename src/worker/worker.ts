@@ -32,6 +32,8 @@ import type {
   WorkerToControl,
   WorkerToWorker,
 } from "../mail.ts";
+import type { StatementSource } from "../pool/statement_cache.ts";
+import { QueryInterner } from "../server/query_interner.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { PoolEnvironment } from "../pool/environment.ts";
@@ -45,17 +47,21 @@ import { type Accepted, Listener } from "./accept.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
+import { internerRow, preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
-class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
+class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler {
   readonly reactor = new Reactor();
   readonly log: Log;
   readonly shared: Int32Array;
   readonly mockSecret: Uint8Array;
+  readonly interner: QueryInterner = new QueryInterner();
+  readonly statements: StatementSource = this;
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
   draining = false;
+  longBytes = 0;
   readonly #start: WorkerStart;
   readonly #index: number;
   readonly #control: MessagePort;
@@ -91,6 +97,11 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
     this.#listen(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => this.#closePeriod());
     this.#retainLater();
+    this.#sweepLater();
+  }
+
+  get mostLongBytes(): number {
+    return this.general.max_memory_usage / this.#start.mail.workers;
   }
 
   run(): void {
@@ -125,6 +136,11 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
       keepsServer: false,
       leftDropped: false,
       skipToSync: false,
+      statements: new Map(),
+      unnamed: undefined,
+      unnamedLength: 0,
+      unnamedFilled: 0,
+      unnamedId: 0,
       queryCount: 0,
       xactCount: 0,
       errorCount: 0,
@@ -254,6 +270,20 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
 
   nextServerId(): number {
     return Atomics.add(this.shared, Shared.LastServerId, 1) + 1;
+  }
+
+  nextStatementId(): number {
+    return Atomics.add(this.shared, Shared.LastStatementId, 1) & 0x7fffffff;
+  }
+
+  schemaGeneration(): number {
+    return Atomics.load(this.shared, Shared.SchemaGeneration);
+  }
+
+  raiseSchemaGeneration(): void {
+    // −1 marks statements that are stale for good.
+    Atomics.and(this.shared, Shared.SchemaGeneration, 0x3fffffff);
+    Atomics.add(this.shared, Shared.SchemaGeneration, 1);
   }
 
   addresses(
@@ -430,6 +460,12 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
         return poolRows(this.#directory.all(), this.#sessions.values(), now, this.#index);
       case "clients":
         return clientRows(this.#sessions.values(), now, this.#index);
+      case "prepared":
+        return preparedRows(this.#directory.all(), this.#index);
+      case "interner":
+        return [internerRow(this.interner, this.#sessions.values(), this.#index)];
+      case "prepared_memory":
+        return preparedMemoryRows(this.#directory.all(), this.#sessions.values(), this.#index);
       case "servers":
         return serverRows(this.#directory.all(), now, this.#index);
       case "moving":
@@ -511,6 +547,14 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, Handler {
         this.#retainLater();
       },
     );
+  }
+
+  #sweepLater(): void {
+    const periodMs = this.general.query_interner_gc_interval_seconds * 1000 / 4;
+    this.reactor.at(this.reactor.now + periodMs, () => {
+      this.interner.sweep();
+      this.#sweepLater();
+    });
   }
 
   #closePeriod(): void {

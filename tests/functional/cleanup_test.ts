@@ -136,11 +136,14 @@ Deno.test("SET SESSION AUTHORIZATION does not make the next client somebody else
   ]]);
 });
 
-Deno.test("a named statement of the extended protocol is gone for the next client of the server", async () => {
+Deno.test("a named statement of the extended protocol is nothing that the next client finds under its name", async () => {
   using client = await login();
   using next = await login();
   assert.equal(wire.letters(await client.ask(wire.parse("mine", "SELECT 1"), wire.SYNC)), "1Z");
-  assert.equal(await next.value("SELECT count(*) FROM pg_prepared_statements"), "0");
+  const sql = "SELECT count(*) FROM pg_prepared_statements WHERE name NOT LIKE 'DOORMAN_%'";
+  assert.equal(await next.value(sql), "0");
+  const bound = await next.ask(wire.bind("", "mine"), wire.SYNC);
+  assert.deepEqual(wire.errorCodes(bound), ["26000"]);
 });
 
 Deno.test("session mode: everything is kept up to the end of the session, and discarded then", async () => {

@@ -44,6 +44,11 @@ const COLUMNS: Record<string, string> = {
     "retired T",
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
     "wait T, transaction_count N, query_count N, error_count N, age_seconds N",
+  POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
+    "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
+    "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
+  PREPARED_STATEMENTS: "pool T, hash N, name T, query T, count_used N, kind T",
+  INTERNER: "kind T, entries N, bytes N",
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
     "tls T, state T, wait T, transaction_count N, query_count N, bytes_sent N, " +
     "bytes_received N, age_seconds N, prepare_cache_hit N, prepare_cache_miss N, " +
@@ -256,6 +261,16 @@ Deno.test("show: LISTS counts by state, the console's own included", async () =>
   ]);
 });
 
+Deno.test("show: prepared statements, their texts and their memory", async () => {
+  assert.deepEqual((await show("PREPARED_STATEMENTS")).rows, [
+    ["app@app", "4000000000", "DOORMAN_7", "SELECT $1", "3", "named"],
+  ]);
+  assert.deepEqual((await show("INTERNER")).rows, [["named", "4", "40"], ["anonymous", "2", "10"]]);
+  const memory = [["app", "app", "1", "10", "5", "54", "2", "3", "0", "0"]];
+  assert.deepEqual((await show("POOLS_MEMORY")).rows, memory);
+  assert.deepEqual((await show("POOL_MEMORY")).rows, memory);
+});
+
 Deno.test("show: CONFIG says yes and no", async () => {
   const shown = await show("CONFIG");
   assert.deepEqual(shown.rows, [
@@ -270,7 +285,8 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
 });
 
 const SHOW_LINE =
-  "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|USERS|LOG_LEVEL|LISTS";
+  "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|" +
+  "CONNECTIONS|STATS|VERSION|USERS|LOG_LEVEL|LISTS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");

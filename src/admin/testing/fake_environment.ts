@@ -109,6 +109,34 @@ export function fakeEnvironment(
     pools: () => Promise.resolve([poolRow(), poolRow({ database: "My DB", user: "bob" })]),
     clients: () => Promise.resolve([clientRow()]),
     servers: () => Promise.resolve([serverRow()]),
+    prepared: () =>
+      Promise.resolve([{
+        database: "app",
+        user: "app",
+        hash: 4_000_000_000,
+        name: "DOORMAN_7",
+        query: "SELECT $1",
+        parses: 3,
+        worker: 0,
+      }]),
+    interner: () =>
+      Promise.resolve([0, 1].map((worker) => ({
+        named: { entries: 2, bytes: 20 },
+        anonymous: { entries: 1, bytes: 5 },
+        worker,
+      }))),
+    preparedMemory: () =>
+      Promise.resolve([{
+        database: "app",
+        user: "app",
+        pool_prepared_count: 1,
+        pool_prepared_bytes: 10,
+        client_named_count: 2,
+        client_named_bytes: 24,
+        client_anonymous_count: 3,
+        client_anonymous_bytes: 30,
+        worker: 0,
+      }]),
     counts: () =>
       Promise.resolve([
         { total: 10, tls: 2, plain: 5, cancel: 1, clients: 3, worker: 0 },

@@ -25,6 +25,7 @@ import type { Handler, Reactor } from "../../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../../reactor/stream.ts";
 import { type Timer, Timers } from "../../reactor/timers.ts";
 import { ServerConnection, type ServerSnapshot } from "../../server/connection.ts";
+import { QueryInterner } from "../../server/query_interner.ts";
 import { newServerState, ServerStage } from "../../server/state.ts";
 import { parameterSet } from "../../server/parameters.ts";
 
@@ -205,6 +206,7 @@ export class World {
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
   pool: Pool;
+  readonly interner = new QueryInterner();
   readonly clients: FakeClient[] = [];
   readonly servers: FakeServer[] = [];
   readonly #context: ClientContext;
@@ -213,6 +215,7 @@ export class World {
   stranded: PoolEnvironment["stranded"] = () => assert.fail("no pool has moved");
   lateServer: PoolEnvironment["lateServer"] = () => assert.fail("no pool has moved");
   #lastFd = 100;
+  #lastStatementId = 0;
 
   constructor(change: Partial<PoolSettings> = {}) {
     const reactor = this.reactor as unknown as Reactor;
@@ -231,6 +234,12 @@ export class World {
       retiredEmpty: () => {},
       stranded: (...told: Parameters<PoolEnvironment["stranded"]>) => this.stranded(...told),
       lateServer: (...told: Parameters<PoolEnvironment["lateServer"]>) => this.lateServer(...told),
+      statements: {
+        interner: this.interner,
+        nextStatementId: () => ++this.#lastStatementId,
+        schemaGeneration: () => 0,
+        raiseSchemaGeneration: () => {},
+      },
     } as unknown as PoolEnvironment;
     this.pool = new Pool(poolSettings(change), this.#environment);
     this.pool.defaults = parameterSet(REPORTED);
@@ -249,6 +258,8 @@ export class World {
       } as ClientContext["general"],
       hba: { match: () => ({ method: "trust" }) } as unknown as HbaMatcher,
       draining: false,
+      longBytes: 0,
+      mostLongBytes: 1_000_000,
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
       findPool: () => ({ kind: "here", pool: this.pool }),
       handOver: unused,
@@ -310,6 +321,11 @@ export class World {
       keepsServer: false,
       leftDropped: false,
       skipToSync: false,
+      statements: new Map(),
+      unnamed: undefined,
+      unnamedLength: 0,
+      unnamedFilled: 0,
+      unnamedId: 0,
       queryCount: 0,
       xactCount: 0,
       errorCount: 0,

@@ -36,7 +36,10 @@ export class ModelServer {
   #skipping = false;
   #copy: Copy | undefined;
   #portalText = "noportal";
-  #parsed = "";
+  /** Text by name of prepared statement. */
+  readonly statements = new Map<string, string>();
+  /** Parse messages that were done. */
+  parses = 0;
   #rest: Uint8Array = new Uint8Array(0);
 
   /** Whether a COPY FROM STDIN waits for data. */
@@ -85,15 +88,13 @@ export class ModelServer {
           ? [...this.#fail(), this.#ready()]
           : [reply("V", int32(-1)), this.#ready()];
       case "P":
-        this.#parsed = text(message.body.slice(message.body.indexOf(0) + 1));
-        return this.#extended(this.#parsed.startsWith("badparse"), [reply("1")]);
+        return this.#parse(message.body);
       case "B":
-        this.#portalText = this.#parsed;
-        return this.#extended(text(message.body).startsWith("badbind"), [reply("2")]);
+        return this.#bind(message.body);
       case "D":
         return this.#describe(message.body);
       case "C":
-        return this.#extended(text(message.body.slice(1)).startsWith("badclose"), [reply("3")]);
+        return this.#close(message.body);
       case "E":
         return this.#execute(text(message.body));
       case "S":
@@ -121,15 +122,45 @@ export class ModelServer {
     return this.#fail();
   }
 
+  #parse(body: Uint8Array): Message[] {
+    const name = text(body);
+    const sql = text(body.slice(body.indexOf(0) + 1));
+    if (name === "") this.statements.delete("");
+    const bad = sql.startsWith("badparse") || this.statements.has(name);
+    if (!bad) {
+      this.statements.set(name, sql);
+      this.parses++;
+    }
+    return this.#extended(bad, [reply("1")]);
+  }
+
+  #bind(body: Uint8Array): Message[] {
+    const portal = text(body);
+    const sql = this.statements.get(text(body.slice(body.indexOf(0) + 1)));
+    const bad = sql === undefined || portal.startsWith("badbind");
+    if (!bad) this.#portalText = sql;
+    return this.#extended(bad, [reply("2")]);
+  }
+
+  #close(body: Uint8Array): Message[] {
+    const name = text(body.slice(1));
+    const bad = name.startsWith("badclose");
+    if (!bad && body[0] === 0x53) this.statements.delete(name);
+    return this.#extended(bad, [reply("3")]);
+  }
+
   #describe(body: Uint8Array): Message[] {
     const name = text(body.slice(1));
-    const rows = this.#parsed.startsWith("rows") ? rowDescription() : reply("n");
-    const statement = body[0] === 0x53 ? [reply("t", int16(0))] : [];
-    return this.#extended(name.startsWith("baddescribe"), [...statement, rows]);
+    const statement = body[0] === 0x53;
+    const sql = statement ? this.statements.get(name) : this.#portalText;
+    const rows = sql?.startsWith("rows") ? rowDescription() : reply("n");
+    const bad = sql === undefined || name.startsWith("baddescribe");
+    return this.#extended(bad, statement ? [reply("t", int16(0)), rows] : [rows]);
   }
 
   #simple(sql: string): Message[] {
     this.#portalText = "noportal";
+    this.statements.delete("");
     const [replies, copying] = this.#run(sql, false);
     return copying ? replies : [...replies, this.#ready()];
   }
@@ -175,6 +206,16 @@ export class ModelServer {
           reply("N", encoder.encode("SNOTICE\0VNOTICE\0C00000\0Mmodel\0\0")),
           complete("DO"),
         ], false];
+      case "DEALLOCATE": {
+        if (argument === "ALL") {
+          for (const name of [...this.statements.keys()]) {
+            if (name !== "") this.statements.delete(name);
+          }
+          return [[complete("DEALLOCATE ALL")], false];
+        }
+        const done = this.statements.delete(argument.replaceAll('"', ""));
+        return [done ? [complete("DEALLOCATE")] : this.#fail(), false];
+      }
       case "set":
         return [[complete("SET")], false];
       case "parameter":

@@ -121,3 +121,44 @@ export const pipelines: fc.Arbitrary<Message[]> = fc.array(
   ),
   { maxLength: 12 },
 ).map((parts) => [...parts.flat(), SYNC]);
+
+const name = fc.constantFrom("s1", "s2", "DOORMAN_1");
+/** A new statement under a name: a name in use would be an error at PostgreSQL and is another statement at a pooler. */
+const prepare = fc.tuple(name, fc.oneof(statement, statement, fc.constant("badparse"))).map(
+  ([to, sql]) => [message("C", [0x53], to), message("P", to, sql, int16(0))],
+);
+const unnamed = fc.oneof(statement, fc.constant("badparse")).map((sql) => [
+  message("P", "", sql, int16(0)),
+]);
+const anyName = fc.oneof(name, fc.constant(""));
+const use = fc.tuple(anyName, bad("badbind"), padding, fc.boolean()).map(
+  ([of, portal, rest, described]) => [
+    message("B", portal, of, rest),
+    ...described ? [message("D", [0x50], "")] : [],
+    message("E", "", int32(0)),
+  ],
+);
+const look = anyName.map((of) => [message("D", [0x53], of)]);
+const closing = anyName.map((of) => [message("C", [0x53], of)]);
+const failing = fc.constantFrom([message("E", "error", int32(0))], [message("H")]);
+const sync = fc.constant([SYNC]);
+const deallocate = fc.constantFrom("DEALLOCATE s1", "DEALLOCATE s2", "DEALLOCATE ALL").map(
+  (sql) => [SYNC, simpleQuery(sql)],
+);
+const preparedStep = fc.oneof(
+  { weight: 4, arbitrary: prepare },
+  { weight: 2, arbitrary: unnamed },
+  { weight: 6, arbitrary: use },
+  { weight: 2, arbitrary: look },
+  { weight: 1, arbitrary: closing },
+  { weight: 1, arbitrary: failing },
+  { weight: 4, arbitrary: sync },
+  { weight: 1, arbitrary: query },
+);
+
+/** Parts of pipelines with prepared statements, named and not, that later parts use again. */
+export const preparedPipelines: fc.Arbitrary<Message[]> = fc.array(preparedStep, { maxLength: 25 })
+  .map((parts) => [...parts.flat(), SYNC]);
+
+/** A DEALLOCATE that nothing else is sent with. */
+export const deallocation: fc.Arbitrary<Message[]> = deallocate;

@@ -1,0 +1,32 @@
+/** SHOW PREPARED_STATEMENTS: the statements that each pool knows by a name of its own. */
+
+import { numeric, text } from "../rows.ts";
+import { byPool } from "./show.ts";
+import type { Show } from "./show.ts";
+
+/**
+ * `count_used`: times that clients asked for the statement by Parse. All of them are named: an unnamed statement passes
+ * through and is nobody else's.
+ */
+export const showPreparedStatements: Show = {
+  name: "prepared_statements",
+  columns: [
+    text("pool"),
+    numeric("hash"),
+    text("name"),
+    text("query"),
+    numeric("count_used"),
+    text("kind"),
+  ],
+  async rows(environment) {
+    const statements = await environment.prepared();
+    return [...statements].sort(byPool).map((statement) => [
+      `${statement.user}@${statement.database}`,
+      statement.hash,
+      statement.name,
+      statement.query,
+      statement.parses,
+      "named",
+    ]);
+  },
+};

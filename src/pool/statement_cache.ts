@@ -1,0 +1,179 @@
+/**
+ * The prepared statements of a pool: one for each distinct text (with its types), under a name that is unique in the
+ * process. Bounded: past `limit` the least used is forgotten, which costs sharing and nothing else, since clients keep
+ * the statements that they have.
+ *
+ * A statement that was parsed before the schema changed may return other columns than a fresh one of the same text:
+ * clients that have it keep it, as they would at a direct connection, and a new Parse makes a new one.
+ */
+
+import type { InternedQuery, QueryInterner } from "../server/query_interner.ts";
+import { type FrozenStatement, type Statement, statementName } from "../server/prepared.ts";
+
+/** What the pools of a worker share. */
+export interface StatementSource {
+  readonly interner: QueryInterner;
+  /** Never given out before in this process. */
+  nextStatementId(): number;
+  /** Rises when a statement that changes the schema has gone through any pool of the process. */
+  schemaGeneration(): number;
+  raiseSchemaGeneration(): void;
+}
+
+/** The texts that a pool's snapshot carries may have so many bytes; further ones travel with their clients. */
+const MOST_FROZEN_BYTES = 32 * 1024 * 1024;
+/** Longer texts are not shared: nobody prepares such a statement twice. */
+const MOST_SHARED_BYTES = 1024 * 1024;
+
+export class StatementCache {
+  readonly #source: StatementSource;
+  /** The least used first. */
+  readonly #statements = new Map<InternedQuery, Statement>();
+  bytes = 0;
+  /** Statements that went to another process with the pool's snapshot. */
+  #frozen = new Set<number>();
+  /** Statements that came from another process, while clients that have them may follow. */
+  readonly #arrived = new Map<number, Statement>();
+
+  constructor(source: StatementSource) {
+    this.#source = source;
+  }
+
+  /** Whether the schema is as it was when the statement's shape was found. */
+  isCurrent({ generation }: Statement): boolean {
+    return generation === this.#source.schemaGeneration();
+  }
+
+  /** The statement returns what it did, under the schema of now. */
+  affirm(statement: Statement): void {
+    if (statement.generation >= 0) statement.generation = this.#source.schemaGeneration();
+  }
+
+  get size(): number {
+    return this.#statements.size;
+  }
+
+  all(): Iterable<Statement> {
+    return this.#statements.values();
+  }
+
+  /** The statement for the body of a Parse, `bytes[start..end)`. */
+  find(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    options: { planner: string; limit: number },
+  ): Statement {
+    const { interner } = this.#source;
+    const generation = this.#source.schemaGeneration();
+    const shared = end - start <= MOST_SHARED_BYTES;
+    const query = shared ? interner.intern(bytes, start, end, options.planner) : {
+      hash: 0,
+      body: bytes.slice(start, end),
+      planner: "",
+      users: 0,
+      sweeps: 0,
+      next: undefined,
+    };
+    const known = this.#statements.get(query);
+    if (known !== undefined && known.generation === generation) {
+      this.#statements.delete(query);
+      this.#statements.set(query, known);
+      known.parses++;
+      return known;
+    }
+    if (known !== undefined) this.#forget(known);
+    const id = this.#source.nextStatementId();
+    const statement: Statement = {
+      id,
+      name: statementName(id),
+      query,
+      generation,
+      shape: undefined,
+      holders: 0,
+      parses: 1,
+    };
+    if (shared) this.#remember(statement, options.limit);
+    return statement;
+  }
+
+  /** All that a pool's snapshot carries of it. */
+  freezeAll(): FrozenStatement[] {
+    const frozen: FrozenStatement[] = [];
+    let bytes = 0;
+    this.#frozen.clear();
+    for (const { id, generation, shape, query } of this.#statements.values()) {
+      bytes += query.body.length;
+      if (bytes > MOST_FROZEN_BYTES) break;
+      frozen.push({ id, generation, shape, body: query.body, planner: query.planner });
+      this.#frozen.add(id);
+    }
+    return frozen;
+  }
+
+  /** A statement as its client's snapshot carries it. */
+  freeze({ id, generation, shape, query }: Statement): FrozenStatement {
+    const body = this.#frozen.has(id) ? undefined : query.body;
+    return { id, generation, shape, body, planner: query.planner };
+  }
+
+  /** Statements of another process, the least used first. */
+  thawAll(frozen: readonly FrozenStatement[], limit: number): void {
+    for (const one of frozen) this.thaw(one, limit);
+  }
+
+  /** The statement of another process; `undefined` when nobody has brought its text. */
+  thaw(
+    { id, generation, shape, body, planner }: FrozenStatement,
+    limit: number,
+  ): Statement | undefined {
+    const arrived = this.#arrived.get(id);
+    if (arrived !== undefined) return arrived;
+    if (body === undefined) return undefined;
+    const shared = body.length <= MOST_SHARED_BYTES;
+    const bytes = body.slice();
+    const query = shared
+      ? this.#source.interner.intern(bytes, 0, bytes.length, planner)
+      : { hash: 0, body: bytes, planner, users: 0, sweeps: 0, next: undefined };
+    const name = statementName(id);
+    const statement: Statement = { id, name, query, generation, shape, holders: 0, parses: 0 };
+    this.#arrived.set(id, statement);
+    if (shared && !this.#statements.has(query)) this.#remember(statement, limit);
+    return statement;
+  }
+
+  /** No more clients come from another process. */
+  arrivalsEnd(): void {
+    this.#arrived.clear();
+  }
+
+  #remember(statement: Statement, limit: number): void {
+    this.#statements.set(statement.query, statement);
+    this.bytes += statement.query.body.length;
+    this.hold(statement);
+    for (const eldest of this.#statements.values()) {
+      if (this.#statements.size <= limit) break;
+      this.#forget(eldest);
+    }
+  }
+
+  #forget(statement: Statement): void {
+    this.#statements.delete(statement.query);
+    this.bytes -= statement.query.body.length;
+    this.drop(statement);
+  }
+
+  /** A client has it under a name. */
+  hold(statement: Statement): void {
+    if (statement.holders++ === 0) statement.query.users++;
+  }
+
+  drop(statement: Statement): void {
+    if (--statement.holders === 0) statement.query.users--;
+  }
+
+  /** Forgets everything, when the pool ends. */
+  clear(): void {
+    for (const statement of [...this.#statements.values()]) this.#forget(statement);
+  }
+}

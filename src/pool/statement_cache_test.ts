@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { StatementCache } from "./statement_cache.ts";
+import { QueryInterner, queryText } from "../server/query_interner.ts";
+import type { Statement } from "../server/prepared.ts";
+
+const encoder = new TextEncoder();
+
+class Source {
+  readonly interner = new QueryInterner();
+  generation = 0;
+  #last = -1;
+  nextStatementId(): number {
+    return ++this.#last;
+  }
+  schemaGeneration(): number {
+    return this.generation;
+  }
+  raiseSchemaGeneration(): void {
+    this.generation++;
+  }
+}
+
+function find(cache: StatementCache, sql: string, limit = 10, planner = ""): Statement {
+  const bytes = encoder.encode(`xx${sql}\0\0\0yy`);
+  return cache.find(bytes, 2, bytes.length - 2, { planner, limit });
+}
+
+function names(cache: StatementCache): string[] {
+  return Array.from(cache.all(), ({ query }) => queryText(query));
+}
+
+Deno.test("statement cache: one statement for a text, its types and the parameters it depends on", () => {
+  const cache = new StatementCache(new Source());
+  const one = find(cache, "SELECT 1");
+  assert.equal(new TextDecoder().decode(one.name), "DOORMAN_0");
+  assert.equal(find(cache, "SELECT 1"), one);
+  assert.notEqual(find(cache, "SELECT 1", 10, "search_path=x\0"), one);
+  assert.notEqual(find(cache, "SELECT 1\0\x00\x01abcd"), one);
+  assert.equal(cache.size, 3);
+  assert.equal(one.parses, 2);
+});
+
+Deno.test("statement cache: the least used goes first, and its holders keep it", () => {
+  const source = new Source();
+  const cache = new StatementCache(source);
+  const a = find(cache, "a", 2);
+  cache.hold(a);
+  find(cache, "b", 2);
+  find(cache, "a", 2);
+  find(cache, "c", 2);
+  assert.deepEqual(names(cache), ["a", "c"]);
+  find(cache, "d", 2);
+  assert.deepEqual(names(cache), ["c", "d"]);
+  // Three texts are in use, and the client's is among them.
+  source.interner.sweep();
+  assert.equal(source.interner.sweep(), 1);
+  assert.equal(source.interner.entries, 3);
+  cache.drop(a);
+  source.interner.sweep();
+  source.interner.sweep();
+  assert.equal(source.interner.entries, 2);
+});
+
+Deno.test("statement cache: a changed schema, or a changed result, makes a new statement", () => {
+  const source = new Source();
+  const cache = new StatementCache(source);
+  const a = find(cache, "a");
+  source.raiseSchemaGeneration();
+  const b = find(cache, "a");
+  assert.notEqual(b.id, a.id);
+  assert.equal(find(cache, "a"), b);
+  b.generation = -1;
+  assert.notEqual(find(cache, "a").id, b.id);
+  assert.equal(cache.size, 1);
+});
+
+Deno.test("statement cache: long texts are not shared, nor kept", () => {
+  const cache = new StatementCache(new Source());
+  const long = "x".repeat(1024 * 1024);
+  assert.notEqual(find(cache, long).id, find(cache, long).id);
+  assert.equal(cache.size, 0);
+});
+
+Deno.test("statement cache: statements travel with the pool or with their clients", () => {
+  const cache = new StatementCache(new Source());
+  const early = find(cache, "early");
+  const pool = cache.freezeAll();
+  const late = find(cache, "late");
+  const frozen = [early, late].map((statement) => cache.freeze(statement));
+  assert.deepEqual(frozen.map(({ body }) => body === undefined), [true, false]);
+  const there = new StatementCache(new Source());
+  there.thawAll(structuredClone(pool), 10);
+  const thawed = frozen.map((one) => there.thaw(structuredClone(one), 10)!);
+  assert.deepEqual(thawed.map(({ id }) => id), [early.id, late.id]);
+  assert.deepEqual(thawed.map(({ query }) => queryText(query)), ["early", "late"]);
+  assert.equal(find(there, "late"), thawed[1]);
+  const unknown = { id: 99, generation: 0, shape: undefined, body: undefined, planner: "" };
+  assert.equal(there.thaw(unknown, 10), undefined);
+  there.arrivalsEnd();
+  assert.equal(there.thaw(frozen[0], 10), undefined);
+});
+
+Deno.test("query interner: a text is kept once", () => {
+  const interner = new QueryInterner();
+  const entries = Array.from({ length: 2000 }, (_, i) => {
+    const bytes = encoder.encode(`SELECT ${i}`);
+    return interner.intern(bytes, 0, bytes.length, "");
+  });
+  entries.forEach((entry, i) => {
+    const bytes = encoder.encode(`SELECT ${i}`);
+    assert.equal(interner.intern(bytes, 0, bytes.length, ""), entry);
+  });
+  assert.equal(interner.entries, 2000);
+  assert.equal([...interner.all()].length, 2000);
+  interner.clear();
+  assert.equal(interner.entries, 0);
+});

@@ -1,0 +1,107 @@
+import java.sql.*;
+import java.util.concurrent.*;
+import java.util.*;
+
+/** Fifty pgjdbc clients on few servers with default settings: every answer is checked. usage: java Jdbc.java URL */
+public class Jdbc {
+  static final int CLIENTS = 50, ROUNDS = 20;
+
+  static void expect(Object got, Object wanted) {
+    if (!wanted.equals(got)) throw new IllegalStateException(got + " instead of " + wanted);
+  }
+
+  static int number(PreparedStatement statement) throws SQLException {
+    try (ResultSet rows = statement.executeQuery()) {
+      rows.next();
+      return rows.getInt(1);
+    }
+  }
+
+  static void client(String url, int who) throws Exception {
+    try (Connection c = DriverManager.getConnection(url)) {
+      String table = "jdbc_" + who;
+      try (Statement s = c.createStatement()) {
+        s.execute("CREATE TABLE " + table + "(a int)");
+      }
+      // Used more than five times: then the driver names it on the server.
+      try (PreparedStatement sum = c.prepareStatement("SELECT ?::int + 1");
+          PreparedStatement all = c.prepareStatement("SELECT * FROM " + table + " ORDER BY a LIMIT 1");
+          PreparedStatement insert = c.prepareStatement("INSERT INTO " + table + " VALUES (?)");
+          PreparedStatement divide = c.prepareStatement("SELECT 1 / ?::int")) {
+        for (int round = 0; round < ROUNDS; round++) {
+          sum.setInt(1, round);
+          expect(number(sum), round + 1);
+          divide.setInt(1, 0);
+          try {
+            number(divide);
+            throw new IllegalStateException("no error");
+          } catch (SQLException e) {
+            expect(e.getSQLState(), "22012");
+          }
+          c.setAutoCommit(false);
+          insert.setInt(1, round);
+          insert.executeUpdate();
+          try (Statement s = c.createStatement()) {
+            s.execute("SET LOCAL work_mem = '" + (64 + who) + "kB'");
+            try (ResultSet rows = s.executeQuery("SHOW work_mem")) {
+              rows.next();
+              expect(rows.getString(1), (64 + who) + "kB");
+            }
+          }
+          c.commit();
+          try (PreparedStatement many = c.prepareStatement("SELECT n FROM generate_series(1, ?) n")) {
+            many.setFetchSize(7);
+            many.setInt(1, 50);
+            int n = 0;
+            try (ResultSet rows = many.executeQuery()) {
+              while (rows.next()) expect(rows.getInt(1), ++n);
+            }
+            expect(n, 50);
+          }
+          c.commit();
+          c.setAutoCommit(true);
+          for (int i = 1; i <= 5; i++) {
+            insert.setInt(1, -i);
+            insert.addBatch();
+          }
+          expect(insert.executeBatch().length, 5);
+          // Its columns change: the driver is told and prepares anew.
+          try (ResultSet rows = all.executeQuery()) {
+            rows.next();
+            expect(rows.getMetaData().getColumnCount(), round > 14 ? 2 : 1);
+          }
+          if (round == 14) {
+            try (Statement s = c.createStatement()) {
+              s.execute("ALTER TABLE " + table + " ADD COLUMN b int");
+            }
+          }
+          if (round == 8) {
+            try (Statement s = c.createStatement()) {
+              s.execute("DEALLOCATE ALL");
+            }
+          }
+          if (round == 17) {
+            try (Statement s = c.createStatement()) {
+              s.execute("DISCARD ALL");
+            }
+          }
+        }
+      }
+      try (PreparedStatement count = c.prepareStatement("SELECT count(*)::int FROM " + table)) {
+        expect(number(count), ROUNDS * 6);
+      }
+    }
+  }
+
+  public static void main(String[] args) throws Exception {
+    ExecutorService pool = Executors.newFixedThreadPool(CLIENTS);
+    List<Future<?>> all = new ArrayList<>();
+    for (int i = 0; i < CLIENTS; i++) {
+      int who = i;
+      all.add(pool.submit(() -> { client(args[0], who); return null; }));
+    }
+    for (Future<?> one : all) one.get();
+    pool.shutdown();
+    System.out.println("all right");
+  }
+}

@@ -1,0 +1,159 @@
+"""Fifty clients on few servers with a driver's default settings: every answer is checked.
+
+usage: shared_statements.py URL DRIVER      DRIVER: asyncpg, psycopg, psycopg2
+Mixed: statements that are prepared by default, transactions, errors, SET LOCAL, DDL on a table of the client's own and
+on one that all share, pipelines where the driver has them.
+"""
+
+import asyncio
+import random
+import sys
+import threading
+
+CLIENTS = 50
+ROUNDS = 25
+URL, DRIVER = sys.argv[1], sys.argv[2]
+
+
+def expect(got, wanted):
+    if got != wanted:
+        raise AssertionError(f"{got!r} instead of {wanted!r}")
+
+
+async def asyncpg_client(number):
+    import asyncpg
+
+    rng = random.Random(number)
+    connection = await asyncpg.connect(URL)
+    table = f"asyncpg_{number}"
+    await connection.execute(f"CREATE TABLE {table}(a int)")
+    for round in range(ROUNDS):
+        x = rng.randrange(1000)
+        expect(await connection.fetchval("SELECT $1::int + 1", x), x + 1)
+        expect(await connection.fetchval(f"SELECT $1::text || '{number % 7}'", str(x)), f"{x}{number % 7}")
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL work_mem = '{number + 64}kB'")
+            await connection.execute(f"INSERT INTO {table} VALUES ($1)", x)
+            expect(await connection.fetchval("SHOW work_mem"), f"{number + 64}kB")
+        try:
+            await connection.fetchval("SELECT 1 / $1::int", 0)
+            raise AssertionError("no error")
+        except asyncpg.DivisionByZeroError:
+            pass
+        try:
+            async with connection.transaction():
+                await connection.fetchval("SELECT no_such_column")
+            raise AssertionError("no error")
+        except asyncpg.UndefinedColumnError:
+            pass
+        await connection.executemany(f"INSERT INTO {table} VALUES ($1)", [(i,) for i in range(3)])
+        statement = await connection.prepare(f"SELECT count(*) FROM {table} WHERE a >= $1")
+        expect(await statement.fetchval(0), (round + 1) * 4)
+        async with connection.transaction():
+            rows = [row["n"] async for row in connection.cursor("SELECT n FROM generate_series(1, $1) n", 120)]
+        expect(rows, list(range(1, 121)))
+        if round % 9 == 4:
+            await connection.execute(f"ALTER TABLE {table} ADD COLUMN c{round} int DEFAULT {round}")
+            row = await connection.fetchrow(f"SELECT * FROM {table} LIMIT 1")
+            expect(row[f"c{round}"], round)
+    await connection.close()
+
+
+async def asyncpg_all():
+    await asyncio.gather(*(asyncpg_client(number) for number in range(CLIENTS)))
+
+
+def psycopg_client(number):
+    import psycopg
+
+    rng = random.Random(number)
+    with psycopg.connect(URL, autocommit=True) as connection:
+        table = f"psycopg_{number}"
+        connection.execute(f"CREATE TABLE {table}(a int)")
+        for round in range(ROUNDS):
+            x = rng.randrange(1000)
+            # More than five times: then the driver prepares.
+            for i in range(7):
+                expect(connection.execute("SELECT %s::int + %s::int", (x, i)).fetchone()[0], x + i)
+            expect(connection.execute("SELECT %s || 'x'", (str(x),), prepare=True).fetchone()[0], f"{x}x")
+            with connection.transaction():
+                connection.execute(f"INSERT INTO {table} VALUES (%s)", (x,), prepare=True)
+                connection.execute("SELECT set_config('work_mem', %s, true)", (f"{number + 64}kB",))
+                expect(connection.execute("SHOW work_mem").fetchone()[0], f"{number + 64}kB")
+            try:
+                connection.execute("SELECT 1 / %s::int", (0,), prepare=True)
+                raise AssertionError("no error")
+            except psycopg.errors.DivisionByZero:
+                pass
+            with connection.pipeline():
+                cursors = [connection.execute("SELECT %s::int * 2", (i,)) for i in range(10)]
+                expect([cursor.fetchone()[0] for cursor in cursors], [i * 2 for i in range(10)])
+            try:
+                with connection.pipeline() as pipeline:
+                    connection.execute("SELECT 1 / %s::int", (0,))
+                    connection.execute("SELECT 2")
+                    pipeline.sync()
+                raise AssertionError("no error")
+            except psycopg.errors.DivisionByZero:
+                pass
+            cursor = connection.cursor()
+            cursor.executemany(f"INSERT INTO {table} VALUES (%s)", [(i,) for i in range(3)])
+            expect(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0], (round + 1) * 4)
+            if round % 9 == 4:
+                # Many statements: the driver takes the oldest off the server (Close, or DEALLOCATE).
+                for i in range(110):
+                    expect(connection.execute(f"SELECT {i} + %s::int", (1,), prepare=True).fetchone()[0], i + 1)
+            if round % 9 == 7:
+                connection.execute("DEALLOCATE ALL")
+                connection._prepared.clear()
+
+
+def psycopg2_client(number):
+    import psycopg2
+
+    rng = random.Random(number)
+    connection = psycopg2.connect(URL)
+    cursor = connection.cursor()
+    cursor.execute(f"CREATE TABLE psycopg2_{number}(a int)")
+    connection.commit()
+    for round in range(ROUNDS):
+        x = rng.randrange(1000)
+        cursor.execute("SELECT %s + 1", (x,))
+        expect(cursor.fetchone()[0], x + 1)
+        cursor.execute(f"INSERT INTO psycopg2_{number} VALUES (%s)", (x,))
+        connection.commit()
+        try:
+            cursor.execute("SELECT 1 / 0")
+            raise AssertionError("no error")
+        except psycopg2.errors.DivisionByZero:
+            connection.rollback()
+        cursor.execute(f"SELECT count(*) FROM psycopg2_{number}")
+        expect(cursor.fetchone()[0], round + 1)
+        connection.rollback()
+    connection.close()
+
+
+def in_threads(client):
+    faults = []
+
+    def guarded(number):
+        try:
+            client(number)
+        except BaseException as fault:
+            faults.append((number, fault))
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        print(faults[:3], file=sys.stderr)
+        raise faults[0][1]
+
+
+if DRIVER == "asyncpg":
+    asyncio.run(asyncpg_all())
+else:
+    in_threads({"psycopg": psycopg_client, "psycopg2": psycopg2_client}[DRIVER])
+print("all right")
