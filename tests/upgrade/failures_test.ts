@@ -244,7 +244,8 @@ Deno.test("upgrade: kill -9 of the old process leaves those that have moved with
 
 Deno.test("upgrade: kill -9 of the old process as soon as the new one is ready: that one serves", async () => {
   await using service = await start();
-  service.allowLog(/the old process ended/);
+  // The slow reader hangs up in the middle of its result.
+  service.allowLog(/the old process ended/, /client connection failed/, /can't be reused/);
   using crowd = new Crowd(service);
   await crowd.gather(100);
   const { old } = await service.begin();

@@ -53,8 +53,8 @@ for (
         database,
         protocol,
         clients: CLIENTS,
-        seconds: 6,
-        upgrades: 3,
+        seconds: 4,
+        upgrades: 2,
         poolSize: poolSize + others,
       });
       say(`${transactions} transactions, ${mostBackends} servers at most, longest ${longestMs} ms`);
