@@ -70,7 +70,7 @@ export type FrozenItem =
   | { type: "pool"; database: string; user: string; fds: number[]; pool: unknown }
   /** `server` is a `ServerSnapshot` of server/connection.ts. */
   | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
-  /** `session` is a `SessionSnapshot` of client/session.ts; before its StartupMessage it has no pool. */
+  /** `session` is a `SessionSnapshot` of client/freeze.ts; before its StartupMessage it has no pool. */
   | { type: "session"; database: string; user: string; fds: number[]; session: unknown }
   /** A server that was to come is gone. */
   | { type: "lost"; database: string; user: string; fds: number[] };
@@ -279,7 +279,7 @@ export interface CountsRow extends ConnectionCounts {
 
 /** A client that changes workers; `session` is a snapshot (client/state.ts). */
 export type WorkerToWorker =
-  /** `session` is a `SessionSnapshot` of client/session.ts. */
+  /** `session` is a `SessionSnapshot` of client/freeze.ts. */
   | { kind: "hand_over"; fd: number; session: unknown }
   | { kind: "cancel"; processId: number; secret: Uint8Array };
 

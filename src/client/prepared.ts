@@ -42,7 +42,8 @@ import {
   sendParse,
 } from "./gather.ts";
 import { violation } from "./relay.ts";
-import { MOST_OWED, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { MOST_OWED } from "./socket.ts";
 import { findStatement, setStatement } from "./statements.ts";
 import {
   fillUnnamed,

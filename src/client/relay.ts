@@ -10,7 +10,8 @@ import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
-import { MOST_OWED, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { clearStatements, findStatement, setStatement } from "./statements.ts";
 

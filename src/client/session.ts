@@ -1,7 +1,7 @@
 // hot path
 /**
- * A client's session: the read pump and the write side of its socket, its stages, and the link to a server connection.
- * Login is in login.ts, the relay of messages in relay.ts, the console's transport in admin_session.ts.
+ * A client's session: its stages, and the link to a server connection. Its socket is in socket.ts, the login in login.ts,
+ * the relay of messages in relay.ts, the console's transport in admin_session.ts.
  *
  * What must hold: a session in `Waiting` is in its pool's queue, one in `Linked` or `Syncing` has a server whose link
  * it is, all others have none; every way to the end goes through `close`, which gives all of that back.
@@ -9,22 +9,7 @@
  * One topic although long: each part below changes `stage`, and nothing else does.
  */
 
-import * as libc from "../os/libc.ts";
-import { errnoText } from "../os/errno.ts";
-import {
-  EPOLLERR,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  SHUT_WR,
-  SO_LINGER,
-  SOL_SOCKET,
-} from "../os/layout.ts";
-import { Outbox } from "../reactor/outbox.ts";
-import type { Handler } from "../reactor/reactor.ts";
-import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
-import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
+import { giveChunk } from "../reactor/chunks.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
@@ -32,57 +17,35 @@ import { join, parameterStatus, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
-import type { ServerConnection, ServerLink, ServerSnapshot } from "../server/connection.ts";
+import type { ServerConnection, ServerLink } from "../server/connection.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery, parameterSet, withParameter } from "../server/parameters.ts";
-import type { FrozenStatement, Statement, Tracked } from "../server/prepared.ts";
+import { difference, differenceQuery, withParameter } from "../server/parameters.ts";
+import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
-import type { ClientContext } from "./context.ts";
+import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import type { ClientLogin } from "./login.ts";
 import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
-import { type SessionState, Stage } from "./state.ts";
-import { clearStatements, findStatement, freezeStatements, setStatement } from "./statements.ts";
-import { nextUnnamedId } from "./unnamed.ts";
+import { ClientSocket } from "./socket.ts";
+import { Stage } from "./state.ts";
+import { clearStatements, findStatement, setStatement } from "./statements.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
-/** Replies owed to one client beyond this: its next messages stay in its socket. */
-export const MOST_OWED = 8192;
-
 const IDLE_READY = readyForQuery(TransactionStatus.Idle);
 const TARGET = "pg_doorman::client";
 
-/** A session as it travels; ages instead of times, since clocks differ between threads and processes. */
-export interface SessionSnapshot {
-  state: SessionState;
-  /** What was read and not looked at yet. */
-  tail: Uint8Array | undefined;
-  /** What the client has not taken yet. */
-  outbox: Uint8Array | undefined;
-  queryAgeMs: number;
-  xactAgeMs: number;
-  waitAgeMs: number;
-  throttled: boolean;
-  /** The tail waits for the answer to a Describe of the pooler's. */
-  checking: boolean;
-  statements: [name: Uint8Array, statement: FrozenStatement][];
-  server: ServerSnapshot | undefined;
-}
-
-export class Session implements Handler, Waiter, ServerLink {
-  readonly context: ClientContext;
-  readonly stream: ByteStream;
-  readonly state: SessionState;
+export class Session extends ClientSocket implements Waiter, ServerLink {
   pool: Pool | undefined = undefined;
-  server: ServerConnection | undefined = undefined;
   login: ClientLogin | undefined = undefined;
   admin: AdminSession | undefined = undefined;
   waitNext: Waiter | undefined = undefined;
   waitPrevious: Waiter | undefined = undefined;
   waitSinceMs = 0;
+  /** When the wait for a server began, whatever came in between. */
+  waitStartMs = 0;
   /** It is on its way to another worker or process: here nothing may happen to it any more. */
   frozen = false;
   /** When the oldest unanswered query was sent; 0: none. */
@@ -90,81 +53,29 @@ export class Session implements Handler, Waiter, ServerLink {
   xactStartMs = 0;
   /** Prepared statements of this session are rewritten. */
   rewrites = false;
-  #outbox: Outbox | undefined = undefined;
-  /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
-  #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
-  #tailLength = 0;
-  /** The tail is the beginning of a long message: it is looked at when it has this many bytes. */
-  #need = 0;
-  /** The tail waits for PostgreSQL to take bytes again. */
-  #stalled = false;
-  /** The tail waits until it is known what a statement of its returns on this server. */
-  #checking = false;
-  #events = EPOLLIN | EPOLLRDHUP;
-  #waitStartMs = 0;
-  #throttled = false;
   #closingTimer: Timer | undefined = undefined;
-  /** Watches a client that has not taken all; `#flushes` counts its progress. */
-  #takingTimer: Timer | undefined = undefined;
-  #flushes = 0;
-
-  constructor(context: ClientContext, stream: ByteStream, state: SessionState) {
-    this.context = context;
-    this.stream = stream;
-    this.state = state;
-  }
-
-  /** Enters the event loop, with bytes that another worker has read. */
-  listen(tail: Uint8Array | undefined): void {
-    if (tail !== undefined) {
-      if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
-      else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
-    }
-    this.context.reactor.register(this.stream.fd, this, this.#events);
-  }
 
   // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────
 
   /** Leaves the event loop, as data, with its server; the descriptors stay open. */
   freeze(): SessionSnapshot {
-    const { reactor } = this.context;
-    const { now } = reactor;
-    reactor.release(this.stream.fd);
     this.frozen = true;
     // Deadlines are the thawed session's matter.
     this.login?.cancel();
-    this.#takingTimer?.cancel();
-    this.#takingTimer = undefined;
-    const state = { ...this.state };
-    state.connectedAtMs = now - state.connectedAtMs;
-    // Hashes of names are another process's own.
-    state.statements = new Map();
-    return {
-      state,
-      statements: freezeStatements(this.state, this.pool?.statements),
-      tail: this.#tail?.slice(0, this.#tailLength),
-      outbox: this.#outbox?.freeze(),
-      queryAgeMs: this.queryStartMs === 0 ? -1 : now - this.queryStartMs,
-      xactAgeMs: now - this.xactStartMs,
-      waitAgeMs: now - this.#waitStartMs,
-      throttled: this.#throttled,
-      checking: this.#checking,
-      server: this.server?.freeze(),
-    };
+    return freezeSession(this);
   }
 
   /** The descriptor belongs to another worker now. */
   handedOver(): void {
     this.state.stage = Stage.Closed;
-    this.#dropTail();
+    this.dropTail();
   }
 
   /** Comes back to the event loop after a `freeze` that led nowhere. */
   unfreeze(): void {
     this.frozen = false;
     this.login?.resume();
-    if (this.#outbox !== undefined) this.#watchTaking();
-    this.context.reactor.register(this.stream.fd, this, this.#events);
+    this.unfreezeSocket();
     this.server?.unfreeze();
     if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
       this.#askAgain();
@@ -177,7 +88,7 @@ export class Session implements Handler, Waiter, ServerLink {
     this.login = undefined;
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
-    this.#dropTail();
+    this.dropTail();
     this.context.reactor.close(this.stream.fd);
     this.server?.forget();
     this.server = undefined;
@@ -191,47 +102,9 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Takes up the life of a snapshot: this session was made of its state, and has its pool. */
   thaw(snapshot: SessionSnapshot, server: ServerConnection | undefined): void {
-    const { reactor } = this.context;
-    const { state } = this;
-    const { now } = reactor;
-    state.parameters = parameterSet(state.parameters.values);
-    state.initial = parameterSet(state.initial.values);
-    this.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
-    this.xactStartMs = now - snapshot.xactAgeMs;
-    this.#waitStartMs = now - snapshot.waitAgeMs;
-    this.#throttled = snapshot.throttled;
-    if (this.pool !== undefined) {
-      const { statements, settings } = this.pool;
-      const limit = settings.prepared_statements_cache_size;
-      for (const [name, frozen] of snapshot.statements) {
-        const statement = statements.thaw(frozen, limit);
-        if (statement !== undefined) setStatement(state, statements, name.slice(), statement);
-      }
-      this.rewrites = server !== undefined && this.#mayRewrite();
-    }
-    if (state.unnamedId !== 0) {
-      state.unnamedId = nextUnnamedId();
-      if (state.unnamed !== undefined) state.unnamed = state.unnamed.slice();
-    }
-    if (snapshot.outbox !== undefined) {
-      this.#outbox = new Outbox();
-      this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
-      this.#events |= EPOLLOUT;
-      this.#watchTaking();
-    }
-    // Nothing but its answers slows down a client without a server.
-    const slow = server === undefined ? this.#outbox !== undefined : server.congested;
-    this.#checking = snapshot.checking;
-    if (slow || this.#throttled || this.#checking) this.#events &= ~EPOLLIN;
-    this.listen(snapshot.tail);
-    // The tail may be whole messages that wait for PostgreSQL to take bytes again.
-    this.#stalled = server?.congested === true;
-    if (server !== undefined) {
-      this.server = server;
-      server.link = this;
-      if (this.#outbox !== undefined) server.pauseReading();
-    }
-    if (state.stage === Stage.Waiting || state.stage === Stage.Preparing) this.#askAgain();
+    thawSession(this, snapshot, server);
+    const { stage } = this.state;
+    if (stage === Stage.Waiting || stage === Stage.Preparing) this.#askAgain();
   }
 
   /** Whether it can be frozen: a login under way and a console live where they began. */
@@ -242,7 +115,7 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #askAgain(): void {
-    const server = this.pool!.checkOut(this, this.#waitStartMs);
+    const server = this.pool!.checkOut(this, this.waitStartMs);
     if (server !== undefined) this.serverReady(server);
   }
 
@@ -254,63 +127,6 @@ export class Session implements Handler, Waiter, ServerLink {
   /** As the client has it now; a SET of its own included. */
   get applicationName(): string {
     return this.state.parameters.values.get("application_name") ?? this.state.applicationName;
-  }
-
-  // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  onReady(events: number): void {
-    if (this.state.stage === Stage.Closed) return;
-    if ((events & EPOLLOUT) !== 0) this.#flush();
-    if (this.state.stage === Stage.Closed) return;
-    if ((events & ~EPOLLOUT) === 0) return;
-    if ((this.#events & EPOLLIN) === 0) this.#goneWhileNotReading(events);
-    else if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Syncing) {
-      // It has sent more, or has left; the common client does neither, so its interest is taken back only here.
-      this.#setEvents(this.#events & ~EPOLLIN);
-      if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) this.#goneWhileNotReading(events);
-    } else this.#read();
-  }
-
-  #goneWhileNotReading(events: number): void {
-    if ((events & (EPOLLHUP | EPOLLERR)) !== 0 || this.state.stage === Stage.Waiting) {
-      this.close(REASONS.clientGone, "");
-      // Half closed: what it sent before is read when there is room, and then the end.
-    } else this.#setEvents(this.#events & ~EPOLLRDHUP);
-  }
-
-  #read(): void {
-    if (this.#need > 0) {
-      this.#readLong();
-      return;
-    }
-    let offset = 0;
-    if (this.#tail !== undefined) {
-      offset = this.#tailLength;
-      readBuffer.set(this.#tail.subarray(0, offset));
-    }
-    const n = this.stream.receive(offset);
-    if (n <= 0) {
-      this.#endOfStream(n);
-      return;
-    }
-    if (offset > 0) this.#dropTail();
-    this.take(readBuffer, 0, offset + n);
-  }
-
-  #endOfStream(n: number): void {
-    if (n === 0) this.close(REASONS.clientGone, "");
-    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, errnoText(-n));
-  }
-
-  #readLong(): void {
-    const n = this.stream.receive(0);
-    if (n <= 0) {
-      this.#endOfStream(n);
-      return;
-    }
-    this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
-    this.#tailLength += n;
-    if (this.#tailLength >= this.#need) this.takeKept();
   }
 
   /** Does with `bytes[at..end)` what the stage calls for. */
@@ -338,150 +154,18 @@ export class Session implements Handler, Waiter, ServerLink {
     }
   }
 
-  /** Keeps bytes for later: they come first at the next read, or when a server is there. */
-  keep(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
-    this.#dropTail();
-    if (at === end) return;
-    this.#tail = copyToChunk(bytes, at, end);
-    this.#tailLength = end - at;
-  }
-
-  /** Keeps the beginning of a message that is needed whole; it has `need` bytes, more than are read in one go. */
-  keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
-    const { context } = this;
-    if (context.longBytes + need > context.mostLongBytes) {
-      this.fail("FATAL", REASONS.outOfMemory, "", "");
-    } else this.#keepLong(bytes, at, end, need);
-  }
-
-  #keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
-    this.#dropTail();
-    const tail = new Uint8Array(need + READ_BYTES);
-    tail.set(bytes.subarray(at, end));
-    this.#tail = tail;
-    this.#tailLength = end - at;
-    this.#need = need;
-    this.context.longBytes += need;
-  }
-
-  /** Nothing more is read until PostgreSQL takes bytes again; what was kept comes first then. */
-  stall(): void {
-    this.#stalled = true;
-  }
-
-  #dropTail(): void {
-    const tail = this.#takeTail();
-    if (tail !== undefined) giveChunk(tail);
-  }
-
-  #takeTail(): Uint8Array<ArrayBuffer> | undefined {
-    const tail = this.#tail;
-    this.#tail = undefined;
-    this.#stalled = false;
-    if (this.#need > 0) {
-      this.context.longBytes -= this.#need;
-      this.#need = 0;
-    }
-    return tail;
-  }
-
   #relay(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     if (this.rewrites) relayPrepared(this, bytes, at, end);
     else relay(this, bytes, at, end);
   }
 
-  stopReading(): void {
-    this.#setEvents(this.#events & ~EPOLLIN);
-  }
-
-  startReading(): void {
-    if (this.#checking) return;
-    if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
-  }
-
-  /** Looks again at what was kept. */
-  takeKept(): void {
-    const tail = this.#takeTail();
-    if (tail === undefined) return;
-    this.take(tail, 0, this.#tailLength);
-    giveChunk(tail);
-  }
-
-  #setEvents(events: number): void {
-    if (events === this.#events) return;
-    this.#events = events;
-    this.context.reactor.modify(this.stream.fd, events);
-  }
-
-  // ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Sends the pooler's own bytes to the client. */
-  write(bytes: Uint8Array): void {
-    this.deliver(bytes as Uint8Array<ArrayBuffer>, 0, bytes.length);
-  }
-
-  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
-    if (this.state.stage >= Stage.Closing) return;
-    if (this.#outbox !== undefined) {
-      this.#outbox.append(bytes, start, end);
-      return;
-    }
-    const sent = this.stream.send(bytes, start, end);
-    if (sent === end - start) {
-      if (this.#throttled) this.#unthrottle();
-      return;
-    }
-    if (sent < 0 && !libc.wouldBlock(sent)) {
-      this.close(REASONS.clientReset, errnoText(-sent));
-      return;
-    }
-    this.#outbox = new Outbox();
-    this.#outbox.append(bytes, start + Math.max(0, sent), end);
-    this.#setEvents(this.#events | EPOLLOUT);
-    this.server?.pauseReading();
-    this.#watchTaking();
-  }
-
-  /** A client that stops taking a long message must not keep a server for ever: `proxy_copy_data_timeout`. */
-  #watchTaking(): void {
-    if (this.#takingTimer !== undefined) return;
-    const { reactor, general } = this.context;
-    const flushes = this.#flushes;
-    const timeout = general.proxy_copy_data_timeout;
-    this.#takingTimer = reactor.at(reactor.now + timeout, () => {
-      this.#takingTimer = undefined;
-      const state = this.server?.state;
-      if (this.#outbox === undefined || state === undefined) return;
-      const long = state.left > 0 && general.message_size_to_be_stream > 0 &&
-        state.messageBytes > general.message_size_to_be_stream;
-      if (long && flushes === this.#flushes) this.close(REASONS.clientStuck, String(timeout));
-      else this.#watchTaking();
-    });
-  }
-
-  #flush(): void {
-    if (this.#outbox === undefined) return;
-    this.#flushes++;
-    const result = this.#outbox.flush(this.stream);
-    if (result < 0) {
-      this.close(REASONS.clientReset, errnoText(-result));
-      return;
-    }
-    if (this.#outbox.length > 0) return;
-    this.#outbox = undefined;
-    this.#setEvents(this.#events & ~EPOLLOUT);
-    if (this.#throttled) this.#unthrottle();
-    if (this.state.stage === Stage.Closing) this.#shutdown();
+  protected drained(): void {
+    if (this.state.stage === Stage.Closing) this.shutdown();
     else if (this.admin !== undefined) this.admin.writable();
     else {
       this.server?.resumeReading();
-      if (!this.#throttled && this.server?.congested !== true) this.startReading();
+      this.readOn();
     }
-  }
-
-  /** Whether the client has yet to take what was written. */
-  get backlogged(): boolean {
-    return this.#outbox !== undefined;
   }
 
   // ── checkout ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -493,7 +177,7 @@ export class Session implements Handler, Waiter, ServerLink {
       return;
     }
     this.state.stage = Stage.Waiting;
-    this.#waitStartMs = this.context.reactor.now;
+    this.waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
     if (server === undefined) {
       this.keep(bytes, at, end);
@@ -506,7 +190,7 @@ export class Session implements Handler, Waiter, ServerLink {
   /** Sets the login's stage before the session asks for a server only to learn the server's parameters. */
   prepare(): void {
     this.state.stage = Stage.Preparing;
-    this.#waitStartMs = this.context.reactor.now;
+    this.waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
     if (server !== undefined) this.serverReady(server);
   }
@@ -527,30 +211,30 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #relayKept(): void {
-    const tail = this.#takeTail()!;
-    this.#relay(tail, 0, this.#tailLength);
+    const tail = this.takeTail()!;
+    this.#relay(tail, 0, this.keptLength);
     giveChunk(tail);
     // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
     // next message too little was there to see where it goes.
     const { stage } = this.state;
     if (stage !== Stage.Linked && stage !== Stage.Idle) return;
-    if (!this.#throttled && this.server?.congested !== true) this.startReading();
+    this.readOn();
   }
 
   /** Pairs with a server; `false` when it must get the client's parameters first. */
   #link(server: ServerConnection): boolean {
     const { state } = this;
     const now = this.context.reactor.now;
-    const waitedUs = Math.round((now - this.#waitStartMs) * 1000);
+    const waitedUs = Math.round((now - this.waitStartMs) * 1000);
     this.pool!.counters.total.wait_time += waitedUs;
     if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
     server.link = this;
     server.state.dirty &= ~Dirty.Reset;
     this.server = server;
     state.keepsServer = this.pool!.settings.pool_mode === "session";
-    this.rewrites = this.#mayRewrite();
+    this.rewrites = this.mayRewrite;
     this.xactStartMs = now;
-    if (this.#outbox !== undefined) server.pauseReading();
+    if (this.backlogged) server.pauseReading();
     if (server.state.parameters !== state.parameters) {
       const differs = difference(server.state.parameters, state.parameters, this.pool!.reported);
       if (differs !== undefined) {
@@ -565,7 +249,7 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
-  #mayRewrite(): boolean {
+  get mayRewrite(): boolean {
     const { prepared_statements, prepared_statements_cache_size } = this.pool!.settings;
     return this.state.statements.size > 0 ||
       !this.state.keepsServer && prepared_statements && prepared_statements_cache_size > 0;
@@ -583,7 +267,7 @@ export class Session implements Handler, Waiter, ServerLink {
     }
     this.#adoptParameters(server);
     this.state.stage = Stage.Linked;
-    if (this.#outbox !== undefined) server.pauseReading();
+    if (this.backlogged) server.pauseReading();
     this.#relayKept();
   }
 
@@ -618,7 +302,7 @@ export class Session implements Handler, Waiter, ServerLink {
   /** Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. */
   refuse(reason: Reason, first: string, second: string, code?: string): void {
     const { state } = this;
-    const tail = this.#tail!;
+    const tail = this.kept!;
     state.stage = Stage.Idle;
     state.errorCount++;
     const error = errorResponse({
@@ -686,7 +370,7 @@ export class Session implements Handler, Waiter, ServerLink {
     this.server = undefined;
     this.state.stage = Stage.Idle;
     this.queryStartMs = 0;
-    if (this.#throttled) this.#unthrottle();
+    this.unthrottle();
     const reset = (server.state.dirty & Dirty.Reset) !== 0;
     this.pool!.checkIn(server);
     if (reset) this.#backToInitial();
@@ -704,25 +388,13 @@ export class Session implements Handler, Waiter, ServerLink {
     }
   }
 
-  /** Too much is owed: leave the client's next messages in its socket. */
-  throttle(): void {
-    this.#throttled = true;
-    this.stopReading();
-  }
-
-  #unthrottle(): void {
-    if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
-    this.#throttled = false;
-    if (this.server === undefined || !this.server.congested) this.startReading();
-  }
-
   serverWritable(): void {
-    if (this.#stalled) {
+    if (this.stalled) {
       this.takeKept();
       const { stage } = this.state;
       if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
     }
-    if (!this.#throttled) this.startReading();
+    this.readOn();
     this.releaseIfIdle();
   }
 
@@ -746,12 +418,12 @@ export class Session implements Handler, Waiter, ServerLink {
 
   /** Keeps everything until `shapeChecked` or an error comes. */
   waitForShape(): void {
-    this.#checking = true;
+    this.checking = true;
     this.stopReading();
   }
 
   shapeChecked(statement: Statement, same: boolean): void {
-    if (!this.#checking) return;
+    if (!this.checking) return;
     if (same) {
       this.pool!.statements.affirm(statement);
       this.#goOn();
@@ -760,11 +432,11 @@ export class Session implements Handler, Waiter, ServerLink {
   }
 
   #goOn(): void {
-    this.#checking = false;
+    this.checking = false;
     this.takeKept();
     const { stage } = this.state;
     if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
-    if (!this.#throttled) this.startReading();
+    this.readOn();
   }
 
   skipped(tracked: readonly Tracked[]): void {
@@ -777,7 +449,7 @@ export class Session implements Handler, Waiter, ServerLink {
       if (findStatement(state, name, 0, name.length)?.id !== after?.id) continue;
       setStatement(state, cache, name.slice(), before);
     }
-    if (this.#checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
+    if (this.checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
   }
 
   unnamedLost(): void {
@@ -835,18 +507,11 @@ export class Session implements Handler, Waiter, ServerLink {
       reactor.now + CLOSING_MS,
       () => this.close(REASONS.clientTerminated, ""),
     );
-    if (this.#outbox === undefined) this.#shutdown();
+    if (!this.backlogged) this.shutdown();
   }
 
   #isClosed(): boolean {
     return this.state.stage === Stage.Closed;
-  }
-
-  /** Half-closes: a close with unread bytes would reset the connection and take the last message with it. */
-  #shutdown(): void {
-    libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
-    libc.shutdown(this.stream.fd, SHUT_WR);
-    this.#setEvents(EPOLLIN | EPOLLRDHUP);
   }
 
   /** Ends the session without another word. Harmless when it has ended. */
@@ -856,8 +521,8 @@ export class Session implements Handler, Waiter, ServerLink {
     this.#detach();
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
-    this.#takingTimer?.cancel();
-    this.#dropTail();
+    this.stopWatching();
+    this.dropTail();
     this.context.reactor.close(this.stream.fd);
     this.context.leave(this);
     Atomics.sub(this.context.shared, Shared.Clients, 1);

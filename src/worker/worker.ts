@@ -17,7 +17,8 @@ import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
 import { ClientLogin } from "../client/login.ts";
-import { Session, type SessionSnapshot } from "../client/session.ts";
+import type { SessionSnapshot } from "../client/freeze.ts";
+import { Session } from "../client/session.ts";
 import { type SessionState, Stage } from "../client/state.ts";
 import type {
   ConnectionCounts,

@@ -1,0 +1,70 @@
+/**
+ * A session as data: what it is made of when it leaves for another worker or process, and how it is made again of that.
+ * Ages instead of times, since clocks differ between threads and processes.
+ */
+
+import { parameterSet } from "../server/parameters.ts";
+import type { ServerConnection, ServerSnapshot } from "../server/connection.ts";
+import type { FrozenStatement } from "../server/prepared.ts";
+import type { Session } from "./session.ts";
+import type { SocketSnapshot } from "./socket.ts";
+import type { SessionState } from "./state.ts";
+import { freezeStatements, setStatement } from "./statements.ts";
+import { nextUnnamedId } from "./unnamed.ts";
+
+/** A session as it travels. */
+export interface SessionSnapshot extends SocketSnapshot {
+  state: SessionState;
+  queryAgeMs: number;
+  xactAgeMs: number;
+  waitAgeMs: number;
+  statements: [name: Uint8Array, statement: FrozenStatement][];
+  server: ServerSnapshot | undefined;
+}
+
+/** Takes the session and its server out of the event loop; the descriptors stay open. */
+export function freezeSession(session: Session): SessionSnapshot {
+  const { now } = session.context.reactor;
+  const state = { ...session.state };
+  state.connectedAtMs = now - state.connectedAtMs;
+  // Hashes of names are another process's own.
+  state.statements = new Map();
+  return {
+    ...session.freezeSocket(),
+    state,
+    statements: freezeStatements(session.state, session.pool?.statements),
+    queryAgeMs: session.queryStartMs === 0 ? -1 : now - session.queryStartMs,
+    xactAgeMs: now - session.xactStartMs,
+    waitAgeMs: now - session.waitStartMs,
+    server: session.server?.freeze(),
+  };
+}
+
+/** The session was made of the snapshot's state and has its pool: gives it the rest. */
+export function thawSession(
+  session: Session,
+  snapshot: SessionSnapshot,
+  server: ServerConnection | undefined,
+): void {
+  const { state, pool } = session;
+  const { now } = session.context.reactor;
+  state.parameters = parameterSet(state.parameters.values);
+  state.initial = parameterSet(state.initial.values);
+  session.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
+  session.xactStartMs = now - snapshot.xactAgeMs;
+  session.waitStartMs = now - snapshot.waitAgeMs;
+  if (pool !== undefined) {
+    const limit = pool.settings.prepared_statements_cache_size;
+    for (const [name, frozen] of snapshot.statements) {
+      const statement = pool.statements.thaw(frozen, limit);
+      if (statement !== undefined) setStatement(state, pool.statements, name.slice(), statement);
+    }
+    session.rewrites = server !== undefined && session.mayRewrite;
+  }
+  if (state.unnamedId !== 0) {
+    state.unnamedId = nextUnnamedId();
+    if (state.unnamed !== undefined) state.unnamed = state.unnamed.slice();
+  }
+  if (server !== undefined) server.link = session;
+  session.thawSocket(snapshot, server);
+}

@@ -1,0 +1,362 @@
+// hot path
+/**
+ * A client's socket: the read pump with what was read and waits, and the write side with what the client has not taken.
+ * What is done with the bytes, and when it ends, is the session's matter (session.ts).
+ */
+
+import * as libc from "../os/libc.ts";
+import { errnoText } from "../os/errno.ts";
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  SHUT_WR,
+  SO_LINGER,
+  SOL_SOCKET,
+} from "../os/layout.ts";
+import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
+import { Outbox } from "../reactor/outbox.ts";
+import type { Handler } from "../reactor/reactor.ts";
+import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
+import type { Timer } from "../reactor/timers.ts";
+import { type Reason, REASONS } from "../reasons.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { ClientContext } from "./context.ts";
+import { type SessionState, Stage } from "./state.ts";
+
+/** Replies owed to one client beyond this: its next messages stay in its socket. */
+export const MOST_OWED = 8192;
+
+/** The socket's part of a snapshot. */
+export interface SocketSnapshot {
+  /** What was read and not looked at yet. */
+  tail: Uint8Array | undefined;
+  /** What the client has not taken yet. */
+  outbox: Uint8Array | undefined;
+  throttled: boolean;
+  /** The tail waits for the answer to a Describe of the pooler's. */
+  checking: boolean;
+}
+
+export abstract class ClientSocket implements Handler {
+  readonly context: ClientContext;
+  readonly stream: ByteStream;
+  readonly state: SessionState;
+  /** The server connection that the client is linked with. */
+  server: ServerConnection | undefined = undefined;
+  /** The tail waits until it is known what a statement of its returns on this server. */
+  protected checking = false;
+  #outbox: Outbox | undefined = undefined;
+  /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
+  #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
+  #tailLength = 0;
+  /** The tail is the beginning of a long message: it is looked at when it has this many bytes. */
+  #need = 0;
+  /** The tail waits for PostgreSQL to take bytes again. */
+  #stalled = false;
+  #events = EPOLLIN | EPOLLRDHUP;
+  #throttled = false;
+  /** Watches a client that has not taken all; `#flushes` counts its progress. */
+  #takingTimer: Timer | undefined = undefined;
+  #flushes = 0;
+
+  constructor(context: ClientContext, stream: ByteStream, state: SessionState) {
+    this.context = context;
+    this.stream = stream;
+    this.state = state;
+  }
+
+  /** Does with `bytes[at..end)` what the stage calls for. */
+  abstract take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
+  abstract close(reason: Reason, detail: string): void;
+  abstract fail(severity: "FATAL", reason: Reason, first: string, second: string): void;
+  /** The client has taken all that was written. */
+  protected abstract drained(): void;
+
+  /** Enters the event loop, with bytes that another worker has read. */
+  listen(tail: Uint8Array | undefined): void {
+    if (tail !== undefined) {
+      if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
+      else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
+    }
+    this.context.reactor.register(this.stream.fd, this, this.#events);
+  }
+
+  /** The socket's part of a snapshot; it leaves the event loop. */
+  freezeSocket(): SocketSnapshot {
+    this.context.reactor.release(this.stream.fd);
+    this.stopWatching();
+    return {
+      tail: this.#tail?.slice(0, this.#tailLength),
+      outbox: this.#outbox?.freeze(),
+      throttled: this.#throttled,
+      checking: this.checking,
+    };
+  }
+
+  /** Comes back to the event loop after a `freezeSocket` that led nowhere. */
+  protected unfreezeSocket(): void {
+    if (this.#outbox !== undefined) this.#watchTaking();
+    this.context.reactor.register(this.stream.fd, this, this.#events);
+  }
+
+  /** Takes up the life of a snapshot, with the server that is linked from now on. */
+  thawSocket(snapshot: SocketSnapshot, server: ServerConnection | undefined): void {
+    this.#throttled = snapshot.throttled;
+    this.checking = snapshot.checking;
+    if (snapshot.outbox !== undefined) {
+      this.#outbox = new Outbox();
+      this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
+      this.#events |= EPOLLOUT;
+      this.#watchTaking();
+    }
+    // Nothing but its answers slows down a client without a server.
+    const slow = server === undefined ? this.#outbox !== undefined : server.congested;
+    if (slow || this.#throttled || this.checking) this.#events &= ~EPOLLIN;
+    this.listen(snapshot.tail);
+    // The tail may be whole messages that wait for PostgreSQL to take bytes again.
+    this.#stalled = server?.congested === true;
+    this.server = server;
+    if (this.#outbox !== undefined) server?.pauseReading();
+  }
+
+  // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  onReady(events: number): void {
+    if (this.state.stage === Stage.Closed) return;
+    if ((events & EPOLLOUT) !== 0) this.#flush();
+    if (this.state.stage === Stage.Closed) return;
+    if ((events & ~EPOLLOUT) === 0) return;
+    if ((this.#events & EPOLLIN) === 0) this.#goneWhileNotReading(events);
+    else if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Syncing) {
+      // It has sent more, or has left; the common client does neither, so its interest is taken back only here.
+      this.#setEvents(this.#events & ~EPOLLIN);
+      if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) this.#goneWhileNotReading(events);
+    } else this.#read();
+  }
+
+  #goneWhileNotReading(events: number): void {
+    if ((events & (EPOLLHUP | EPOLLERR)) !== 0 || this.state.stage === Stage.Waiting) {
+      this.close(REASONS.clientGone, "");
+      // Half closed: what it sent before is read when there is room, and then the end.
+    } else this.#setEvents(this.#events & ~EPOLLRDHUP);
+  }
+
+  #read(): void {
+    if (this.#need > 0) {
+      this.#readLong();
+      return;
+    }
+    let offset = 0;
+    if (this.#tail !== undefined) {
+      offset = this.#tailLength;
+      readBuffer.set(this.#tail.subarray(0, offset));
+    }
+    const n = this.stream.receive(offset);
+    if (n <= 0) {
+      this.#endOfStream(n);
+      return;
+    }
+    if (offset > 0) this.dropTail();
+    this.take(readBuffer, 0, offset + n);
+  }
+
+  #endOfStream(n: number): void {
+    if (n === 0) this.close(REASONS.clientGone, "");
+    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, errnoText(-n));
+  }
+
+  #readLong(): void {
+    const n = this.stream.receive(0);
+    if (n <= 0) {
+      this.#endOfStream(n);
+      return;
+    }
+    this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
+    this.#tailLength += n;
+    if (this.#tailLength >= this.#need) this.takeKept();
+  }
+
+  /** Keeps bytes for later: they come first at the next read, or when a server is there. */
+  keep(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    this.dropTail();
+    if (at === end) return;
+    this.#tail = copyToChunk(bytes, at, end);
+    this.#tailLength = end - at;
+  }
+
+  /** Keeps the beginning of a message that is needed whole; it has `need` bytes, more than are read in one go. */
+  keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
+    const { context } = this;
+    if (context.longBytes + need > context.mostLongBytes) {
+      this.fail("FATAL", REASONS.outOfMemory, "", "");
+    } else this.#keepLong(bytes, at, end, need);
+  }
+
+  #keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
+    this.dropTail();
+    const tail = new Uint8Array(need + READ_BYTES);
+    tail.set(bytes.subarray(at, end));
+    this.#tail = tail;
+    this.#tailLength = end - at;
+    this.#need = need;
+    this.context.longBytes += need;
+  }
+
+  /** Nothing more is read until PostgreSQL takes bytes again; what was kept comes first then. */
+  stall(): void {
+    this.#stalled = true;
+  }
+
+  protected dropTail(): void {
+    const tail = this.takeTail();
+    if (tail !== undefined) giveChunk(tail);
+  }
+
+  protected takeTail(): Uint8Array<ArrayBuffer> | undefined {
+    const tail = this.#tail;
+    this.#tail = undefined;
+    this.#stalled = false;
+    if (this.#need > 0) {
+      this.context.longBytes -= this.#need;
+      this.#need = 0;
+    }
+    return tail;
+  }
+
+  /** What was kept, at its beginning. */
+  protected get kept(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#tail;
+  }
+
+  protected get keptLength(): number {
+    return this.#tailLength;
+  }
+
+  /** The tail waits for PostgreSQL to take bytes again. */
+  protected get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  stopReading(): void {
+    this.#setEvents(this.#events & ~EPOLLIN);
+  }
+
+  startReading(): void {
+    if (this.checking) return;
+    if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
+  }
+
+  /** Looks again at what was kept. */
+  takeKept(): void {
+    const tail = this.takeTail();
+    if (tail === undefined) return;
+    this.take(tail, 0, this.#tailLength);
+    giveChunk(tail);
+  }
+
+  #setEvents(events: number): void {
+    if (events === this.#events) return;
+    this.#events = events;
+    this.context.reactor.modify(this.stream.fd, events);
+  }
+
+  // ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sends the pooler's own bytes to the client. */
+  write(bytes: Uint8Array): void {
+    this.deliver(bytes as Uint8Array<ArrayBuffer>, 0, bytes.length);
+  }
+
+  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    if (this.state.stage >= Stage.Closing) return;
+    if (this.#outbox !== undefined) {
+      this.#outbox.append(bytes, start, end);
+      return;
+    }
+    const sent = this.stream.send(bytes, start, end);
+    if (sent === end - start) {
+      if (this.#throttled) this.unthrottle();
+      return;
+    }
+    if (sent < 0 && !libc.wouldBlock(sent)) {
+      this.close(REASONS.clientReset, errnoText(-sent));
+      return;
+    }
+    this.#outbox = new Outbox();
+    this.#outbox.append(bytes, start + Math.max(0, sent), end);
+    this.#setEvents(this.#events | EPOLLOUT);
+    this.server?.pauseReading();
+    this.#watchTaking();
+  }
+
+  /** A client that stops taking a long message must not keep a server for ever: `proxy_copy_data_timeout`. */
+  #watchTaking(): void {
+    if (this.#takingTimer !== undefined) return;
+    const { reactor, general } = this.context;
+    const flushes = this.#flushes;
+    const timeout = general.proxy_copy_data_timeout;
+    this.#takingTimer = reactor.at(reactor.now + timeout, () => {
+      this.#takingTimer = undefined;
+      const state = this.server?.state;
+      if (this.#outbox === undefined || state === undefined) return;
+      const long = state.left > 0 && general.message_size_to_be_stream > 0 &&
+        state.messageBytes > general.message_size_to_be_stream;
+      if (long && flushes === this.#flushes) this.close(REASONS.clientStuck, String(timeout));
+      else this.#watchTaking();
+    });
+  }
+
+  #flush(): void {
+    if (this.#outbox === undefined) return;
+    this.#flushes++;
+    const result = this.#outbox.flush(this.stream);
+    if (result < 0) {
+      this.close(REASONS.clientReset, errnoText(-result));
+      return;
+    }
+    if (this.#outbox.length > 0) return;
+    this.#outbox = undefined;
+    this.#setEvents(this.#events & ~EPOLLOUT);
+    if (this.#throttled) this.unthrottle();
+    this.drained();
+  }
+
+  /** Reads again, unless something else is in the way. */
+  protected readOn(): void {
+    if (!this.#throttled && this.server?.congested !== true) this.startReading();
+  }
+
+  /** Whether the client has yet to take what was written. */
+  get backlogged(): boolean {
+    return this.#outbox !== undefined;
+  }
+
+  /** Too much is owed: leave the client's next messages in its socket. */
+  throttle(): void {
+    this.#throttled = true;
+    this.stopReading();
+  }
+
+  /** The client may go on, if little enough is owed to it. */
+  protected unthrottle(): void {
+    if (!this.#throttled) return;
+    if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
+    this.#throttled = false;
+    if (this.server === undefined || !this.server.congested) this.startReading();
+  }
+
+  /** Half-closes: a close with unread bytes would reset the connection and take the last message with it. */
+  protected shutdown(): void {
+    libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
+    libc.shutdown(this.stream.fd, SHUT_WR);
+    this.#setEvents(EPOLLIN | EPOLLRDHUP);
+  }
+
+  protected stopWatching(): void {
+    this.#takingTimer?.cancel();
+    this.#takingTimer = undefined;
+  }
+}
