@@ -68,7 +68,7 @@ export type ControlToWorker =
 export type FrozenItem =
   /** `pool` is a `PoolSnapshot` of pool/snapshot.ts. */
   | { type: "pool"; database: string; user: string; fds: number[]; pool: unknown }
-  /** `server` is a `ServerSnapshot` of server/connection.ts. */
+  /** `server` is a `ServerSnapshot` of server/link.ts. */
   | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
   /** `session` is a `SessionSnapshot` of client/freeze.ts; before its StartupMessage it has no pool. */
   | { type: "session"; database: string; user: string; fds: number[]; session: unknown }

@@ -4,7 +4,8 @@
  */
 
 import { parameterSet } from "../server/parameters.ts";
-import type { ServerConnection, ServerSnapshot } from "../server/connection.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { ServerSnapshot } from "../server/link.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
 import type { Session } from "./session.ts";
 import type { SocketSnapshot } from "./socket.ts";

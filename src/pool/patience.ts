@@ -28,12 +28,27 @@ export class Patience {
   /** Somebody waits: sees to it that it does not do so for ever. */
   watch(): void {
     const first = this.#waiting.first();
-    if (first === undefined || this.#timer !== undefined) return;
+    if (first === undefined) return;
+    const failure = this.#pool.lastFailure;
+    if (failure !== undefined && !failure.transient && this.#pool.size === 0) {
+      // The refusal is younger than its retry time. Told when this turn ends: the waiter is still at its checkout.
+      this.#reactor.atEndOfTurn(() => this.refuseAll(failure));
+      return;
+    }
+    if (this.#timer !== undefined) return;
     this.#timer = this.#reactor.at(first.waitSinceMs + this.#milliseconds(), () => {
       this.#timer = undefined;
       this.#failOverdue();
       this.watch();
     });
+  }
+
+  /** Nobody can be served: PostgreSQL has said why. */
+  refuseAll(failure: LoginFailure): void {
+    for (const waiter of this.#waiting.takeAll()) {
+      this.#pool.counters.total.errors++;
+      waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
+    }
   }
 
   /** The settings or the queue have changed: count anew. */

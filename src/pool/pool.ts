@@ -10,7 +10,8 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
-import { ServerConnection, type ServerOwner } from "../server/connection.ts";
+import { ServerConnection } from "../server/connection.ts";
+import type { ServerOwner } from "../server/link.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import { onlyReported, type ParameterSet, parameterSet } from "../server/parameters.ts";
 import { takeAll } from "../server/prepared.ts";
@@ -137,7 +138,7 @@ export class Pool implements ServerOwner, CreatingPool {
     }
     this.grow();
     // A refusal that is still fresh has answered already.
-    if (waiter.waitSinceMs !== 0) this.#watchWaiting();
+    if (waiter.waitSinceMs !== 0) this.#patience.watch();
     return undefined;
   }
 
@@ -358,30 +359,7 @@ export class Pool implements ServerOwner, CreatingPool {
       return;
     }
     // What waiting does not mend is told at once; while other servers work, theirs may still come.
-    if (!failure.transient && this.#servers.size === 0) this.#refuseAll(failure);
-  }
-
-  #refuseAll(failure: LoginFailure): void {
-    for (const waiter of this.#waiting.takeAll()) {
-      this.counters.total.errors++;
-      waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
-    }
-  }
-
-  // ── waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #watchWaiting(): void {
-    const first = this.#waiting.first();
-    if (first === undefined) return;
-    const failure = this.#creation.lastFailure;
-    if (failure !== undefined && !failure.transient && this.size === 0) {
-      // The refusal is younger than its retry time. Told when this turn ends: the waiter is still at its checkout.
-      this.#environment.reactor.atEndOfTurn(() => {
-        this.#refuseAll(failure);
-      });
-      return;
-    }
-    this.#patience.watch();
+    if (!failure.transient && this.#servers.size === 0) this.#patience.refuseAll(failure);
   }
 
   // ── operator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -436,7 +414,7 @@ export class Pool implements ServerOwner, CreatingPool {
     }
     this.#closeStale();
     this.#patience.stop();
-    this.#watchWaiting();
+    this.#patience.watch();
     this.grow();
   }
 
@@ -492,7 +470,7 @@ export class Pool implements ServerOwner, CreatingPool {
 
   /** All that was frozen is back. */
   goOn(): void {
-    this.#watchWaiting();
+    this.#patience.watch();
     this.grow();
     this.warm();
   }

@@ -21,9 +21,10 @@ import { errorResponse, readError, type ReceivedError } from "../protocol/error_
 import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
+import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
+import { noteTag } from "./tags.ts";
 import {
   MOST_REPORTED,
-  onlyReported,
   type ParameterSet,
   parameterSet,
   readParameterStatus,
@@ -33,57 +34,12 @@ import {
 import { confirm, detached, type Tracked } from "./prepared.ts";
 import {
   describedStatement,
-  dropStatements,
   isRefusal,
   noteShape,
   statementFailed,
-  type StatementLink,
   takeBack,
 } from "./statement_replies.ts";
-import { Dirty, ServerStage, type ServerState } from "./state.ts";
-
-/** The client's side of a server connection; implemented above (client/session.ts). */
-export interface ServerLink extends StatementLink {
-  /** Bytes for the client, valid during the call only. */
-  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
-  /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
-  readyForQuery(status: number, settled: boolean): void;
-  /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
-  errorDelivered(error: ReceivedError): void;
-  /** The server reported a parameter to the client. */
-  parametersChanged(server: ServerConnection): void;
-  /** The server takes bytes again. */
-  serverWritable(): void;
-  /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
-  ownQueryDone(error: ReceivedError | undefined): void;
-  /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
-  serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
-}
-
-/** A server connection as it travels: ages instead of times, since clocks differ between threads and processes. */
-export interface ServerSnapshot {
-  state: ServerState;
-  owed: ReturnType<OwedReplies["freeze"]>;
-  outbox: Uint8Array | undefined;
-  tail: Uint8Array | undefined;
-  ownError: ReceivedError | undefined;
-  /** Why PostgreSQL is about to hang up. */
-  fatal: ReceivedError | undefined;
-  drained: number;
-}
-
-/** Who keeps server connections; implemented above (pool/pool.ts). */
-export interface ServerOwner {
-  /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
-  serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
-  serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
-  /** A statement that changes the schema went through. */
-  schemaChanged(): void;
-  /** Names that PostgreSQL reports by itself. */
-  readonly reported: Set<string>;
-  /** Bytes read from and written to PostgreSQL. */
-  readonly traffic: { received: number; sent: number };
-}
+import { ServerStage, type ServerState } from "./state.ts";
 
 /** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */
 const LOOK_BYTES = 4096;
@@ -409,7 +365,7 @@ export class ServerConnection implements Handler {
         return this.#readyForQuery(length, from, at, end);
       case Backend.CommandComplete:
         if (end - at < length + 1) return this.#wait(length);
-        this.#commandComplete(at + 5, at + length);
+        if (!this.owed.swallowing()) noteTag(this, at + 5, at + length);
         return this.#pass(type, length, from, at);
       case Backend.ErrorResponse:
         return this.#errorResponse(length, from, at, end);
@@ -497,47 +453,6 @@ export class ServerConnection implements Handler {
     this.owner.serverSettled(this, error);
   }
 
-  /** CommandComplete's tag tells what a check-in has to clean. */
-  #commandComplete(start: number, end: number): void {
-    const bytes = readBuffer;
-    if (this.owed.swallowing()) return;
-    switch (bytes[start]) {
-      case 0x53: // S
-        if (matches(start, end, "SET")) this.state.dirty |= Dirty.Set;
-        break;
-      case 0x50: // P
-        if (matches(start, end, "PREPARE")) this.state.dirty |= Dirty.Prepare;
-        break;
-      case 0x4c: // L
-        if (matches(start, end, "LISTEN")) this.state.dirty |= Dirty.Listen;
-        break;
-      case 0x44: // D
-        if (matches(start, end, "DECLARE CURSOR")) this.state.dirty |= Dirty.Declare;
-        else if (matches(start, end, "DEALLOCATE ALL")) {
-          this.state.dirty &= ~Dirty.Prepare;
-          dropStatements(this);
-        } else if (begins(start, end, "DROP ")) this.#schemaChanged();
-        else if (matches(start, end, "DISCARD ALL")) {
-          this.state.dirty = (this.state.dirty & Dirty.All) | Dirty.Reset;
-          dropStatements(this);
-          this.state.parameters = onlyReported(this.state.parameters, this.owner.reported);
-        }
-        break;
-      case 0x41: // A
-        if (begins(start, end, "ALTER ")) this.#schemaChanged();
-        break;
-      case 0x43: // C
-        if (matches(start, end, "CLOSE CURSOR ALL")) this.state.dirty &= ~Dirty.Declare;
-        break;
-      case 0x52: // R
-        // RESET of one parameter and of all have one tag: what is left is not known.
-        if (matches(start, end, "RESET")) this.state.dirty |= Dirty.Set | Dirty.Reset;
-        break;
-      default:
-        break;
-    }
-  }
-
   /** Of the pooler's own Describe the answer is looked at, if it is not too long for that. */
   #description(type: number, length: number, from: number, at: number, end: number): number {
     const statement = describedStatement(this);
@@ -547,12 +462,6 @@ export class ServerConnection implements Handler {
     const outcome = this.#pass(type, length, from, at);
     noteShape(this, statement, looked ? readBuffer : undefined, at + 5, at + length + 1);
     return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
-  }
-
-  /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
-  #schemaChanged(): void {
-    this.state.changedSchema = true;
-    this.owner.schemaChanged();
   }
 
   #errorResponse(length: number, from: number, at: number, end: number): number {
@@ -665,16 +574,4 @@ export class ServerConnection implements Handler {
 
 function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return bytes.slice();
-}
-
-function matches(start: number, end: number, tag: string): boolean {
-  if (end - start !== tag.length) return false;
-  for (let i = 0; i < tag.length; i++) {
-    if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
-  }
-  return true;
-}
-
-function begins(start: number, end: number, word: string): boolean {
-  return end - start > word.length && matches(start, start + word.length, word);
 }

@@ -14,7 +14,8 @@ import type { SessionState } from "../client/state.ts";
 import type { Log } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PoolSnapshot } from "../pool/snapshot.ts";
-import { ServerConnection, type ServerSnapshot } from "../server/connection.ts";
+import { ServerConnection } from "../server/connection.ts";
+import type { ServerSnapshot } from "../server/link.ts";
 import type { SocketTuner } from "../server/login.ts";
 
 /** What thawing needs of its worker. */

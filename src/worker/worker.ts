@@ -8,7 +8,6 @@ import type { MessagePort as NodeMessagePort } from "node:worker_threads";
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EPOLLIN } from "../os/layout.ts";
-import { inetAddress, unixAddress } from "../os/socket_address.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import type { Timer } from "../reactor/timers.ts";
@@ -45,10 +44,12 @@ import { NO_PARAMETERS } from "../server/parameters.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, Listener } from "./accept.ts";
+import { literalAddress, resolvedAddresses } from "./addresses.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
 import { internerRow, preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
+import { closePeriod, retain } from "./rounds.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
 class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler {
@@ -96,7 +97,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#setGeneral(mail.settings.general);
     this.#directory = new Directory(mail.index, this, mail);
     this.#listen(mail.listeners);
-    this.#every(PERIOD_SECONDS * 1000, () => this.#closePeriod());
+    this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
     this.#retainLater();
     this.#sweepLater();
   }
@@ -292,24 +293,11 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     port: number,
     done: (addresses: ServerAddress[], error: string | undefined) => void,
   ): void {
-    if (host.startsWith("/")) {
-      const path = `${host}/.s.PGSQL.${port}`;
-      const bytes = unixAddress(path);
-      if (bytes === undefined) done([], "path of the unix socket is too long");
-      else done([{ bytes, text: path }], undefined);
-      return;
-    }
-    const literal = inetAddress(host.replace(/^\[(.*)\]$/, "$1"), port);
-    if (literal !== undefined) {
-      return done([{ bytes: literal, text: `${host}:${port}` }], undefined);
-    }
+    const known = literalAddress(host, port);
+    if (known !== undefined) return done(known.addresses, known.error);
     const request = ++this.#lastRequest;
     this.#resolving.set(request, (found, error) => {
-      const addresses: ServerAddress[] = [];
-      for (const ip of found) {
-        const bytes = inetAddress(ip, port);
-        if (bytes !== undefined) addresses.push({ bytes, text: `${host} (${ip}):${port}` });
-      }
+      const addresses = resolvedAddresses(host, port, found);
       done(addresses, error ?? (addresses.length === 0 ? "no address found" : undefined));
     });
     this.toControl({ kind: "resolve", request, host });
@@ -544,7 +532,11 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#retainTimer = this.reactor.at(
       this.reactor.now + this.general.retain_connections_time,
       () => {
-        this.#retain();
+        retain(
+          this.#directory.all(),
+          this.general.retain_connections_max,
+          this.reactor.now,
+        );
         this.#retainLater();
       },
     );
@@ -556,35 +548,6 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       this.interner.sweep();
       this.#sweepLater();
     });
-  }
-
-  #closePeriod(): void {
-    for (const pool of this.#directory.all()) {
-      pool.counters.closePeriod();
-      if (pool.clients === 0) continue;
-      const { averages } = pool.counters;
-      this.log.info(
-        "pg_doorman::stats",
-        `[${pool.name}] qps=${averages.query_count} tps=${averages.xact_count} | ` +
-          `clients=${pool.clients} wait=${pool.waiting} | servers=${pool.size} idle=${pool.idle} | ` +
-          `avg_wait=${(averages.wait_time / 1000).toFixed(3)}ms`,
-      );
-    }
-  }
-
-  /** Closes what has been idle or alive too long, few at a time, and keeps `min_pool_size` up. */
-  #retain(): void {
-    const pools = [...this.#directory.all()].sort(() => Math.random() - 0.5);
-    let quota = this.general.retain_connections_max || Infinity;
-    for (const pool of pools) {
-      for (const server of pool.expired()) {
-        if (quota-- <= 0) break;
-        const old = server.state.lifetimeMs > 0 &&
-          this.reactor.now - server.state.createdAtMs > server.state.lifetimeMs;
-        server.close(old ? REASONS.serverLifetime : REASONS.serverIdle, "");
-      }
-      pool.warm();
-    }
   }
 
   #thaw(item: FrozenItem): void {

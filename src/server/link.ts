@@ -1,0 +1,54 @@
+/**
+ * Whom a server connection talks to above it: the client that it is linked with, and the pool that keeps it. Declared
+ * here, implemented there; and a connection as it travels.
+ */
+
+import type { ReceivedError } from "../protocol/error_response.ts";
+import type { OwedReplies } from "../protocol/owed_replies.ts";
+import type { Reason } from "../reasons.ts";
+import type { ServerConnection } from "./connection.ts";
+import type { ServerState } from "./state.ts";
+import type { StatementLink } from "./statement_replies.ts";
+
+/** The client's side of a server connection; implemented above (client/session.ts). */
+export interface ServerLink extends StatementLink {
+  /** Bytes for the client, valid during the call only. */
+  deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
+  /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
+  readyForQuery(status: number, settled: boolean): void;
+  /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
+  errorDelivered(error: ReceivedError): void;
+  /** The server reported a parameter to the client. */
+  parametersChanged(server: ServerConnection): void;
+  /** The server takes bytes again. */
+  serverWritable(): void;
+  /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
+  ownQueryDone(error: ReceivedError | undefined): void;
+  /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
+  serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
+}
+
+/** A server connection as it travels: ages instead of times, since clocks differ between threads and processes. */
+export interface ServerSnapshot {
+  state: ServerState;
+  owed: ReturnType<OwedReplies["freeze"]>;
+  outbox: Uint8Array | undefined;
+  tail: Uint8Array | undefined;
+  ownError: ReceivedError | undefined;
+  /** Why PostgreSQL is about to hang up. */
+  fatal: ReceivedError | undefined;
+  drained: number;
+}
+
+/** Who keeps server connections; implemented above (pool/pool.ts). */
+export interface ServerOwner {
+  /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
+  serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
+  serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
+  /** A statement that changes the schema went through. */
+  schemaChanged(): void;
+  /** Names that PostgreSQL reports by itself. */
+  readonly reported: Set<string>;
+  /** Bytes read from and written to PostgreSQL. */
+  readonly traffic: { received: number; sent: number };
+}

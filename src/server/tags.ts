@@ -1,0 +1,69 @@
+// hot path
+/**
+ * What the tag of a CommandComplete tells: what a check-in has to clean, which statements are gone, and that the schema
+ * has changed.
+ */
+
+import { readBuffer } from "../reactor/stream.ts";
+import type { ServerConnection } from "./connection.ts";
+import { onlyReported } from "./parameters.ts";
+import { Dirty } from "./state.ts";
+import { dropStatements } from "./statement_replies.ts";
+
+/** Takes note of the tag at `readBuffer[start..end)`. */
+export function noteTag(server: ServerConnection, start: number, end: number): void {
+  const { state, owner } = server;
+  switch (readBuffer[start]) {
+    case 0x53: // S
+      if (matches(start, end, "SET")) state.dirty |= Dirty.Set;
+      break;
+    case 0x50: // P
+      if (matches(start, end, "PREPARE")) state.dirty |= Dirty.Prepare;
+      break;
+    case 0x4c: // L
+      if (matches(start, end, "LISTEN")) state.dirty |= Dirty.Listen;
+      break;
+    case 0x44: // D
+      if (matches(start, end, "DECLARE CURSOR")) state.dirty |= Dirty.Declare;
+      else if (matches(start, end, "DEALLOCATE ALL")) {
+        state.dirty &= ~Dirty.Prepare;
+        dropStatements(server);
+      } else if (begins(start, end, "DROP ")) schemaChanged(server);
+      else if (matches(start, end, "DISCARD ALL")) {
+        state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
+        dropStatements(server);
+        state.parameters = onlyReported(state.parameters, owner.reported);
+      }
+      break;
+    case 0x41: // A
+      if (begins(start, end, "ALTER ")) schemaChanged(server);
+      break;
+    case 0x43: // C
+      if (matches(start, end, "CLOSE CURSOR ALL")) state.dirty &= ~Dirty.Declare;
+      break;
+    case 0x52: // R
+      // RESET of one parameter and of all have one tag: what is left is not known.
+      if (matches(start, end, "RESET")) state.dirty |= Dirty.Set | Dirty.Reset;
+      break;
+    default:
+      break;
+  }
+}
+
+/** Others see the change when it is committed; what this client prepares from here on sees it at once. */
+function schemaChanged(server: ServerConnection): void {
+  server.state.changedSchema = true;
+  server.owner.schemaChanged();
+}
+
+function matches(start: number, end: number, tag: string): boolean {
+  if (end - start !== tag.length) return false;
+  for (let i = 0; i < tag.length; i++) {
+    if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function begins(start: number, end: number, word: string): boolean {
+  return end - start > word.length && matches(start, start + word.length, word);
+}
