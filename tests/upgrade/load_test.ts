@@ -28,6 +28,7 @@ function start(): Promise<Service> {
       general: { max_connections: 8192, query_wait_timeout: "30s" },
       pools: {
         app: poolOf(postgres, {}, { pool_size: POOL_SIZE, min_pool_size: POOL_SIZE }),
+        wide: poolOf(postgres, {}, { pool_size: CLIENTS }),
         session: poolOf(postgres, { pool_mode: "session" }, { pool_size: CLIENTS }),
       },
     },
@@ -38,6 +39,8 @@ for (
   const [database, protocol, poolSize] of [
     ["app", "simple", POOL_SIZE],
     ["app", "extended", POOL_SIZE],
+    // A server for each client: pgbench prepares synchronously, and would wait for clients of its own.
+    ["wide", "prepared", CLIENTS],
     ["session", "prepared", CLIENTS],
   ] as const
 ) {
@@ -48,7 +51,7 @@ for (
     fn: async () => {
       await using service = await start();
       // Only one of the pools is in use, the other one's servers count, too.
-      const others = database === "session" ? POOL_SIZE : 0;
+      const others = database === "app" ? 0 : POOL_SIZE;
       const { transactions, mostBackends, longestMs } = await bench(service, postgres, {
         database,
         protocol,

@@ -12,6 +12,7 @@ import { type SessionState, Stage } from "../state.ts";
 import type { HbaMatcher } from "../../auth/hba.ts";
 import type { PoolSettings } from "../../config/settings.ts";
 import type { WorkerToControl } from "../../mail.ts";
+import { decode, encode } from "../../handover/codec.ts";
 import { levelFilter } from "../../log/filter.ts";
 import { createRecordLog } from "../../log/log.ts";
 import { EAGAIN, EPIPE } from "../../os/errno.ts";
@@ -201,12 +202,19 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
 /** What the model's server connection reports at its login. */
 const REPORTED = new Map([["application_name", "default"]]);
 
+/** A snapshot as the other process reads it. */
+function throughBytes<T>(snapshot: T): T {
+  return decode(encode(snapshot)) as T;
+}
+
 export class World {
   readonly reactor = new FakeReactor();
   readonly warnings: string[] = [];
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
   pool: Pool;
+  /** Of the schema. */
+  generation = 0;
   readonly interner = new QueryInterner();
   readonly clients: FakeClient[] = [];
   readonly servers: FakeServer[] = [];
@@ -238,7 +246,7 @@ export class World {
       statements: {
         interner: this.interner,
         nextStatementId: () => ++this.#lastStatementId,
-        schemaGeneration: () => 0,
+        schemaGeneration: () => this.generation,
         raiseSchemaGeneration: () => {},
       },
     } as unknown as PoolEnvironment;
@@ -345,7 +353,7 @@ export class World {
   move(): void {
     const reactor = this.reactor as unknown as Reactor;
     const old = this.pool;
-    const poolSnapshot = structuredClone(old.beginMove());
+    const poolSnapshot = throughBytes(old.beginMove());
     const pool = new Pool(old.settings, this.#environment);
     this.pool = pool;
     const thawServer = (server: FakeServer, snapshot: ServerSnapshot) => {
@@ -357,7 +365,7 @@ export class World {
       connection.link === undefined && old.has(connection)
     ).map((server) => {
       old.takeOut(server.connection);
-      return { server, snapshot: structuredClone(server.connection.freeze()) };
+      return { server, snapshot: throughBytes(server.connection.freeze()) };
     });
     // Those with a server first, then those who wait, in their order.
     const waiting = [...old.waiters()];
@@ -370,7 +378,7 @@ export class World {
         const server = this.servers.find(({ connection }) => connection === session.server);
         old.leaveQueue(session);
         if (server !== undefined) old.takeOut(server.connection);
-        return { client, server, snapshot: structuredClone(session.freeze()) };
+        return { client, server, snapshot: throughBytes(session.freeze()) };
       });
     pool.expect();
     pool.thaw(poolSnapshot);
