@@ -86,7 +86,7 @@ export function relayPrepared(
   }
   if (state.left === 0) state.leftDropped = false;
   while (at < end) {
-    if (end - at < 6 && (end - at < 5 || readLength(bytes, at + 1) > 4)) break;
+    if (end - at < 5) break;
     const type = bytes[at];
     const length = readLength(bytes, at + 1);
     if (length < 4 || length > frontendLimit(type)) {
@@ -95,6 +95,8 @@ export function relayPrepared(
       violation(session, type, length);
       return;
     }
+    // The byte behind the header tells most messages apart.
+    if (end - at < 6 && length > 4) break;
     const next = at + length + 1;
     switch (type) {
       case Frontend.Query:
