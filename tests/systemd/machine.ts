@@ -163,6 +163,12 @@ export class Machine {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // With its first process the machine is gone; without nspawn alone that one would live on.
+    try {
+      Deno.kill(this.init, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
     this.#nspawn.signal("SIGKILL");
     await this.#nspawn.waitForExit(15_000);
     await this.overlay[Symbol.asyncDispose]();
