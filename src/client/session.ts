@@ -13,25 +13,26 @@ import { giveChunk } from "../reactor/chunks.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
-import { join, parameterStatus, readyForQuery } from "../protocol/messages.ts";
+import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery, withParameter } from "../server/parameters.ts";
+import { difference, differenceQuery } from "../server/parameters.ts";
 import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import type { ClientLogin } from "./login.ts";
+import { adoptParameters, backToInitial } from "./parameters.ts";
 import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { clearStatements, findStatement, setStatement } from "./statements.ts";
+import { clearStatements, dropNames, takeBackNames } from "./statements.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
@@ -266,30 +267,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       this.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
       return;
     }
-    this.#adoptParameters(server);
+    adoptParameters(this, server);
     this.state.stage = Stage.Linked;
     if (this.backlogged) server.pauseReading();
     this.#relayKept();
-  }
-
-  /** What the client asked for is now what the server has, in PostgreSQL's spelling. */
-  #adoptParameters(server: ServerConnection): void {
-    const asked = this.state.parameters;
-    const { reported } = this.pool!;
-    let has = server.state.parameters;
-    for (const [name, value] of asked.values) {
-      // Not reported by PostgreSQL: it has what was set.
-      if (!reported.has(name)) has = server.noteParameter(name, value);
-    }
-    for (const name of has.values.keys()) {
-      if (!reported.has(name) && !asked.values.has(name)) has = server.forgetParameter(name);
-    }
-    for (const [name, value] of has.values) {
-      if (reported.has(name) && asked.values.get(name) !== value) {
-        this.write(parameterStatus(name, value));
-      }
-    }
-    this.state.parameters = has;
   }
 
   checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void {
@@ -374,19 +355,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.unthrottle();
     const reset = (server.state.dirty & Dirty.Reset) !== 0;
     this.pool!.checkIn(server);
-    if (reset) this.#backToInitial();
-  }
-
-  /** RESET has brought the server's own values: at a direct connection it would have been those of the StartupMessage. */
-  #backToInitial(): void {
-    const { state, pool } = this;
-    if (pool?.defaults === undefined) return;
-    for (const [name, value] of state.initial.values) {
-      const byDefault = pool.defaults.values.get(name);
-      if (value === byDefault || state.parameters.values.get(name) !== byDefault) continue;
-      state.parameters = withParameter(state.parameters, name, value);
-      if (pool.reported.has(name)) this.write(parameterStatus(name, value));
-    }
+    if (reset) backToInitial(this);
   }
 
   serverWritable(): void {
@@ -441,15 +410,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   skipped(tracked: readonly Tracked[]): void {
-    const { state } = this;
-    const cache = this.pool!.statements;
-    for (let i = tracked.length - 1; i >= 0; i--) {
-      const { name, before, after } = tracked[i];
-      // A later message, behind the Sync, may have given the name to another already.
-      if (name === undefined) continue;
-      if (findStatement(state, name, 0, name.length)?.id !== after?.id) continue;
-      setStatement(state, cache, name.slice(), before);
-    }
+    takeBackNames(this.state, this.pool!.statements, tracked);
     if (this.checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
   }
 
@@ -458,11 +419,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   statementsDropped(later: readonly Tracked[]): void {
-    const cache = this.pool!.statements;
-    clearStatements(this.state, cache);
-    for (const { name, after } of later) {
-      if (name !== undefined) setStatement(this.state, cache, name.slice(), after);
-    }
+    dropNames(this.state, this.pool!.statements, later);
   }
 
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void {

@@ -16,7 +16,7 @@
  * 3. In transaction mode; in session mode when the client leaves.
  */
 
-import type { ParameterSet } from "../server/parameters.ts";
+import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
 import type { NamedStatement } from "./statements.ts";
 
 /** Stages of a session. */
@@ -77,4 +77,39 @@ export interface SessionState {
   errorCount: number;
   /** Longest checkout wait in microseconds. */
   maxWaitUs: number;
+}
+
+const NO_SECRET = new Uint8Array(0);
+
+/** The state of a connection that was accepted just now. */
+export function newSessionState(id: number, now: number): SessionState {
+  return {
+    id,
+    stage: Stage.Startup,
+    address: "",
+    ip: "",
+    unix: false,
+    connectedAtMs: now,
+    database: "",
+    user: "",
+    applicationName: "",
+    startup: [],
+    negotiate: undefined,
+    secret: NO_SECRET,
+    parameters: NO_PARAMETERS,
+    initial: NO_PARAMETERS,
+    left: 0,
+    keepsServer: false,
+    leftDropped: false,
+    skipToSync: false,
+    statements: new Map(),
+    unnamed: undefined,
+    unnamedLength: 0,
+    unnamedFilled: 0,
+    unnamedId: 0,
+    queryCount: 0,
+    xactCount: 0,
+    errorCount: 0,
+    maxWaitUs: 0,
+  };
 }

@@ -5,7 +5,7 @@
  */
 
 import type { StatementCache } from "../pool/statement_cache.ts";
-import type { FrozenStatement, Statement } from "../server/prepared.ts";
+import type { FrozenStatement, Statement, Tracked } from "../server/prepared.ts";
 import { hashBytes, sameBytes } from "../server/query_interner.ts";
 import type { SessionState } from "./state.ts";
 
@@ -83,4 +83,31 @@ export function freezeStatements(
     namedStatements(state),
     ({ name, statement }) => [name, cache.freeze(statement)],
   );
+}
+
+/** An error skipped these messages, or one of them failed: the names are what they were before. */
+export function takeBackNames(
+  state: SessionState,
+  cache: StatementCache,
+  tracked: readonly Tracked[],
+): void {
+  for (let i = tracked.length - 1; i >= 0; i--) {
+    const { name, before, after } = tracked[i];
+    // A later message, behind the Sync, may have given the name to another already.
+    if (name === undefined) continue;
+    if (findStatement(state, name, 0, name.length)?.id !== after?.id) continue;
+    setStatement(state, cache, name.slice(), before);
+  }
+}
+
+/** DEALLOCATE ALL or DISCARD ALL went through; `later` are messages that were sent behind it. */
+export function dropNames(
+  state: SessionState,
+  cache: StatementCache,
+  later: readonly Tracked[],
+): void {
+  clearStatements(state, cache);
+  for (const { name, after } of later) {
+    if (name !== undefined) setStatement(state, cache, name.slice(), after);
+  }
 }

@@ -18,7 +18,7 @@ import type { ClientContext } from "../client/context.ts";
 import { ClientLogin } from "../client/login.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { Session } from "../client/session.ts";
-import { type SessionState, Stage } from "../client/state.ts";
+import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import type {
   ConnectionCounts,
   ControlToWorker,
@@ -118,35 +118,13 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     tuneSocket(connection.fd, connection.unix, this.general);
     Atomics.add(shared, Shared.Clients, 1);
     this.counts.total++;
+    // Positive, as PostgreSQL's process ids are.
+    const id = (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff;
     const state: SessionState = {
-      // Positive, as PostgreSQL's process ids are.
-      id: (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff,
-      stage: Stage.Startup,
+      ...newSessionState(id, reactor.now),
       address: connection.address,
       ip: connection.ip,
       unix: connection.unix,
-      connectedAtMs: reactor.now,
-      database: "",
-      user: "",
-      applicationName: "",
-      startup: [],
-      negotiate: undefined,
-      secret: NO_SECRET,
-      parameters: NO_PARAMETERS,
-      initial: NO_PARAMETERS,
-      left: 0,
-      keepsServer: false,
-      leftDropped: false,
-      skipToSync: false,
-      statements: new Map(),
-      unnamed: undefined,
-      unnamedLength: 0,
-      unnamedFilled: 0,
-      unnamedId: 0,
-      queryCount: 0,
-      xactCount: 0,
-      errorCount: 0,
-      maxWaitUs: 0,
     };
     this.#open(connection.fd, state).listen(undefined);
   }
@@ -572,7 +550,6 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   }
 }
 
-const NO_SECRET = new Uint8Array(0);
 const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 function* received<T>(port: MessagePort): Iterable<T> {

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import type { ClientContext } from "../context.ts";
 import { ClientLogin } from "../login.ts";
 import { Session } from "../session.ts";
-import { type SessionState, Stage } from "../state.ts";
+import { newSessionState, type SessionState, Stage } from "../state.ts";
 import type { HbaMatcher } from "../../auth/hba.ts";
 import type { PoolSettings } from "../../config/settings.ts";
 import type { WorkerToControl } from "../../mail.ts";
@@ -312,33 +312,12 @@ export class World {
   addClient(unsent: Uint8Array): FakeClient {
     const stream = new FakeStream(++this.#lastFd);
     const state: SessionState = {
-      id: this.#lastFd,
+      ...newSessionState(this.#lastFd, this.reactor.now),
       stage: Stage.Idle,
-      address: "",
-      ip: "",
-      unix: false,
-      connectedAtMs: this.reactor.now,
       database: "db",
       user: "me",
-      applicationName: "",
-      startup: [],
-      negotiate: undefined,
-      secret: new Uint8Array(0),
       parameters: this.pool.defaults!,
       initial: this.pool.defaults!,
-      left: 0,
-      keepsServer: false,
-      leftDropped: false,
-      skipToSync: false,
-      statements: new Map(),
-      unnamed: undefined,
-      unnamedLength: 0,
-      unnamedFilled: 0,
-      unnamedId: 0,
-      queryCount: 0,
-      xactCount: 0,
-      errorCount: 0,
-      maxWaitUs: 0,
     };
     const session = new Session(this.#context, stream, state);
     session.pool = this.pool;
