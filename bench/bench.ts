@@ -3,6 +3,12 @@
  * dist/pg_doorman, in alternating rounds of one run, so that a change of the machine's mood hits all of them. Prints a
  * table and writes all figures as JSON to bench/results/; `bench/baselines/` keeps those worth comparing with.
  *
+ * Before the first round of a case each target, all alike, gets a run that is not counted: PostgreSQL's caches fill,
+ * server connections are made, and PgDoorman's compiler sees what it has to make fast. What a pooler costs in its first
+ * seconds is not what this measures.
+ *
+ * PG_DOORMAN_BENCH_PGBOUNCER=/path names the PgBouncer to compare with; prepared statements need 1.21 or later.
+ *
  *   --clients 1,20,100,500   --modes simple,extended,prepared   --seconds 5   --rounds 3
  *   --only doorman,pgbouncer,direct   --pool-size 20   --workers 2   --short
  */
@@ -16,6 +22,7 @@ import { print, say } from "../tools/say.ts";
 import { compare, type Run, table } from "./comparison.ts";
 import { type Mode, runPgbench } from "./pgbench.ts";
 import {
+  keepsPrepared,
   pgbenchVersion,
   pgbouncerVersion,
   startTarget,
@@ -25,6 +32,7 @@ import {
 
 const MODES: Mode[] = ["simple", "extended", "prepared"];
 const TARGETS: TargetName[] = ["direct", "pgbouncer", "doorman"];
+const WARM_UP_SECONDS = 3;
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 
 interface Plan {
@@ -32,6 +40,8 @@ interface Plan {
   modes: Mode[];
   seconds: number;
   rounds: number;
+  /** Seconds of the run before the first round. */
+  warmUp: number;
   targets: TargetName[];
   poolSize: number;
   workers: number;
@@ -73,6 +83,7 @@ function planOf(args: string[]): Plan {
     modes: listOf(values.modes, MODES, "modes"),
     seconds: positive(values.seconds ?? (values.short ? "3" : "5"), "seconds"),
     rounds: positive(values.rounds ?? (values.short ? "1" : "3"), "rounds"),
+    warmUp: WARM_UP_SECONDS,
     targets: listOf(values.only, TARGETS, "only"),
     poolSize: positive(values["pool-size"], "pool-size"),
     workers: positive(values.workers, "workers"),
@@ -85,30 +96,26 @@ async function machine(): Promise<Record<string, string | number>> {
   return { cpu, cores: navigator.hardwareConcurrency, kernel: Deno.osRelease() };
 }
 
-/** PgBouncer learnt to keep prepared statements in transaction mode in 1.21. */
 function canRun(target: Target, mode: Mode): boolean {
-  if (target.name !== "pgbouncer" || mode !== "prepared") return true;
-  const [, major, minor] = /(\d+)\.(\d+)/.exec(target.version)!.map(Number);
-  return major! > 1 || minor! >= 21;
+  return target.name !== "pgbouncer" || mode !== "prepared" || keepsPrepared(target.version);
 }
 
 async function measure(plan: Plan, targets: Target[], folder: string): Promise<Run[]> {
   const runs: Run[] = [];
   for (const mode of plan.modes) {
+    const able = targets.filter((target) => canRun(target, mode));
+    for (const { version } of targets.filter((target) => !able.includes(target))) {
+      say(`${version} cannot run ${mode} in transaction mode: left out`);
+    }
     for (const clients of plan.clients) {
+      const once = ({ port, pid }: Target, seconds: number) =>
+        runPgbench({ port, pid, mode, clients, seconds, folder });
+      for (const target of able) await once(target, plan.warmUp);
       for (let round = 0; round < plan.rounds; round++) {
-        for (let i = 0; i < targets.length; i++) {
+        for (let i = 0; i < able.length; i++) {
           // Nobody always comes first.
-          const target = targets[(i + round) % targets.length]!;
-          if (!canRun(target, mode)) {
-            if (round === 0) {
-              say(`${target.version} cannot run ${mode} in transaction mode: left out`);
-            }
-            continue;
-          }
-          const { port, pid } = target;
-          const options = { port, pid, mode, clients, seconds: plan.seconds, folder };
-          const measurement = await runPgbench(options);
+          const target = able[(i + round) % able.length]!;
+          const measurement = await once(target, plan.seconds);
           say(`${mode} ${clients} ${target.name}: ${measurement.tps.toFixed(0)} TPS`);
           runs.push({ target: target.name, mode, clients, round, measurement });
         }

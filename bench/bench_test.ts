@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { compare, median, type Run, table } from "./comparison.ts";
 import { type Measurement, parseLog, parseReport, percentile } from "./pgbench.ts";
 import { cpuBetween, ticksOf } from "./process_cost.ts";
+import { keepsPrepared } from "./targets.ts";
 
 Deno.test("bench: reads pgbench's log and report", () => {
   const log = parseLog("0 1 1234 0 1700000000 500000\n1 1 99 0 1700000001 250\n");
@@ -75,4 +76,12 @@ Deno.test("bench: ratios are those of the medians to PgBouncer's", () => {
   assert.equal(doorman!.p99Ratio, 1);
   assert.equal(direct!.cpuRatio, null);
   assert.equal(table(rows).split("\n").length, 4);
+});
+
+Deno.test("bench: knows which PgBouncer keeps prepared statements in transaction mode", () => {
+  assert.equal(keepsPrepared("PgBouncer 1.18.0"), false);
+  assert.equal(keepsPrepared("PgBouncer 1.21.0"), true);
+  assert.equal(keepsPrepared("PgBouncer 1.25.2"), true);
+  assert.equal(keepsPrepared("PgBouncer 2.0.0"), true);
+  assert.equal(keepsPrepared("something else"), false);
 });

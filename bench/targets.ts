@@ -1,6 +1,9 @@
 /**
  * The three ways to the same PostgreSQL that are compared: direct, through PgBouncer, through PgDoorman. All by TCP on
  * this machine, trusted, with the same pool size in transaction mode.
+ *
+ * PG_DOORMAN_BENCH_PGBOUNCER names the PgBouncer to compare with, where the installed one is not meant: Debian's is
+ * older than 1.21 and has no prepared statements in transaction mode.
  */
 
 import { join } from "node:path";
@@ -31,6 +34,8 @@ export interface TargetOptions {
 
 const START_TIMEOUT_MS = 10_000;
 const MAX_CLIENTS = 2000;
+/** PgBouncer's own default from 1.24 on; before that it was 0. */
+const PREPARED_STATEMENTS = 200;
 
 async function versionOf(program: string): Promise<string | null> {
   try {
@@ -42,9 +47,32 @@ async function versionOf(program: string): Promise<string | null> {
   }
 }
 
-/** Version of the installed PgBouncer, or null if there is none. */
+interface Program {
+  path: string;
+  version: string;
+}
+
+async function findPgbouncer(): Promise<Program | null> {
+  const named = Deno.env.get("PG_DOORMAN_BENCH_PGBOUNCER");
+  for (const path of named ? [named] : ["pgbouncer", "/usr/sbin/pgbouncer"]) {
+    const version = await versionOf(path);
+    if (version !== null) return { path, version };
+  }
+  if (named) throw new Error(`PG_DOORMAN_BENCH_PGBOUNCER: ${named}: no such program`);
+  return null;
+}
+
+/** Version of the PgBouncer to compare with, or null if none is installed. */
 export async function pgbouncerVersion(): Promise<string | null> {
-  return await versionOf("pgbouncer") ?? await versionOf("/usr/sbin/pgbouncer");
+  return (await findPgbouncer())?.version ?? null;
+}
+
+/** PgBouncer learnt to keep prepared statements in transaction mode in 1.21. */
+export function keepsPrepared(version: string): boolean {
+  const found = /(\d+)\.(\d+)/.exec(version);
+  if (found === null) return false;
+  const [major, minor] = found.slice(1).map(Number);
+  return major! > 1 || minor! >= 21;
 }
 
 /** Version of the installed pgbench, or null if there is none. */
@@ -53,6 +81,8 @@ export function pgbenchVersion(): Promise<string | null> {
 }
 
 async function startPgbouncer(postgres: Postgres, options: TargetOptions): Promise<Target> {
+  const program = await findPgbouncer();
+  if (program === null) throw new Error("PgBouncer is not installed");
   const folder = await makeTestFolder("pgbouncer");
   const port = freePort();
   const user = serverUser();
@@ -74,12 +104,11 @@ max_client_conn = ${MAX_CLIENTS}
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
-`,
+${keepsPrepared(program.version) ? `max_prepared_statements = ${PREPARED_STATEMENTS}\n` : ""}`,
   );
   if (user) await Deno.chown(folder, user.uid, user.gid);
-  const path = await versionOf("pgbouncer") === null ? "/usr/sbin/pgbouncer" : "pgbouncer";
   const launched = await DetachedProcess.launch({
-    command: path,
+    command: program.path,
     args: [join(folder, "pgbouncer.ini")],
     folder,
     name: "pgbouncer",
@@ -93,7 +122,7 @@ log_disconnections = 0
     name: "pgbouncer",
     port,
     pid: launched.pid,
-    version: await pgbouncerVersion() ?? "",
+    version: program.version,
     async [Symbol.asyncDispose]() {
       launched.signal("SIGKILL");
       await launched.waitForExit(START_TIMEOUT_MS);
