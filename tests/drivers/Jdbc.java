@@ -1,10 +1,15 @@
+import java.nio.file.*;
 import java.sql.*;
 import java.util.concurrent.*;
 import java.util.*;
 
-/** Fifty pgjdbc clients on few servers with default settings: every answer is checked. usage: java Jdbc.java URL */
+/**
+ * Fifty pgjdbc clients on few servers with default settings: every answer is checked. usage: java Jdbc.java URL [FILE]
+ * It ends after ROUNDS rounds, or later when FILE is there. The test has made the table drivers_shared.
+ */
 public class Jdbc {
   static final int CLIENTS = 50, ROUNDS = 20;
+  static final String[] ZONES = {"Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"};
 
   static void expect(Object got, Object wanted) {
     if (!wanted.equals(got)) throw new IllegalStateException(got + " instead of " + wanted);
@@ -17,18 +22,32 @@ public class Jdbc {
     }
   }
 
-  static void client(String url, int who) throws Exception {
+  static boolean goesOn(int round, Path file) {
+    return round < ROUNDS || file != null && !Files.exists(file);
+  }
+
+  static String text(Statement statement, String sql) throws SQLException {
+    try (ResultSet rows = statement.executeQuery(sql)) {
+      rows.next();
+      return rows.getString(1);
+    }
+  }
+
+  static void client(String url, Path file, int who) throws Exception {
     try (Connection c = DriverManager.getConnection(url)) {
       String table = "jdbc_" + who;
       try (Statement s = c.createStatement()) {
         s.execute("CREATE TABLE " + table + "(a int)");
+        s.execute("SET TimeZone = '" + ZONES[who % 4] + "'");
       }
+      int round = 0;
       // Used more than five times: then the driver names it on the server.
       try (PreparedStatement sum = c.prepareStatement("SELECT ?::int + 1");
           PreparedStatement all = c.prepareStatement("SELECT * FROM " + table + " ORDER BY a LIMIT 1");
           PreparedStatement insert = c.prepareStatement("INSERT INTO " + table + " VALUES (?)");
+          PreparedStatement shared = c.prepareStatement("SELECT a FROM drivers_shared WHERE a = ?");
           PreparedStatement divide = c.prepareStatement("SELECT 1 / ?::int")) {
-        for (int round = 0; round < ROUNDS; round++) {
+        for (; goesOn(round, file); round++) {
           sum.setInt(1, round);
           expect(number(sum), round + 1);
           divide.setInt(1, 0);
@@ -43,10 +62,7 @@ public class Jdbc {
           insert.executeUpdate();
           try (Statement s = c.createStatement()) {
             s.execute("SET LOCAL work_mem = '" + (64 + who) + "kB'");
-            try (ResultSet rows = s.executeQuery("SHOW work_mem")) {
-              rows.next();
-              expect(rows.getString(1), (64 + who) + "kB");
-            }
+            expect(text(s, "SHOW work_mem"), (64 + who) + "kB");
           }
           c.commit();
           try (PreparedStatement many = c.prepareStatement("SELECT n FROM generate_series(1, ?) n")) {
@@ -70,6 +86,20 @@ public class Jdbc {
             rows.next();
             expect(rows.getMetaData().getColumnCount(), round > 14 ? 2 : 1);
           }
+          shared.setInt(1, who);
+          expect(number(shared), who);
+          try (Statement s = c.createStatement()) {
+            try {
+              s.execute("SET TimeZone = 'Nowhere/Here'");
+              throw new IllegalStateException("no error");
+            } catch (SQLException e) {
+              expect(e.getSQLState(), "22023");
+            }
+            // DISCARD ALL has reset it.
+            if (round == 18) s.execute("SET TimeZone = '" + ZONES[who % 4] + "'");
+            expect(text(s, "SELECT current_setting('TimeZone')"), ZONES[who % 4]);
+            if (round % 9 == who % 9) s.execute("ALTER TABLE drivers_shared ALTER b SET DEFAULT " + round);
+          }
           if (round == 14) {
             try (Statement s = c.createStatement()) {
               s.execute("ALTER TABLE " + table + " ADD COLUMN b int");
@@ -88,17 +118,18 @@ public class Jdbc {
         }
       }
       try (PreparedStatement count = c.prepareStatement("SELECT count(*)::int FROM " + table)) {
-        expect(number(count), ROUNDS * 6);
+        expect(number(count), round * 6);
       }
     }
   }
 
   public static void main(String[] args) throws Exception {
+    Path file = args.length > 1 ? Path.of(args[1]) : null;
     ExecutorService pool = Executors.newFixedThreadPool(CLIENTS);
     List<Future<?>> all = new ArrayList<>();
     for (int i = 0; i < CLIENTS; i++) {
       int who = i;
-      all.add(pool.submit(() -> { client(args[0], who); return null; }));
+      all.add(pool.submit(() -> { client(args[0], file, who); return null; }));
     }
     for (Future<?> one : all) one.get();
     pool.shutdown();

@@ -1,23 +1,33 @@
 """Fifty clients on few servers with a driver's default settings: every answer is checked.
 
-usage: shared_statements.py URL DRIVER      DRIVER: asyncpg, psycopg, psycopg2
-Mixed: statements that are prepared by default, transactions, errors, SET LOCAL, DDL on a table of the client's own and
-on one that all share, pipelines where the driver has them.
+usage: shared_statements.py URL DRIVER [FILE]      DRIVER: asyncpg, psycopg, psycopg2
+Mixed: statements that are prepared by default, transactions, errors, SET and SET LOCAL, DDL on a table of the client's
+own and on one that all share (drivers_shared, made by the test), pipelines where the driver has them. It ends after
+ROUNDS rounds, or later when FILE is there.
 """
 
 import asyncio
+import os
 import random
 import sys
 import threading
 
 CLIENTS = 50
 ROUNDS = 25
-URL, DRIVER = sys.argv[1], sys.argv[2]
+URL, DRIVER, FILE = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
+ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"]
 
 
 def expect(got, wanted):
     if got != wanted:
         raise AssertionError(f"{got!r} instead of {wanted!r}")
+
+
+def rounds():
+    round = 0
+    while round < ROUNDS or FILE is not None and not os.path.exists(FILE):
+        yield round
+        round += 1
 
 
 async def asyncpg_client(number):
@@ -27,7 +37,8 @@ async def asyncpg_client(number):
     connection = await asyncpg.connect(URL)
     table = f"asyncpg_{number}"
     await connection.execute(f"CREATE TABLE {table}(a int)")
-    for round in range(ROUNDS):
+    await connection.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
+    for round in rounds():
         x = rng.randrange(1000)
         expect(await connection.fetchval("SELECT $1::int + 1", x), x + 1)
         expect(await connection.fetchval(f"SELECT $1::text || '{number % 7}'", str(x)), f"{x}{number % 7}")
@@ -52,6 +63,15 @@ async def asyncpg_client(number):
         async with connection.transaction():
             rows = [row["n"] async for row in connection.cursor("SELECT n FROM generate_series(1, $1) n", 120)]
         expect(rows, list(range(1, 121)))
+        try:
+            await connection.execute("SET TimeZone = 'Nowhere/Here'")
+            raise AssertionError("no error")
+        except asyncpg.InvalidParameterValueError:
+            pass
+        expect(await connection.fetchval("SELECT current_setting('TimeZone')"), ZONES[number % 4])
+        expect(await connection.fetchval("SELECT a FROM drivers_shared WHERE a = $1", number), number)
+        if round % 9 == number % 9:
+            await connection.execute(f"ALTER TABLE drivers_shared ALTER b SET DEFAULT {round}")
         if round % 9 == 4:
             await connection.execute(f"ALTER TABLE {table} ADD COLUMN c{round} int DEFAULT {round}")
             row = await connection.fetchrow(f"SELECT * FROM {table} LIMIT 1")
@@ -70,7 +90,8 @@ def psycopg_client(number):
     with psycopg.connect(URL, autocommit=True) as connection:
         table = f"psycopg_{number}"
         connection.execute(f"CREATE TABLE {table}(a int)")
-        for round in range(ROUNDS):
+        connection.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
+        for round in rounds():
             x = rng.randrange(1000)
             # More than five times: then the driver prepares.
             for i in range(7):
@@ -99,6 +120,19 @@ def psycopg_client(number):
             cursor = connection.cursor()
             cursor.executemany(f"INSERT INTO {table} VALUES (%s)", [(i,) for i in range(3)])
             expect(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0], (round + 1) * 4)
+            try:
+                connection.execute("SET TimeZone = 'Nowhere/Here'")
+                raise AssertionError("no error")
+            except psycopg.errors.InvalidParameterValue:
+                pass
+            expect(connection.execute("SELECT current_setting('TimeZone')").fetchone()[0], ZONES[number % 4])
+            shared = connection.execute("SELECT a FROM drivers_shared WHERE a = %s", (number,), prepare=True)
+            expect(shared.fetchone()[0], number)
+            if round % 9 == number % 9:
+                connection.execute(f"ALTER TABLE drivers_shared ALTER b SET DEFAULT {round}")
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN c{round} int DEFAULT {round}")
+                row = connection.execute(f"SELECT c{round} FROM {table} LIMIT 1").fetchone()
+                expect(row[0], round)
             if round % 9 == 4:
                 # Many statements: the driver takes the oldest off the server (Close, or DEALLOCATE).
                 for i in range(110):
@@ -115,8 +149,9 @@ def psycopg2_client(number):
     connection = psycopg2.connect(URL)
     cursor = connection.cursor()
     cursor.execute(f"CREATE TABLE psycopg2_{number}(a int)")
+    cursor.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
     connection.commit()
-    for round in range(ROUNDS):
+    for round in rounds():
         x = rng.randrange(1000)
         cursor.execute("SELECT %s + 1", (x,))
         expect(cursor.fetchone()[0], x + 1)
@@ -130,6 +165,28 @@ def psycopg2_client(number):
         cursor.execute(f"SELECT count(*) FROM psycopg2_{number}")
         expect(cursor.fetchone()[0], round + 1)
         connection.rollback()
+        cursor.execute("SET LOCAL work_mem = %s", (f"{number + 64}kB",))
+        cursor.execute("SET TimeZone = 'Africa/Cairo'")
+        cursor.execute("SHOW work_mem")
+        expect(cursor.fetchone()[0], f"{number + 64}kB")
+        # Takes the SET back, too.
+        connection.rollback()
+        cursor.execute("SELECT current_setting('TimeZone'), a FROM drivers_shared WHERE a = %s", (number,))
+        expect(cursor.fetchone(), (ZONES[number % 4], number))
+        connection.commit()
+        with connection.cursor(name="named") as named:
+            named.itersize = 30
+            named.execute("SELECT n FROM generate_series(1, 100) n")
+            expect([row[0] for row in named], list(range(1, 101)))
+        connection.commit()
+        if round % 9 == number % 9:
+            cursor.execute(f"ALTER TABLE psycopg2_{number} ADD COLUMN c{round} int DEFAULT {round}")
+            connection.commit()
+            cursor.execute(f"ALTER TABLE drivers_shared ALTER b SET DEFAULT {round}")
+            connection.commit()
+            cursor.execute(f"SELECT * FROM psycopg2_{number} LIMIT 1")
+            expect(cursor.fetchone()[-1], round)
+            connection.commit()
     connection.close()
 
 

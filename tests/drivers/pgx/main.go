@@ -1,4 +1,5 @@
-// Fifty pgx clients on few servers, in each of its query modes: every answer is checked. usage: pgx URL
+// Fifty pgx clients on few servers, in each of its query modes: every answer is checked. usage: pgx URL [FILE]
+// It ends after some rounds, or later when FILE is there. The test has made the table drivers_shared.
 package main
 
 import (
@@ -19,6 +20,24 @@ var modes = []pgx.QueryExecMode{
 	pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
 
+var zones = []string{"Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"}
+
+func goesOn(round int) bool {
+	if round < rounds {
+		return true
+	}
+	if len(os.Args) < 3 {
+		return false
+	}
+	_, err := os.Stat(os.Args[2])
+	return err != nil
+}
+
+func hasCode(err error, code string) bool {
+	var pgError *pgconn.PgError
+	return errors.As(err, &pgError) && pgError.Code == code
+}
+
 func one(ctx context.Context, url string, number int) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -34,19 +53,30 @@ func one(ctx context.Context, url string, number int) error {
 	if _, err := c.Exec(ctx, "CREATE TABLE "+table+"(a int)"); err != nil {
 		return err
 	}
-	for r := 0; r < rounds; r++ {
+	zone := zones[number%4]
+	if _, err := c.Exec(ctx, "SET TimeZone = '"+zone+"'"); err != nil {
+		return err
+	}
+	for r := 0; goesOn(r); r++ {
 		var n int
 		if err := c.QueryRow(ctx, "SELECT $1::int + 1", r).Scan(&n); err != nil || n != r+1 {
 			return fmt.Errorf("sum: %d, %w", n, err)
 		}
 		err := c.QueryRow(ctx, "SELECT 1 / $1::int", 0).Scan(&n)
-		var pgError *pgconn.PgError
-		if !errors.As(err, &pgError) || pgError.Code != "22012" {
+		if !hasCode(err, "22012") {
 			return fmt.Errorf("division: %v", err)
 		}
 		tx, err := c.Begin(ctx)
 		if err != nil {
 			return err
+		}
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL work_mem = '%dkB'", 64+number)); err != nil {
+			return err
+		}
+		var said string
+		if err := tx.QueryRow(ctx, "SELECT current_setting('work_mem')").Scan(&said); err != nil ||
+			said != fmt.Sprintf("%dkB", 64+number) {
+			return fmt.Errorf("work_mem: %s, %w", said, err)
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO "+table+" VALUES ($1)", r); err != nil {
 			return err
@@ -69,6 +99,28 @@ func one(ctx context.Context, url string, number int) error {
 		}
 		if err := c.QueryRow(ctx, "SELECT count(*)::int FROM "+table).Scan(&n); err != nil || n != r+1 {
 			return fmt.Errorf("count: %d, %w", n, err)
+		}
+		if _, err := c.Exec(ctx, "SET TimeZone = 'Nowhere/Here'"); !hasCode(err, "22023") {
+			return fmt.Errorf("SET: %v", err)
+		}
+		if err := c.QueryRow(ctx, "SELECT current_setting('TimeZone')").Scan(&said); err != nil || said != zone {
+			return fmt.Errorf("TimeZone: %s, %w", said, err)
+		}
+		if err := c.QueryRow(ctx, "SELECT a FROM drivers_shared WHERE a = $1", number).Scan(&n); err != nil || n != number {
+			return fmt.Errorf("shared table: %d, %w", n, err)
+		}
+		if r%9 == number%9 {
+			for _, ddl := range []string{
+				fmt.Sprintf("ALTER TABLE drivers_shared ALTER b SET DEFAULT %d", r),
+				fmt.Sprintf("ALTER TABLE %s ADD COLUMN c%d int DEFAULT %d", table, r, r),
+			} {
+				if _, err := c.Exec(ctx, ddl); err != nil {
+					return err
+				}
+			}
+			if err := c.QueryRow(ctx, fmt.Sprintf("SELECT c%d FROM %s LIMIT 1", r, table)).Scan(&n); err != nil || n != r {
+				return fmt.Errorf("new column: %d, %w", n, err)
+			}
 		}
 		name := fmt.Sprintf("named_%d", r%3)
 		if _, err := c.Prepare(ctx, name, fmt.Sprintf("SELECT %d + $1::int", number%5)); err != nil {

@@ -1,0 +1,151 @@
+/**
+ * Programs of ours, one for each driver: fifty clients with the driver's default settings who check every answer. They run
+ * in transaction mode on few servers, by themselves (shared_statements_test.ts) and through binary upgrades
+ * (tests/upgrade/drivers_test.ts). All use a table `drivers_shared` and make tables of their own, one for each client.
+ *
+ * `PG_DOORMAN_TEST_PYTHON` names a Python that has the drivers which Debian's lacks (psycopg 3.2 or later),
+ * `PG_DOORMAN_TEST_PGJDBC` pgjdbc's jar file if it is not where Debian has it. A program that cannot run here is told,
+ * and its tests are left out.
+ */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Postgres } from "../support/postgres.ts";
+import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
+import { available, PYTHON as DEBIAN_PYTHON, run } from "./environment.ts";
+import { CLIENTS, runNodePostgres, runPostgresJs } from "./node_programs.ts";
+
+/** Where a program connects to, and how long it asks. */
+export interface ProgramOptions {
+  port: number;
+  database: string;
+  /** It goes on until this file is there; absent: for a number of rounds. */
+  file?: string;
+}
+
+/** A program of ours for a driver. */
+export interface Program {
+  name: string;
+  /** What the names of its clients' tables begin with. */
+  tables: string;
+  /** False: this machine lacks what it needs. */
+  ready: boolean;
+  /** Resolves when all of its clients have been answered rightly. */
+  run(options: ProgramOptions): Promise<void>;
+}
+
+const PYTHON = Deno.env.get("PG_DOORMAN_TEST_PYTHON") ?? DEBIAN_PYTHON;
+const PGJDBC = Deno.env.get("PG_DOORMAN_TEST_PGJDBC") ?? "/usr/share/java/postgresql.jar";
+/** psycopg 3.1 takes a statement for prepared that an aborted pipeline was to prepare, on direct connections, too. */
+const SOUND: Record<string, string> = {
+  psycopg: "; assert psycopg.__version__ >= '3.2'",
+};
+
+function urlOf({ port, database }: ProgramOptions): string {
+  return `postgres://postgres:postgres@127.0.0.1:${port}/${database}`;
+}
+
+/** A file that exists: the program is to end. */
+function isThere(file: string | undefined): boolean {
+  if (file === undefined) return true;
+  try {
+    Deno.statSync(file);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+async function rightly(command: string, args: string[], { file }: ProgramOptions): Promise<void> {
+  const said = await run(command, [...args, ...(file === undefined ? [] : [file])]);
+  assert.equal(said, "all right\n");
+}
+
+/** Where programs are compiled to, once a process. */
+let made: Promise<string> | undefined;
+
+function makingFolder(): Promise<string> {
+  return made ??= makeTestFolder("programs");
+}
+
+/** Removes what was compiled; for the last step of a test file. */
+export async function removeCompiled(): Promise<void> {
+  if (made !== undefined) await removeFolder(await made);
+  made = undefined;
+}
+
+async function compiled(name: string, command: string, ...args: string[]): Promise<string> {
+  const path = join(await makingFolder(), name);
+  if (!isThere(path)) await run(command, args.map((arg) => arg.replace("{out}", path)));
+  return path;
+}
+
+async function libpqFlags(): Promise<string[]> {
+  return (await run("pkg-config", ["--cflags", "--libs", "libpq"])).trim().split(/\s+/);
+}
+
+/** The table that all clients share. */
+export async function makeSharedTable(postgres: Postgres): Promise<void> {
+  await postgres.query(
+    "CREATE TABLE drivers_shared (a int PRIMARY KEY, b int); " +
+      `INSERT INTO drivers_shared SELECT n, 0 FROM generate_series(0, ${CLIENTS - 1}) n`,
+  );
+}
+
+/** All programs; what this machine lacks is told at once. */
+export async function findPrograms(): Promise<Program[]> {
+  const python = await Promise.all(
+    ["asyncpg", "psycopg", "psycopg2"].map(async (driver): Promise<Program> => ({
+      name: driver,
+      tables: driver,
+      ready: await available(PYTHON, ["-c", `import ${driver}${SOUND[driver] ?? ""}`]),
+      run: (options) => rightly(PYTHON, ["shared_statements.py", urlOf(options), driver], options),
+    })),
+  );
+  return [
+    ...python,
+    {
+      name: "pgx in all of its query modes",
+      tables: "pgx",
+      ready: await available("go", ["version"]),
+      async run(options) {
+        const path = await compiled("pgx", "go", "build", "-C", "pgx", "-o", "{out}", ".");
+        await rightly(path, [urlOf(options)], options);
+      },
+    },
+    {
+      name: "pgjdbc",
+      tables: "jdbc",
+      ready: await available("java", ["-version"]) && await available("test", ["-r", PGJDBC]),
+      async run(options) {
+        const { port, database } = options;
+        const url =
+          `jdbc:postgresql://127.0.0.1:${port}/${database}?user=postgres&password=postgres`;
+        await rightly("java", ["-cp", PGJDBC, "Jdbc.java", url], options);
+      },
+    },
+    {
+      name: "libpq in pipeline mode",
+      tables: "libpq",
+      ready: await available("cc", ["--version"]) &&
+        await available("pkg-config", ["--exists", "libpq"]),
+      async run(options) {
+        const flags = ["-O1", "-pthread", "-o", "{out}", "pipeline.c", ...await libpqFlags()];
+        await rightly(await compiled("pipeline", "cc", ...flags), [urlOf(options)], options);
+      },
+    },
+    {
+      name: "node-postgres",
+      tables: "node_pg",
+      ready: true,
+      run: (options) => runNodePostgres(urlOf(options), () => isThere(options.file)),
+    },
+    {
+      name: "postgres.js",
+      tables: "postgres_js",
+      ready: true,
+      run: (options) => runPostgresJs(urlOf(options), () => isThere(options.file)),
+    },
+  ];
+}
