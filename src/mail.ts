@@ -91,8 +91,10 @@ export type WorkerQuestion =
 export interface MovingRow {
   /** Clients of pools that the new process does not have. */
   unknownPool: number;
-  /** Clients whose login or last words are under way, or that the new process refused. */
+  /** Clients whose login or last words are under way. */
   underWay: number;
+  /** Clients that the new process refused. */
+  refused: number;
   consoles: number;
   /** Servers of moved pools that are to follow, and batches that are not acknowledged. */
   late: number;

@@ -26,6 +26,7 @@ import { showPreparedStatements } from "./show/prepared_statements.ts";
 import { showServers } from "./show/servers.ts";
 import type { Show } from "./show/show.ts";
 import { showStats } from "./show/stats.ts";
+import { showUpgrade } from "./show/upgrade.ts";
 import { showUsers } from "./show/users.ts";
 import { showVersion } from "./show/version.ts";
 import type { StatementText, Token } from "./tokens.ts";
@@ -67,6 +68,7 @@ const SHOWS: readonly Show[] = [
   showConnections,
   showStats,
   showVersion,
+  showUpgrade,
   showUsers,
   showLogLevel,
   showLists,

@@ -14,6 +14,7 @@ import type {
   PreparedRow,
   ServerRow,
 } from "../mail.ts";
+import type { UpgradeTotals } from "../stats/upgrades.ts";
 
 /** One line of SHOW CONFIG; secrets are masked by whoever makes it. */
 export interface ConfigRow {
@@ -33,6 +34,16 @@ export interface ReloadOutcome {
   faults: string[];
 }
 
+/** Where the process stands in the line of processes that took over from one another. */
+export interface UpgradeReport {
+  phase: "idle" | "validating" | "starting" | "moving" | "taking_over";
+  pid: number;
+  startedAtMs: number;
+  /** Absent in one that was started by hand. */
+  predecessorPid: number | undefined;
+  totals: UpgradeTotals;
+}
+
 /** Commands on the pools of one database, or of all. */
 export type PoolCommand = "pause" | "resume" | "reconnect";
 
@@ -49,6 +60,7 @@ export interface AdminEnvironment {
   preparedMemory(): Promise<PreparedMemoryRow[]>;
   counts(): Promise<CountsRow[]>;
   configRows(): ConfigRow[];
+  upgrades(): UpgradeReport;
   hasDatabase(name: string): boolean;
   /** Resolves to the number of pools touched, once all workers have obeyed. */
   command(name: PoolCommand, database: string | undefined): Promise<number>;

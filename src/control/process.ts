@@ -5,7 +5,7 @@
 
 import { pbkdf2 } from "node:crypto";
 import { Console } from "../admin/console.ts";
-import type { AdminEnvironment, ReloadOutcome } from "../admin/environment.ts";
+import type { AdminEnvironment, ReloadOutcome, UpgradeReport } from "../admin/environment.ts";
 import { passwordBytes } from "../auth/saslprep.ts";
 import { EXIT, type RunOptions } from "../cli/args.ts";
 import { VERSION } from "../cli/version.ts";
@@ -25,6 +25,7 @@ import type {
   PresenceRow,
   ServerRow,
 } from "../mail.ts";
+import { newUpgradeTotals, type UpgradeTotals } from "../stats/upgrades.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import {
@@ -67,6 +68,10 @@ export class Doorman implements AdminEnvironment {
   readonly #interrupt: Interrupt;
   readonly #upgrade: Upgrade;
   readonly #mockSecret: Uint8Array;
+  readonly #upgradeTotals: UpgradeTotals;
+  readonly #startedAtMs: number = Date.now();
+  /** Of the process that this one took over from. */
+  readonly #oldPid: number | undefined;
   #succession: Succession | undefined;
   #successor = false;
   #configured: Configured;
@@ -90,6 +95,8 @@ export class Doorman implements AdminEnvironment {
     const { signals, program, succession } = start;
     this.#succession = succession;
     this.#successor = succession !== undefined;
+    this.#oldPid = succession?.init.oldPid;
+    this.#upgradeTotals = succession?.totals ?? newUpgradeTotals();
     this.#mockSecret = succession?.init.secrets.mock.slice() ??
       crypto.getRandomValues(new Uint8Array(32));
     this.#options = options;
@@ -167,7 +174,7 @@ export class Doorman implements AdminEnvironment {
   async #takeOver(succession: Succession): Promise<void> {
     const { settings } = this.#configured;
     this.#log.info(TARGET, `taking over from process ${succession.init.oldPid}`);
-    const { reload } = await succession.take({
+    const reload = await succession.take({
       supervisor: this.#supervisor,
       settings,
       log: this.#log,
@@ -217,10 +224,15 @@ export class Doorman implements AdminEnvironment {
 
   /** Where a binary upgrade begins: SIGUSR2, SIGINT without a terminal, UPGRADE. */
   #beginUpgrade(cause: string): void {
-    if (this.#shutdown.begun) this.#log.warn(TARGET, `${cause} during a shutdown: ignored`);
-    else if (this.#serving) this.#upgrade.begin(cause);
+    if (this.#shutdown.begun) {
+      this.#upgradeTotals.refused++;
+      this.#log.warn(TARGET, `${cause} during a shutdown: ignored`);
+    } else if (this.#serving) this.#upgrade.begin(cause);
     else if (this.#succession === undefined) this.#upgradeWaits = true;
-    else this.#log.warn(TARGET, `${cause}: refused, the last binary upgrade is under way`);
+    else {
+      this.#upgradeTotals.refused++;
+      this.#log.warn(TARGET, `${cause}: refused, the last binary upgrade is under way`);
+    }
   }
 
   #makeUpgrade(program: Program): Upgrade {
@@ -230,6 +242,7 @@ export class Doorman implements AdminEnvironment {
       configFile: this.#options.configFile,
       supervisor: this.#supervisor,
       secrets: { mock: this.#mockSecret, salt: currentSaltSecret() },
+      totals: this.#upgradeTotals,
       directory: fromStartDirectory("."),
       variables: () => this.#options.daemon ? daemonVariables(fromStartDirectory("")) : {},
       listeners: () => this.#listeners,
@@ -456,7 +469,18 @@ export class Doorman implements AdminEnvironment {
   upgrade(): string | undefined {
     const obstacle = this.#upgrade.obstacle();
     if (obstacle === undefined) setTimeout(() => this.#beginUpgrade("UPGRADE"), ANSWER_MS);
+    else this.#upgradeTotals.refused++;
     return obstacle;
+  }
+
+  upgrades(): UpgradeReport {
+    return {
+      phase: this.#succession === undefined ? this.#upgrade.phase : "taking_over",
+      pid: Deno.pid,
+      startedAtMs: this.#startedAtMs,
+      predecessorPid: this.#oldPid,
+      totals: this.#upgradeTotals,
+    };
   }
 
   setLogLevel(text: string): string | undefined {

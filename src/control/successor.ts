@@ -11,7 +11,14 @@ import { type Frame, FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handove
 import type { Settings } from "../config/settings.ts";
 import type { ConnectionCounts, FrozenItem } from "../mail.ts";
 import type { Log } from "../log/log.ts";
+import { withDefaults } from "../handover/with_defaults.ts";
 import { Shared } from "../stats/shared.ts";
+import {
+  countMoved,
+  newUpgradeTotals,
+  upgradeFailed,
+  type UpgradeTotals,
+} from "../stats/upgrades.ts";
 import type { OpenListener } from "./listeners.ts";
 import type { Supervisor } from "./supervisor.ts";
 
@@ -19,7 +26,6 @@ import type { Supervisor } from "./supervisor.ts";
 export const UPGRADE_VARIABLE = "PG_DOORMAN_UPGRADE";
 
 const TARGET = "pg_doorman::app";
-const NOTHING_MORE: DonePayload = { reload: false };
 
 /** What a new process finds in its environment. */
 export interface Inherited {
@@ -38,6 +44,7 @@ export interface InitPayload {
   version: number;
   oldPid: number;
   secrets: CommonSecrets;
+  totals: UpgradeTotals;
 }
 
 /** New → old. */
@@ -63,6 +70,7 @@ export interface BeginPayload {
 export interface DonePayload {
   /** A reload was asked for meanwhile. */
   reload: boolean;
+  totals: UpgradeTotals;
 }
 
 /** Old → new: frozen things; the items' descriptors came with the frame, in their order. */
@@ -106,6 +114,8 @@ const STATEMENT_ID_MARGIN = 1_000_000;
 export class Succession {
   readonly listeners: OpenListener[];
   readonly init: InitPayload;
+  /** The service's totals, with the upgrade that is under way. */
+  readonly totals: UpgradeTotals;
   readonly #frames: FrameSocket;
   #next = 0;
 
@@ -113,6 +123,7 @@ export class Succession {
     this.#frames = frames;
     this.listeners = listeners;
     this.init = init;
+    this.totals = nextTotals(init.totals);
   }
 
   /** Hears the old process's first frame. Rejects when there is none. */
@@ -125,7 +136,7 @@ export class Succession {
 
   /**
    * The workers run: from the old process's `Begin` on they accept. Resolves when nothing more will come, to whether a
-   * reload was asked for meanwhile.
+   * reload was asked for meanwhile. `totals` are up to date then.
    */
   async take(
     options: {
@@ -134,7 +145,7 @@ export class Succession {
       log: Log;
       accepting: () => void;
     },
-  ): Promise<DonePayload> {
+  ): Promise<boolean> {
     const { supervisor, settings, log, accepting } = options;
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     await this.#tell(FrameKind.Ready, { versions: [SNAPSHOT_VERSION], pools });
@@ -154,15 +165,26 @@ export class Succession {
       listeners: this.listeners.map(({ fd, transport }) => ({ fd, transport })),
     });
     accepting();
-    const done = begin === undefined ? NOTHING_MORE : await this.#receive(options);
+    const done = begin === undefined ? undefined : await this.#receive(options);
+    if (done === undefined) upgradeFailed(this.totals, "old_process_ended");
+    else this.#takeTotals(done.totals);
     supervisor.broadcast({ kind: "expect_over" });
     this.#frames.close();
-    return done;
+    return done?.reload === true;
   }
 
+  /** The old process's last word on them; what was refused here meanwhile it does not know. */
+  #takeTotals(given: UpgradeTotals): void {
+    const { refused } = nextTotals(this.init.totals);
+    const refusedHere = this.totals.refused - refused;
+    Object.assign(this.totals, nextTotals(given));
+    this.totals.refused += refusedHere;
+  }
+
+  /** Takes what comes until the old process's last word; `undefined` when it ended without. */
   async #receive(
     options: { supervisor: Supervisor; settings: Settings; log: Log },
-  ): Promise<DonePayload> {
+  ): Promise<DonePayload | undefined> {
     const homes = new Map(
       options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
     );
@@ -177,7 +199,9 @@ export class Succession {
           `hand-over from process ${this.init.oldPid} ${how}: took ${clients} clients, ` +
             `${servers} servers`,
         );
-        return frame === undefined ? NOTHING_MORE : frame.payload as DonePayload;
+        if (frame !== undefined) return frame.payload as DonePayload;
+        countMoved(this.totals, { clients, servers, bytes: 0 });
+        return undefined;
       }
       if (frame.kind === FrameKind.Cancel) {
         const { processId, secret } = frame.payload as CancelPayload;
@@ -246,4 +270,11 @@ export class Succession {
       return;
     }
   }
+}
+
+/** Totals of the old process, perhaps of another version, for this one. */
+function nextTotals(given: UpgradeTotals): UpgradeTotals {
+  const totals = withDefaults(newUpgradeTotals(), given);
+  totals.generation++;
+  return totals;
 }

@@ -16,7 +16,16 @@ import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts"
 import type { CountsRow, FrozenItem, MovingRow } from "../mail.ts";
 import type { Log } from "../log/log.ts";
 import { Shared } from "../stats/shared.ts";
+import {
+  countMoved,
+  upgradeBegun,
+  upgradeCompleted,
+  upgradeFailed,
+  type UpgradeFault,
+  type UpgradeTotals,
+} from "../stats/upgrades.ts";
 import type { OpenListener } from "./listeners.ts";
+import { clientsLeft, lateOnes, leftText, movedSoFar, movedText, total } from "./moving.ts";
 import type { Program } from "./program.ts";
 import {
   type BatchPayload,
@@ -51,6 +60,8 @@ export interface UpgradeEnvironment {
   readonly configFile: string;
   readonly supervisor: Supervisor;
   readonly secrets: CommonSecrets;
+  /** The process's own, which this class writes to. */
+  readonly totals: UpgradeTotals;
   /** The directory that relative names count from. */
   readonly directory: string;
   /** Variables that the new process needs besides this one's. */
@@ -66,7 +77,17 @@ export interface UpgradeEnvironment {
   exit(): void;
 }
 
-type Phase = "idle" | "validating" | "starting" | "moving";
+export type Phase = "idle" | "validating" | "starting" | "moving";
+
+/** The new process does not get as far as to be ready. */
+class StartError extends Error {
+  readonly fault: UpgradeFault;
+
+  constructor(fault: UpgradeFault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}
 
 export class Upgrade {
   readonly #environment: UpgradeEnvironment;
@@ -79,6 +100,8 @@ export class Upgrade {
   /** When it last said anything. */
   #heardAt = 0;
   #reloadWanted = false;
+  /** It was killed for taking nothing. */
+  #stuck = false;
 
   constructor(environment: UpgradeEnvironment) {
     this.#environment = environment;
@@ -95,17 +118,19 @@ export class Upgrade {
 
   /** Begins; what comes of it is in the log. */
   async begin(cause: string): Promise<void> {
-    const { log, program, configFile } = this.#environment;
+    const { log, program, configFile, totals } = this.#environment;
     const obstacle = this.obstacle();
     if (obstacle !== undefined) {
+      totals.refused++;
       log.warn(TARGET, `${cause}: refused, ${obstacle}`);
       return;
     }
     this.#phase = "validating";
+    upgradeBegun(totals, Date.now());
     log.info(TARGET, `${cause}: binary upgrade, validating ${program.path} -t ${configFile}`);
     const fault = await this.#validate();
     if (fault !== undefined) {
-      this.#abort(`the new binary does not accept the configuration: ${fault}`);
+      this.#abort("validation", `the new binary does not accept the configuration: ${fault}`);
       return;
     }
     log.info(TARGET, "binary upgrade: validation ok, starting the new process");
@@ -113,7 +138,8 @@ export class Upgrade {
     try {
       await this.#start();
     } catch (error) {
-      this.#abort(error instanceof Error ? error.message : String(error));
+      const fault = error instanceof StartError ? error.fault : "not_started";
+      this.#abort(fault, error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -132,8 +158,9 @@ export class Upgrade {
     if (this.#phase === "moving") this.#environment.handedOver(this.#child!.pid);
   }
 
-  #abort(why: string): void {
-    const { log } = this.#environment;
+  #abort(fault: UpgradeFault, why: string): void {
+    const { log, totals } = this.#environment;
+    upgradeFailed(totals, fault);
     for (const line of why.split("\n")) log.error(TARGET, `BINARY UPGRADE ABORTED: ${line}`);
     log.error(TARGET, "BINARY UPGRADE ABORTED: this process serves on unchanged");
     this.#frames?.close();
@@ -164,7 +191,7 @@ export class Upgrade {
   // ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #start(): Promise<void> {
-    const { log, secrets } = this.#environment;
+    const { log, secrets, totals } = this.#environment;
     const startedAt = performance.now();
     const [ours, theirs] = socketPair();
     const frames = new FrameSocket(ours);
@@ -174,24 +201,27 @@ export class Upgrade {
     this.#childIsGone = false;
     this.#underWay = 0;
     this.#reloadWanted = false;
+    this.#stuck = false;
     log.info(TARGET, `binary upgrade: process ${child.pid} started`);
     child.status.then(() => this.#childIsGone = true);
-    const init: InitPayload = { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets };
+    const init: InitPayload = { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets, totals };
     // One that has ended already is not ready, either.
     await frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
-    if (ready === undefined) {
+    if (typeof ready === "string") {
       this.#kill();
       const { code } = await child.status;
-      throw new Error(
-        `process ${child.pid} was not ready within ${READY_MS} ms or ended (status ${code})`,
+      throw new StartError(
+        ready,
+        ready === "died"
+          ? `process ${child.pid} ended before it was ready (status ${code})`
+          : `process ${child.pid} was not ready within ${READY_MS} ms: killed`,
       );
     }
+    totals.last.readyMs = Math.round(performance.now() - startedAt);
     log.info(
       TARGET,
-      `binary upgrade: process ${child.pid} ready after ${
-        Math.round(performance.now() - startedAt)
-      } ms`,
+      `binary upgrade: process ${child.pid} ready after ${totals.last.readyMs} ms`,
     );
     await this.#move(child.pid, frames, ready);
   }
@@ -217,12 +247,13 @@ export class Upgrade {
     }
   }
 
-  #ready(frames: FrameSocket): Promise<ReadyPayload | undefined> {
+  /** What the new process says when it is ready, or why it does not. */
+  #ready(frames: FrameSocket): Promise<ReadyPayload | "not_ready" | "died"> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), READY_MS);
+      const timer = setTimeout(() => resolve("not_ready"), READY_MS);
       frames.receive().then((frame) => {
         clearTimeout(timer);
-        resolve(frame?.kind === FrameKind.Ready ? frame.payload as ReadyPayload : undefined);
+        resolve(frame?.kind === FrameKind.Ready ? frame.payload as ReadyPayload : "died");
       });
     });
   }
@@ -257,10 +288,10 @@ export class Upgrade {
       log.warn(TARGET, "binary upgrade: the new process does not know these snapshots: draining");
     }
     supervisor.broadcast({ kind: "move", pools });
-    const done = await this.#watch(() => lost, begunAt);
-    if (done === "lost") await this.#takeBack();
+    const how = await this.#watch({ lost: () => lost, begunAt, understood });
+    if (how === "lost") await this.#takeBack();
     else {
-      await this.#finish(pid, frames, begunAt, done);
+      await this.#finish(pid, frames, { begunAt, how, understood });
       await listening;
     }
   }
@@ -283,7 +314,9 @@ export class Upgrade {
   }
 
   /** Waits until nothing is left that will move by itself. */
-  async #watch(lost: () => boolean, begunAt: number): Promise<"lost" | "empty" | "timeout"> {
+  async #watch(
+    { lost, begunAt, understood }: { lost: () => boolean; begunAt: number; understood: boolean },
+  ): Promise<"lost" | "empty" | "timeout"> {
     const { log, supervisor, shutdownTimeoutMs } = this.#environment;
     // A session on its way between two workers is seen by neither: one look is not enough.
     let empty = 0;
@@ -291,14 +324,16 @@ export class Upgrade {
     for (;;) {
       if (lost()) return "lost";
       const rows = await supervisor.ask<MovingRow>("moving");
-      const { clients, late } = left(rows);
-      empty = clients + late === 0 ? empty + 1 : 0;
+      const left = clientsLeft(rows, understood);
+      const late = lateOnes(rows);
+      empty = total(left) + late === 0 ? empty + 1 : 0;
       if (empty === 2) return "empty";
       const now = performance.now();
       if (now > begunAt + shutdownTimeoutMs()) return "timeout";
       if (now > reportAt) {
         reportAt = Infinity;
-        log.info(TARGET, `binary upgrade: ${movedText(rows)}; waiting for ${leftText(rows)}`);
+        const moved = movedText(movedSoFar(rows));
+        log.info(TARGET, `binary upgrade: ${moved}; waiting for ${leftText(left, late)}`);
       }
       this.#watchForStuck(now);
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
@@ -313,6 +348,7 @@ export class Upgrade {
         `binary upgrade: the new process has taken nothing for ${STUCK_MS} ms: killing it`,
       );
       this.#heardAt = now;
+      this.#stuck = true;
       this.#kill();
     }
   }
@@ -320,36 +356,44 @@ export class Upgrade {
   async #finish(
     pid: number,
     frames: FrameSocket,
-    begunAt: number,
-    how: "empty" | "timeout",
+    { begunAt, how, understood }: {
+      begunAt: number;
+      how: "empty" | "timeout";
+      understood: boolean;
+    },
   ): Promise<void> {
-    const { log, supervisor, handedOver, exit } = this.#environment;
+    const { log, supervisor, totals, handedOver, exit } = this.#environment;
     const rows = await supervisor.ask<MovingRow>("moving");
+    const moved = movedSoFar(rows);
+    const left = clientsLeft(rows, understood);
     const took = Math.round(performance.now() - begunAt);
+    countMoved(totals, { ...moved, bytes: frames.sentBytes });
+    upgradeCompleted(totals, left, took);
     if (how === "timeout") {
-      log.warn(
-        TARGET,
-        `binary upgrade: shutdown_timeout is over, left behind and closed: ${leftText(rows)}`,
-      );
+      const what = leftText(left, lateOnes(rows));
+      log.warn(TARGET, `binary upgrade: shutdown_timeout is over, left behind and closed: ${what}`);
       await supervisor.command({ name: "send_home", database: undefined });
       await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
     }
     log.info(
       TARGET,
-      `binary upgrade: done after ${took} ms, ${movedText(rows)} to process ${pid}, ` +
-        `left behind ${left(rows).clients}`,
+      `binary upgrade: done after ${took} ms, ${movedText(moved)} to process ${pid}, ` +
+        `left behind ${total(left)}`,
     );
     // Before the new process speaks for the service itself.
     handedOver(pid);
-    const done: DonePayload = { reload: this.#reloadWanted };
+    const done: DonePayload = { reload: this.#reloadWanted, totals };
     await frames.send(FrameKind.Done, done).catch(() => {});
     exit();
   }
 
   /** The new process died: what it has not taken comes back. */
   async #takeBack(): Promise<void> {
-    const { supervisor, log } = this.#environment;
+    const { supervisor, log, totals } = this.#environment;
     log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
+    const lost = movedSoFar(await supervisor.ask<MovingRow>("moving"));
+    totals.lost += lost.clients;
+    upgradeFailed(totals, this.#stuck ? "stuck" : "died");
     // One that talks nonsense lives on, and accepts.
     this.#kill();
     await this.#child?.status;
@@ -362,7 +406,11 @@ export class Upgrade {
     this.#frames = undefined;
     this.#phase = "idle";
     this.#environment.serveOn();
-    log.error(TARGET, "BINARY UPGRADE FAILED: this process serves on with the clients it has");
+    log.error(
+      TARGET,
+      "BINARY UPGRADE FAILED: this process serves on with the clients it has; lost with the new " +
+        `one: ${lost.clients} clients and ${lost.servers} servers`,
+    );
   }
 
   /** Frames of the new process, until its end. */
@@ -404,29 +452,4 @@ export class Upgrade {
     if (this.#phase !== "moving") return;
     this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
   }
-}
-
-function sum(rows: readonly MovingRow[], of: (row: MovingRow) => number): number {
-  return rows.reduce((all, row) => all + of(row), 0);
-}
-
-function left(rows: readonly MovingRow[]): { clients: number; late: number } {
-  return {
-    clients: sum(rows, ({ unknownPool, underWay, consoles }) => unknownPool + underWay + consoles),
-    late: sum(rows, ({ late }) => late),
-  };
-}
-
-function movedText(rows: readonly MovingRow[]): string {
-  const clients = sum(rows, ({ movedClients }) => movedClients);
-  return `moved ${clients} clients and ${sum(rows, ({ movedServers }) => movedServers)} servers`;
-}
-
-/** What is still here, and why. */
-function leftText(rows: readonly MovingRow[]): string {
-  const unknownPool = sum(rows, (row) => row.unknownPool);
-  const underWay = sum(rows, (row) => row.underWay);
-  const consoles = sum(rows, (row) => row.consoles);
-  return `${unknownPool} clients of pools that the new process does not have, ${underWay} clients ` +
-    `that log in or take leave, ${consoles} consoles, ${left(rows).late} servers and batches`;
 }

@@ -53,6 +53,8 @@ export class FrameSocket {
   #descriptors: Fd[][] = [];
   #sending: Promise<void> = Promise.resolve();
   #closed = false;
+  /** Bytes of all frames that were sent. */
+  sentBytes = 0;
 
   constructor(socket: Fd) {
     this.#socket = socket;
@@ -66,6 +68,7 @@ export class FrameSocket {
     view.setUint32(0, frame.length);
     view.setUint32(4, kind);
     frame.set(body, HEADER_BYTES);
+    this.sentBytes += frame.length;
     const sent = this.#sending.then(() => sendWithDescriptors(this.#socket, frame, descriptors));
     this.#sending = sent.catch(() => {});
     return sent;

@@ -280,6 +280,7 @@ export class Departure {
     const row: MovingRow = {
       unknownPool: 0,
       underWay: 0,
+      refused: 0,
       consoles: 0,
       late: this.#batches.size,
       movedClients: this.#movedClients,
@@ -289,6 +290,7 @@ export class Departure {
     for (const session of this.#sessions.values()) {
       if (session.frozen) continue;
       if (session.state.stage === Stage.Admin) row.consoles++;
+      else if (this.#frozen.has(session)) row.refused++;
       else if (session.pool === undefined || session.pool.moved) row.underWay++;
       else row.unknownPool++;
     }

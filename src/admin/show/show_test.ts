@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
 import { Console } from "../console.ts";
+import {
+  countMoved,
+  newUpgradeTotals,
+  upgradeBegun,
+  upgradeCompleted,
+  upgradeFailed,
+} from "../../stats/upgrades.ts";
 import type { AdminEnvironment } from "../environment.ts";
 import {
   clientRow,
@@ -53,6 +60,7 @@ const COLUMNS: Record<string, string> = {
     "tls T, state T, wait T, transaction_count N, query_count N, bytes_sent N, " +
     "bytes_received N, age_seconds N, prepare_cache_hit N, prepare_cache_miss N, " +
     "prepare_cache_size N",
+  UPGRADE: "item T, value T",
   CONNECTIONS: "total N, errors N, tls N, plain N, cancel N",
   STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
     "total_sent N, total_xact_time N, total_query_time N, total_wait_time N, total_errors N, " +
@@ -286,7 +294,7 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
 
 const SHOW_LINE =
   "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|" +
-  "CONNECTIONS|STATS|VERSION|USERS|LOG_LEVEL|LISTS";
+  "CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");
@@ -315,5 +323,69 @@ Deno.test("show: HELP lists what this build can do", async () => {
     "RESUME [db]",
     "RECONNECT [db]",
     "KILL [db]",
+  ]);
+});
+
+Deno.test("show: UPGRADE has an item a row, before there was one and after", async () => {
+  const at = Date.UTC(2024, 1, 29, 12, 30);
+  const fresh = Object.fromEntries((await show("UPGRADE")).rows);
+  assert.equal(fresh.phase, "idle");
+  assert.equal(fresh.pid, "4711");
+  assert.equal(fresh.started_at, "2024-02-29T12:00:00.000Z");
+  assert.equal(fresh.predecessor_pid, "none");
+  assert.equal(fresh.generation, "0");
+  assert.equal(fresh.last_result, "none");
+  assert.equal(fresh.last_began_at, "never");
+  const totals = newUpgradeTotals();
+  upgradeBegun(totals, at);
+  upgradeFailed(totals, "validation");
+  upgradeBegun(totals, at);
+  totals.last.readyMs = 240;
+  countMoved(totals, { clients: 57, servers: 8, bytes: 9000 });
+  upgradeCompleted(
+    totals,
+    { unknown_pool: 2, unknown_format: 0, refused: 0, login: 0, console: 1 },
+    65,
+  );
+  const upgrades = () => ({
+    phase: "taking_over" as const,
+    pid: 4712,
+    startedAtMs: at,
+    predecessorPid: 4711,
+    totals,
+  });
+  const { rows } = await show("UPGRADE", { upgrades });
+  assert.deepEqual(rows.map((row) => row.join(" ")), [
+    "phase taking_over",
+    "pid 4712",
+    "started_at 2024-02-29T12:30:00.000Z",
+    "predecessor_pid 4711",
+    "generation 0",
+    "attempts 2",
+    "completed 1",
+    "refused 0",
+    "failed_validation 1",
+    "failed_not_started 0",
+    "failed_not_ready 0",
+    "failed_died 0",
+    "failed_stuck 0",
+    "failed_old_process_ended 0",
+    "clients_moved 57",
+    "servers_moved 8",
+    "bytes_moved 9000",
+    "clients_lost 0",
+    "left_unknown_pool 2",
+    "left_unknown_format 0",
+    "left_refused 0",
+    "left_login 0",
+    "left_console 1",
+    "last_result completed",
+    "last_began_at 2024-02-29T12:30:00.000Z",
+    "last_ready_ms 240",
+    "last_moving_ms 65",
+    "last_clients_moved 57",
+    "last_servers_moved 8",
+    "last_bytes_moved 9000",
+    "last_left 3",
   ]);
 });

@@ -1,6 +1,7 @@
 /** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
 
 import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
+import { newUpgradeTotals } from "../../stats/upgrades.ts";
 import type { AdminEnvironment, PoolCommand } from "../environment.ts";
 
 /** A pool with nothing going on. */
@@ -146,6 +147,13 @@ export function fakeEnvironment(
       { key: "host", value: "0.0.0.0", default: "0.0.0.0", changeable: false },
       { key: "idle_timeout", value: "30s", default: "10m", changeable: true },
     ],
+    upgrades: () => ({
+      phase: "idle",
+      pid: 4711,
+      startedAtMs: Date.UTC(2024, 1, 29, 12),
+      predecessorPid: undefined,
+      totals: newUpgradeTotals(),
+    }),
     hasDatabase: (name) => databases.includes(name),
     command: (name: PoolCommand, database) => {
       told.commands.push(database === undefined ? name : `${name} ${database}`);
