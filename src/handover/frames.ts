@@ -53,6 +53,8 @@ export class FrameSocket {
   #descriptors: Fd[][] = [];
   #sending: Promise<void> = Promise.resolve();
   #closed = false;
+  /** Calls of the kernel that other threads are in. */
+  #calls = 0;
   /** Bytes of all frames that were sent. */
   sentBytes = 0;
 
@@ -69,7 +71,9 @@ export class FrameSocket {
     view.setUint32(4, kind);
     frame.set(body, HEADER_BYTES);
     this.sentBytes += frame.length;
-    const sent = this.#sending.then(() => sendWithDescriptors(this.#socket, frame, descriptors));
+    const sent = this.#sending.then(() =>
+      this.#call(() => sendWithDescriptors(this.#socket, frame, descriptors))
+    );
     this.#sending = sent.catch(() => {});
     return sent;
   }
@@ -83,7 +87,7 @@ export class FrameSocket {
       const length = this.#nextLength();
       if (length < 0) break;
       if (length > 0 && this.#received >= length) return this.#take(length);
-      const received = await receiveWithDescriptors(this.#socket, RECEIVE_BYTES)
+      const received = await this.#call(() => receiveWithDescriptors(this.#socket, RECEIVE_BYTES))
         .catch(() => undefined);
       if (received?.descriptors !== undefined) this.#descriptors.push(received.descriptors);
       if (received === undefined || received.bytes.length === 0) break;
@@ -135,12 +139,26 @@ export class FrameSocket {
     this.#pieces = [joined];
   }
 
+  async #call<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new Error("the other process has gone, or is not spoken to any more");
+    this.#calls++;
+    try {
+      return await call();
+    } finally {
+      this.#calls--;
+      if (this.#closed && this.#calls === 0) libc.close(this.#socket);
+    }
+  }
+
+  /**
+   * Ends what is under way, and nothing that waits is sent any more. The descriptor lives until the last call is back:
+   * its number would be the next client's, and that client would get the frames.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // A receive that is under way on another thread would go on without it.
     libc.shutdown(this.#socket, SHUT_RDWR);
-    libc.close(this.#socket);
+    if (this.#calls === 0) libc.close(this.#socket);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
-import { sendWithDescriptors, socketPair } from "../os/fd_passing.ts";
+import { receiveWithDescriptors, sendWithDescriptors, socketPair } from "../os/fd_passing.ts";
 import { FrameKind, FrameSocket } from "./frames.ts";
 
 function pair(): { a: FrameSocket; b: FrameSocket; bare: Fd } {
@@ -97,4 +97,40 @@ Deno.test("frames: sending to nobody is refused", async () => {
   b.close();
   await assert.rejects(a.send(FrameKind.Done, {}), /the other process has gone/);
   a.close();
+});
+
+Deno.test("frames: what was to be sent when the socket is closed goes nowhere, least of all to its number's next owner", async () => {
+  const { a, b } = pair();
+  const long = "x".repeat(4_000_000);
+  // The first one waits for room, the others wait for it.
+  const sent = [1, 2, 3].map((n) => a.send(FrameKind.Done, { n, long }));
+  const rejected = sent.map((one) => assert.rejects(one, /the other process has gone/));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  a.close();
+  const others = Array.from({ length: 4 }, () => socketPair());
+  await Promise.all(rejected);
+  for (const [mine, theirs] of others) {
+    libc.close(mine);
+    assert.equal((await receiveWithDescriptors(theirs, 100)).bytes.length, 0);
+    libc.close(theirs);
+  }
+  b.close();
+});
+
+Deno.test("frames: a close ends a receive that is under way, and frees the descriptor after it", async () => {
+  const { a, b, bare } = pair();
+  const inode = fileOf(bare);
+  const received = a.receive();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  a.close();
+  assert.equal(await received, undefined);
+  const open = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
+    try {
+      return fileOf(Number(name));
+    } catch {
+      return "";
+    }
+  });
+  assert.ok(!open.includes(inode), "the descriptor is left open");
+  b.close();
 });

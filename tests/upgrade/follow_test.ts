@@ -26,15 +26,15 @@ function start(allowLog: RegExp[] = []): Promise<Service> {
   });
 }
 
-async function upgrades(console: WireClient): Promise<Record<string, string>> {
-  return Object.fromEntries(await console.rows("SHOW UPGRADE"));
+async function upgrades(admin: WireClient): Promise<Record<string, string>> {
+  return Object.fromEntries(await admin.rows("SHOW UPGRADE"));
 }
 
 /** By a console of its own, which does not stay. */
 async function ask(service: Service): Promise<Record<string, string>> {
-  using console = await service.console();
-  const items = await upgrades(console);
-  await console.terminate();
+  using admin = await service.console();
+  const items = await upgrades(admin);
+  await admin.terminate();
   return items;
 }
 
@@ -103,7 +103,7 @@ Deno.test("upgrade: SHOW UPGRADE tells what is under way, what was refused and w
     /shutdown_timeout is over, left behind and closed: 1 clients of pools .* 1 consoles/,
     /no pool configured for database "gone"/,
   ]);
-  using console = await service.console();
+  using admin = await service.console();
   using goes = await service.login({ database: "gone" });
   using stays = await service.login();
   await service.writeConfig({
@@ -112,13 +112,13 @@ Deno.test("upgrade: SHOW UPGRADE tells what is under way, what was refused and w
   });
   const { old } = await service.begin();
   await service.waitForLog(/moved 1 clients .*; waiting for 1 clients of pools/);
-  const there = await upgrades(console);
+  const there = await upgrades(admin);
   assert.equal(there.pid, String(old));
   assert.equal(there.phase, "moving");
   assert.equal(there.last_result, "under_way");
   service.signal("SIGUSR2", old);
   await service.waitForLog(/refused, a binary upgrade is under way \(moving\)/);
-  assert.equal((await upgrades(console)).refused, "1");
+  assert.equal((await upgrades(admin)).refused, "1");
   const here = await ask(service);
   assert.equal(here.pid, String(service.pid));
   assert.equal(here.phase, "taking_over");
@@ -141,7 +141,7 @@ Deno.test("upgrade: SHOW UPGRADE tells what is under way, what was refused and w
 
 Deno.test("upgrade: when the old process is killed in the middle, the new one's totals say so", async () => {
   await using service = await start([/the old process ended in the middle/]);
-  using console = await service.console();
+  using admin = await service.console();
   using client = await service.login();
   const { old } = await service.begin();
   await service.waitForLog(/moved 1 clients .*; waiting for/);
@@ -157,12 +157,12 @@ Deno.test("upgrade: when the old process is killed in the middle, the new one's 
   assert.equal(items.clients_moved, "1");
   assert.equal(items.predecessor_pid, String(old));
   assert.equal(await client.value("SELECT 1"), "1");
-  console.close();
+  admin.close();
 });
 
 Deno.test("upgrade: the clients that die with a new process are counted and named in the log", async () => {
   await using service = await start([/BINARY UPGRADE FAILED/, /client lost its server/]);
-  using console = await service.console();
+  using admin = await service.console();
   using lost = await service.login();
   const { old } = await service.begin();
   await service.waitForLog(/moved 1 clients .*; waiting for/);
@@ -172,7 +172,7 @@ Deno.test("upgrade: the clients that die with a new process are counted and name
     /serves on with the clients it has; lost with the new one: 1 clients and 1 servers/,
   );
   service.pid = old;
-  const items = await upgrades(console);
+  const items = await upgrades(admin);
   assert.equal(items.phase, "idle");
   assert.equal(items.failed_died, "1");
   assert.equal(items.clients_lost, "1");
