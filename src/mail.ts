@@ -84,6 +84,7 @@ export type WorkerQuestion =
   | "interner"
   | "prepared_memory"
   | "counts"
+  | "limits"
   | "presence"
   | "moving";
 
@@ -174,6 +175,7 @@ export interface PoolRow {
   pool_mode: "session" | "transaction";
   pool_size: number;
   min_pool_size: number;
+  max_user_connections: number;
   server_host: string;
   server_port: number;
   server_database: string;
@@ -240,6 +242,18 @@ export interface ConnectionCounts {
   tls: number;
   plain: number;
   cancel: number;
+}
+
+/** A database with `max_db_connections`, for SHOW POOL_COORDINATOR. */
+export interface LimitRow {
+  database: string;
+  max: number;
+  current: number;
+  reserve: number;
+  reserveUsed: number;
+  evictions: number;
+  reserveGrants: number;
+  exhaustions: number;
 }
 
 /** A prepared statement of a pool. */

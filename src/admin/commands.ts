@@ -20,6 +20,7 @@ import { showInterner } from "./show/interner.ts";
 import { showHelp } from "./show/help.ts";
 import { showLists } from "./show/lists.ts";
 import { showLogLevel } from "./show/log_level.ts";
+import { showPoolCoordinator } from "./show/pool_coordinator.ts";
 import { showPools } from "./show/pools.ts";
 import { showPoolsMemory } from "./show/pools_memory.ts";
 import { showPreparedStatements } from "./show/prepared_statements.ts";
@@ -61,6 +62,7 @@ const SHOWS: readonly Show[] = [
   showDatabases,
   showPools,
   showPoolsMemory,
+  showPoolCoordinator,
   showPreparedStatements,
   showInterner,
   showClients,

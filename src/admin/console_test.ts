@@ -325,7 +325,8 @@ Deno.test("console: psql's Tab key", async () => {
     "T name",
     "D pools",
     "D pools_memory",
-    "C SELECT 2",
+    "D pool_coordinator",
+    "C SELECT 3",
     "Z I",
   ]);
 });

@@ -8,6 +8,7 @@ import type {
   ClientRow,
   CountsRow,
   InternerRow,
+  LimitRow,
   LogLevel,
   PoolRow,
   PreparedMemoryRow,
@@ -59,6 +60,8 @@ export interface AdminEnvironment {
   interner(): Promise<InternerRow[]>;
   preparedMemory(): Promise<PreparedMemoryRow[]>;
   counts(): Promise<CountsRow[]>;
+  /** Databases with `max_db_connections`. */
+  limits(): Promise<LimitRow[]>;
   configRows(): ConfigRow[];
   upgrades(): UpgradeReport;
   hasDatabase(name: string): boolean;

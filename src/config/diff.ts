@@ -156,7 +156,7 @@ function addPoolRows(
   for (const user of pool.users) {
     const userPath = keyPath(`${path}.users`, user.username);
     for (const [key, spec] of USER_KEYS) {
-      const inherits = spec.unset === "the pool's";
+      const inherits = spec.unset === "the pool's" || spec.unset === "general";
       addRow(rows, `${userPath}.${key}`, key, spec, inherits ? [user, pool, general] : [user]);
     }
   }

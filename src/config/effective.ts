@@ -6,6 +6,7 @@
 
 import { createHash } from "node:crypto";
 import type { HbaRule } from "./hba_rule.ts";
+import { assignHomes } from "./homes.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   GeneralSettings,
@@ -35,21 +36,31 @@ export interface Resolving {
   verifiers?: Map<string, string>;
 }
 
-/** Identity of a pool: its database and user as one string. */
-export function poolKey(database: string, user: string): string {
-  return `${database}\0${user}`;
-}
-
 /** The settings that a valid configuration amounts to. */
 export function resolveSettings(config: Config, resolving: Resolving): Settings {
   const pools: PoolSettings[] = [];
+  const ofUsers = userLimits(config.pools.values());
   for (const [database, pool] of config.pools) {
     for (const user of pool.users) {
-      pools.push(resolvePool({ general: config.general, database, pool, user }, resolving));
+      const settings = resolvePool({ general: config.general, database, pool, user }, resolving);
+      settings.max_user_connections = ofUsers.get(user.username) ??
+        config.general.max_user_connections;
+      pools.push(settings);
     }
   }
   assignHomes(pools, resolving);
   return { general: resolveGeneral(config.general, resolving), pools };
+}
+
+/** `max_user_connections` of users that have one of their own; the checks see to it that all pools agree. */
+function userLimits(pools: Iterable<PoolConfig>): Map<string, number> {
+  const limits = new Map<string, number>();
+  for (const { users } of pools) {
+    for (const { username, max_user_connections } of users) {
+      if (max_user_connections !== undefined) limits.set(username, max_user_connections);
+    }
+  }
+  return limits;
 }
 
 function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSettings {
@@ -111,6 +122,12 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     pool_mode: user.pool_mode ?? pool.pool_mode,
     pool_size: user.pool_size,
     min_pool_size: user.min_pool_size ?? 0,
+    max_db_connections: pool.max_db_connections ?? 0,
+    max_user_connections: 0,
+    min_connection_lifetime: pool.min_connection_lifetime,
+    reserve_pool_size: pool.reserve_pool_size,
+    reserve_pool_timeout: pool.reserve_pool_timeout,
+    min_guaranteed_pool_size: pool.min_guaranteed_pool_size,
     server_host: pool.server_host,
     server_port: pool.server_port,
     server_database: pool.server_database ?? database,
@@ -219,23 +236,4 @@ function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): s
     pool.server_tls_private_key ?? general.server_tls_private_key,
   ];
   return createHash("sha256").update(JSON.stringify(asked)).digest("hex");
-}
-
-/** Pools stay where they are; new ones go to the worker with the fewest. */
-function assignHomes(pools: PoolSettings[], { workers, homes }: Resolving): void {
-  const counts = new Array<number>(workers).fill(0);
-  const homeless: PoolSettings[] = [];
-  for (const pool of pools) {
-    const home = homes.get(poolKey(pool.database, pool.user));
-    if (home === undefined || home >= workers) homeless.push(pool);
-    else {
-      pool.home = home;
-      counts[home] = (counts[home] as number) + 1;
-    }
-  }
-  for (const pool of homeless) {
-    pool.home = counts.indexOf(Math.min(...counts));
-    counts[pool.home] = (counts[pool.home] as number) + 1;
-    homes.set(poolKey(pool.database, pool.user), pool.home);
-  }
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { configOf, GENERAL, resolvingWith } from "../../tests/support/config_io.ts";
 import type { Resolving } from "./effective.ts";
-import { poolKey, resolveSettings } from "./effective.ts";
+import { resolveSettings } from "./effective.ts";
+import { poolKey } from "./homes.ts";
 import type { PoolSettings, Settings } from "./settings.ts";
 
 const MD5 = "md5DD9896ACDC55227B7D5FE85F2DBD5D9D";
@@ -211,6 +212,20 @@ Deno.test("effective: pools keep their home, new ones go where the fewest are", 
   assert.deepEqual(homesOf(["b", "e"]), ["b1", "e1"]);
   assert.equal(homes.get(poolKey("app", "f")), 0);
   assert.deepEqual(homesOf(["c"], 1), ["c0"]);
+});
+
+Deno.test("effective: max_user_connections is the user's in every database, else general's", () => {
+  const one = (database: string, name: string, lines: string) =>
+    `[[pools.${database}.users]]\nusername = "${name}"\npassword = ""\npool_size = 1\n${lines}\n`;
+  const settings = settingsOf(
+    `${GENERAL}max_user_connections = 9\n[pools.x]\n${one("x", "a", "")}` +
+      one("x", "b", "") + `[pools.y]\n${one("y", "a", "max_user_connections = 4")}` +
+      one("y", "c", "max_user_connections = 0"),
+  );
+  assert.deepEqual(
+    settings.pools.map((pool) => `${pool.user}@${pool.database} ${pool.max_user_connections}`),
+    ["a@x 4", "b@x 9", "a@y 4", "c@y 0"],
+  );
 });
 
 Deno.test("effective: plain passwords are made into a verifier once", () => {

@@ -273,7 +273,6 @@ user = "x"
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
     "general.server_tls_mode",
     "pools.app.auth_query",
-    "pools.app.max_db_connections",
     "talos",
     "web",
   ]);

@@ -175,8 +175,16 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc: "A client that takes nothing of a large message for so long is disconnected.",
   },
 
-  max_concurrent_creates: {
+  max_user_connections: {
     heading: "Sizing and memory",
+    type: "u32",
+    default: 0,
+    reload: "P",
+    doc:
+      "Server connections of one user over all databases, at most; 0 = no limit. The pools that such a limit ties " +
+      "together live on one worker. Not in upstream.",
+  },
+  max_concurrent_creates: {
     type: "usize",
     default: 4,
     min: 1,

@@ -102,39 +102,39 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     type: "u32",
     reload: "P",
     unset: "no limit",
-    later: true,
-    inEffectWhen: [0],
-    doc: "Server connections of all users of this database; 0 = no limit.",
+    doc:
+      "Server connections of all users of this database, at most; 0 = no limit. The database's pools then live on " +
+      "one worker.",
   },
   min_connection_lifetime: {
     type: "duration",
     default: 30_000,
     reload: "P",
-    later: true,
-    doc: "Younger server connections are not closed for the sake of another user.",
+    doc:
+      "Younger server connections are not closed for the sake of another user; also how long one beyond " +
+      "`max_db_connections` may be idle.",
   },
   reserve_pool_size: {
     type: "u32",
     default: 0,
     reload: "P",
-    later: true,
-    inEffectWhen: [0],
-    doc: "Server connections beyond `max_db_connections` in need.",
+    doc: "Server connections beyond `max_db_connections`, opened before another user's are closed.",
   },
   reserve_pool_timeout: {
     type: "duration",
     default: 3_000,
     reload: "P",
-    later: true,
-    doc: "Wait before the reserve is used.",
+    doc:
+      "A client whose user has no server connection and can't get one is refused after this wait, or after " +
+      "`query_wait_timeout` if that is shorter.",
   },
   min_guaranteed_pool_size: {
     type: "u32",
     default: 0,
     reload: "P",
-    later: true,
-    inEffectWhen: [0],
-    doc: "Server connections of each user that are not closed for the sake of another one.",
+    doc:
+      "Server connections of each user that are not closed for the sake of another one; `min_pool_size` if that is " +
+      "more.",
   },
 
   patroni_api_urls: {
@@ -260,6 +260,13 @@ const USER_TABLE: KeyTable<UserConfig> = {
     reload: "P",
     unset: "0",
     doc: "Server connections opened ahead and kept.",
+  },
+  max_user_connections: {
+    type: "u32",
+    reload: "P",
+    unset: "general",
+    doc:
+      "As in `[general]`; holds in all databases, so a user that several list must have one value. Not in upstream.",
   },
   pool_mode: {
     type: "enum",

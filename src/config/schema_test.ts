@@ -164,12 +164,17 @@ min_interval duration 1000
 `;
 
 const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] = [
-  ["general", GENERAL, GENERAL_KEYS, 67, ["client_login_timeout", "log_level", "log_format"]],
+  ["general", GENERAL, GENERAL_KEYS, 67, [
+    "client_login_timeout",
+    "log_level",
+    "log_format",
+    "max_user_connections",
+  ]],
   ["web", WEB, WEB_KEYS, 15, []],
   ["talos", TALOS, TALOS_KEYS, 2, []],
   ["include", "files path_list ", INCLUDE_KEYS, 1, []],
   ["pool", POOL, POOL_KEYS, 31, ["query_wait_timeout"]],
-  ["user", USER, USER_KEYS, 9, ["idle_timeout"]],
+  ["user", USER, USER_KEYS, 9, ["idle_timeout", "max_user_connections"]],
   ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, []],
 ];
 

@@ -40,6 +40,13 @@ export interface PoolSettings {
   pool_mode: PoolMode;
   pool_size: number;
   min_pool_size: number;
+  /** Of all users of the database, and of the user in all databases; 0 = no limit. */
+  max_db_connections: number;
+  max_user_connections: number;
+  min_connection_lifetime: number;
+  reserve_pool_size: number;
+  reserve_pool_timeout: number;
+  min_guaranteed_pool_size: number;
   /** Host name, IP address, or a directory (starts with `/`) with a unix socket. */
   server_host: string;
   server_port: number;

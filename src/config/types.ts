@@ -63,6 +63,7 @@ export interface GeneralConfig {
   shutdown_timeout: number;
   proxy_copy_data_timeout: number;
 
+  max_user_connections: number;
   max_concurrent_creates: number;
   scaling_warm_pool_ratio: number;
   scaling_fast_retries: number;
@@ -149,6 +150,7 @@ export interface UserConfig {
   password: string;
   pool_size: number;
   min_pool_size?: number;
+  max_user_connections?: number;
   pool_mode?: PoolMode;
   server_lifetime?: number;
   idle_timeout?: number;

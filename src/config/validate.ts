@@ -28,6 +28,37 @@ export function validate(checked: Checked): void {
   checkParameterLayer(config.general.startup_parameters, "general.startup_parameters", report);
   checkTalos(checked);
   for (const pool of checked.pools) validatePool(pool, checked);
+  checkUserLimits(checked);
+}
+
+/** `max_user_connections` is a user's in all databases: it has one value, and room for what is kept. */
+function checkUserLimits({ config, pools, report }: Checked): void {
+  const limits = new Map<string, { max: number; path: string; kept: number }>();
+  for (const { pool, userPaths } of pools) {
+    pool.users.forEach(({ username, max_user_connections: own, min_pool_size }, index) => {
+      const path = `${userPaths[index]}.max_user_connections`;
+      if (report.isFaulty(userPaths[index] as string) || report.isFaulty(path)) return;
+      const kept = min_pool_size ?? 0;
+      const known = limits.get(username);
+      if (known === undefined) limits.set(username, { max: own ?? -1, path, kept });
+      else {
+        known.kept += kept;
+        if (own === undefined) return;
+        if (known.max < 0) Object.assign(known, { max: own, path });
+        else if (known.max !== own) {
+          report.fault(path, `"${username}" has ${known.max} at ${known.path}: one limit a user`);
+        }
+      }
+    });
+  }
+  for (const [username, { max: own, path, kept }] of limits) {
+    const max = own < 0 ? config.general.max_user_connections : own;
+    if (max === 0 || kept <= max) continue;
+    report.fault(
+      own < 0 ? "general.max_user_connections" : path,
+      `${max} is less than the min_pool_size of "${username}" in all databases, which is ${kept}`,
+    );
+  }
 }
 
 function checkSockets(general: GeneralConfig, report: Report): void {

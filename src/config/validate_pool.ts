@@ -159,7 +159,7 @@ function checkSharing(decoded: DecodedPool, checked: Checked): void {
   if (pool.reserve_pool_timeout > wait) {
     report.warn(
       `${path}.reserve_pool_timeout`,
-      "is longer than query_wait_timeout: the reserve is never used",
+      "is longer than query_wait_timeout, after which clients are refused anyway",
     );
   }
   pool.users.forEach((user, index) => {

@@ -286,11 +286,39 @@ Deno.test("validate: the connections that users share", () => {
     "no connection can be closed for another user",
     'pools.app.min_guaranteed_pool_size: is more than the pool_size of "a"',
     "pools.app.reserve_pool_size: is more than max_db_connections, which is 5",
-    "pools.app.reserve_pool_timeout: is longer than query_wait_timeout: the reserve is never used",
+    "pools.app.reserve_pool_timeout: is longer than query_wait_timeout, after which clients are refused anyway",
     "pools.app.users[0].pool_size: max_db_connections caps it at 5",
   ]);
   const off = text.replace("max_db_connections = 5", "max_db_connections = 0");
   assert.deepEqual(warningsOf(`${GENERAL}[pools.app]\n${off}`), []);
+});
+
+Deno.test("validate: max_user_connections is one number a user, with room for min_pool_size", () => {
+  const pools = (general: string, a: string, b: string) =>
+    `${GENERAL}${general}\n[pools.x]\n${USER.replace("pools.app", "pools.x")}${a}\n` +
+    `[pools.y]\n${USER.replace("pools.app", "pools.y")}${b}\n`;
+  assert.deepEqual(faultsOf(pools("", "max_user_connections = 3", "max_user_connections = 4")), [
+    'pools.y.users[0].max_user_connections: "a" has 3 at pools.x.users[0].max_user_connections: ' +
+    "one limit a user",
+  ]);
+  assert.deepEqual(
+    faultsOf(pools("max_user_connections = 3", "min_pool_size = 2", "min_pool_size = 2")),
+    [
+      'general.max_user_connections: 3 is less than the min_pool_size of "a" in all databases, ' +
+      "which is 4",
+    ],
+  );
+  assert.deepEqual(
+    faultsOf(pools("", "min_pool_size = 2", "max_user_connections = 1")),
+    [
+      'pools.y.users[0].max_user_connections: 1 is less than the min_pool_size of "a" in all ' +
+      "databases, which is 2",
+    ],
+  );
+  assert.deepEqual(
+    faultsOf(pools("max_user_connections = 3", "max_user_connections = 0\nmin_pool_size = 4", "")),
+    [],
+  );
 });
 
 Deno.test("validate: auth_query", () => {

@@ -19,6 +19,7 @@ import type {
   ClientRow,
   CountsRow,
   InternerRow,
+  LimitRow,
   PoolRow,
   PreparedMemoryRow,
   PreparedRow,
@@ -436,6 +437,10 @@ export class Doorman implements AdminEnvironment {
 
   counts(): Promise<CountsRow[]> {
     return this.#supervisor.ask("counts");
+  }
+
+  limits(): Promise<LimitRow[]> {
+    return this.#supervisor.ask("limits");
   }
 
   configRows(): ReturnType<AdminEnvironment["configRows"]> {

@@ -5,7 +5,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
-import { poolKey } from "../config/effective.ts";
+import { poolKey } from "../config/homes.ts";
 import type { PoolSettings, Settings } from "../config/settings.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 

@@ -1,9 +1,15 @@
 /**
- * What a check-in sends to undo what a client left on a server: what was changed and no more. Spec pooling.md §3.7.
+ * What a check-in sends to undo what a client left on a server: what was changed and no more. Spec pooling.md §3.7. A
+ * client that left in the middle leaves replies, too: they are read and dropped first.
  */
 
 import { TransactionStatus } from "../protocol/codes.ts";
-import { Dirty, type ServerState } from "../server/state.ts";
+import { Owed } from "../protocol/owed_replies.ts";
+import { REASONS } from "../reasons.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import { onlyReported } from "../server/parameters.ts";
+import { takeAll } from "../server/prepared.ts";
+import { Dirty, ServerStage, type ServerState } from "../server/state.ts";
 
 const NONE: readonly string[] = [];
 
@@ -30,4 +36,30 @@ export function cleanupQueries(state: ServerState, cleanup: boolean): readonly s
   if ((state.dirty & Dirty.Listen) !== 0) query += "UNLISTEN *;";
   queries.push(query);
   return queries;
+}
+
+/** Begins to drop what is owed to a client that is gone; closes the server, and says no, when that can't be done. */
+export function startDraining(server: ServerConnection): boolean {
+  const { owed, state } = server;
+  if (owed.copyIn || server.congested) {
+    server.close(REASONS.serverUnusable, "its client left in the middle of a message or a COPY");
+    return false;
+  }
+  state.stage = ServerStage.Draining;
+  if (state.unsynced && !owed.skipping && owed.lastKind() !== Owed.Sync) {
+    // A Sync would commit what the client has not asked to: at a direct connection its end undoes it.
+    server.runOwn("ROLLBACK");
+    server.syncOwn();
+  } else if (owed.skipping) server.syncOwn();
+  server.resumeReading();
+  return true;
+}
+
+/** The queries are through: what the server has now. `reported` names what a reset has told of. */
+export function markClean(state: ServerState, reported: ReadonlySet<string>): void {
+  if ((state.dirty & (Dirty.Set | Dirty.All)) !== 0) {
+    state.parameters = onlyReported(state.parameters, reported);
+  }
+  if ((state.dirty & (Dirty.Prepare | Dirty.All)) !== 0) takeAll(state, []);
+  state.dirty = 0;
 }

@@ -40,6 +40,7 @@ export class Creation {
   readonly #salted = new Map<string, Uint8Array>();
   #retryTimer: Timer | undefined;
   #retryMs = 0;
+  #closed = false;
 
   constructor(pool: CreatingPool, environment: PoolEnvironment) {
     this.#pool = pool;
@@ -57,6 +58,7 @@ export class Creation {
     const { settings } = this.#pool;
     this.connecting++;
     environment.addresses(settings.server_host, settings.server_port, (addresses, error) => {
+      if (this.#closed) return;
       if (error !== undefined) {
         this.connecting--;
         const message = `resolve "${settings.server_host}": ${error}`;
@@ -141,9 +143,11 @@ export class Creation {
 
   /** Gives up what is under way. */
   close(): void {
+    this.#closed = true;
     this.stopRetrying();
     for (const login of this.#logins) login.abandon();
     this.#logins.clear();
+    this.connecting = 0;
   }
 }
 

@@ -6,6 +6,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { LoginSecrets, ServerAddress, SocketTuner } from "../server/login.ts";
+import type { Coordinator } from "./coordinator.ts";
 import type { Pool } from "./pool.ts";
 import type { StatementSource } from "./statement_cache.ts";
 
@@ -14,6 +15,7 @@ export interface PoolEnvironment {
   readonly log: Log;
   readonly tune: SocketTuner;
   readonly statements: StatementSource;
+  readonly coordinator: Coordinator;
   nextServerId(): number;
   /** Addresses of the server, in the order to try. May answer at once. */
   addresses(

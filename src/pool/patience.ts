@@ -36,7 +36,7 @@ export class Patience {
       return;
     }
     if (this.#timer !== undefined) return;
-    this.#timer = this.#reactor.at(first.waitSinceMs + this.#milliseconds(), () => {
+    this.#timer = this.#reactor.at(this.#deadline(first), () => {
       this.#timer = undefined;
       this.#failOverdue();
       this.watch();
@@ -49,6 +49,12 @@ export class Patience {
       this.#pool.counters.total.errors++;
       waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
     }
+  }
+
+  /** What decides how long has changed. */
+  restart(): void {
+    this.stop();
+    this.watch();
   }
 
   /** The settings or the queue have changed: count anew. */
@@ -65,21 +71,35 @@ export class Patience {
     return coming && !this.#pool.paused ? connect_timeout : 0;
   }
 
+  #deadline({ waitSinceMs }: Waiter): number {
+    const { share, settings } = this.#pool;
+    const deadline = waitSinceMs + this.#milliseconds();
+    if (!share.hopeless) return deadline;
+    const hopelessSince = Math.max(waitSinceMs, share.refusedAtMs);
+    return Math.min(deadline, hopelessSince + settings.reserve_pool_timeout);
+  }
+
   #failOverdue(): void {
     const pool = this.#pool;
-    const patience = this.#milliseconds();
+    const { now } = this.#reactor;
     for (;;) {
       const first = this.#waiting.first();
-      if (first === undefined || first.waitSinceMs + patience > this.#reactor.now) return;
+      if (first === undefined || this.#deadline(first) > now) return;
+      const patience = Math.round(this.#deadline(first) - first.waitSinceMs);
       this.#waiting.remove(first);
       pool.counters.total.errors++;
-      const why = this.#why();
+      const exhausted = pool.paused ? undefined : pool.share.exhausted();
+      const why = exhausted?.log ?? this.#why();
       this.#log.warn(
         "pg_doorman::pool",
         `[${pool.name}] checkout timeout after ${patience}ms: ${why}, size=${pool.size}/` +
           `${pool.settings.pool_size} idle=${pool.idle} waiting=${this.#waiting.length} ` +
           `connecting=${pool.connecting}`,
       );
+      if (exhausted !== undefined) {
+        first.checkOutFailed(REASONS.connectionLimit, exhausted.first, exhausted.second);
+        continue;
+      }
       const failure = pool.size === pool.connecting ? pool.lastFailure : undefined;
       if (failure !== undefined) reject(first, failure, patience);
       else first.checkOutFailed(REASONS.waitTimeout, String(patience), why);

@@ -8,27 +8,26 @@
 
 import type { PoolSettings } from "../config/settings.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
-import { Owed } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerOwner } from "../server/link.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
-import { onlyReported, type ParameterSet, parameterSet } from "../server/parameters.ts";
-import { takeAll } from "../server/prepared.ts";
-import { Dirty, ServerStage } from "../server/state.ts";
+import type { ParameterSet } from "../server/parameters.ts";
+import { ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
 import { cancelQuery } from "./canceling.ts";
-import { cleanupQueries } from "./cleanup.ts";
+import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./creation.ts";
+import type { LimitedPool, Share } from "./coordinator.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { closedLine, expiredServers, giveLimits, Outdated } from "./retain.ts";
-import { type PoolSnapshot, snapshotOf } from "./snapshot.ts";
+import { type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
 import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
-export class Pool implements ServerOwner, CreatingPool {
+export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
@@ -54,6 +53,8 @@ export class Pool implements ServerOwner, CreatingPool {
   readonly #creation: Creation;
   readonly #deadlines: Deadlines;
   readonly #patience: Patience;
+  /** Its part in limits over several pools. */
+  readonly share: Share;
   /** Its servers went to another process: none is made here, and who waits has to follow them. */
   #moved = false;
   /** Servers that another process still has and will send: part of `pool_size`. */
@@ -66,6 +67,7 @@ export class Pool implements ServerOwner, CreatingPool {
     this.#outdated = new Outdated(this, environment.reactor);
     this.#deadlines = new Deadlines(environment.reactor, this.#servers);
     this.#patience = new Patience(this, this.#waiting, environment);
+    this.share = environment.coordinator.join(this);
     this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     this.statements = new StatementCache(environment.statements);
@@ -86,6 +88,18 @@ export class Pool implements ServerOwner, CreatingPool {
 
   get idle(): number {
     return this.#idle.length;
+  }
+
+  idleServers(): readonly ServerConnection[] {
+    return this.#idle;
+  }
+
+  get expected(): number {
+    return this.#expected;
+  }
+
+  get transactionTime(): number {
+    return this.counters.averages.xact_time;
   }
 
   /** Why no server could be made, while that is so. */
@@ -214,18 +228,7 @@ export class Pool implements ServerOwner, CreatingPool {
   }
 
   #drain(server: ServerConnection): void {
-    if (server.owed.copyIn || server.congested) {
-      server.close(REASONS.serverUnusable, "its client left in the middle of a message or a COPY");
-      return;
-    }
-    server.state.stage = ServerStage.Draining;
-    if (server.state.unsynced && !server.owed.skipping && server.owed.lastKind() !== Owed.Sync) {
-      // A Sync would commit what the client has not asked to: at a direct connection its end undoes it.
-      server.runOwn("ROLLBACK");
-      server.syncOwn();
-    } else if (server.owed.skipping) server.syncOwn();
-    server.resumeReading();
-    this.#deadlines.limit(server, this.settings.connect_timeout);
+    if (startDraining(server)) this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   /** Nothing is owed: clean what has to be, then offer the server. */
@@ -239,7 +242,7 @@ export class Pool implements ServerOwner, CreatingPool {
     // A slow client may have stopped it.
     server.resumeReading();
     if (server.cancelsUnderWay > 0) return;
-    const stale = this.#stale(server);
+    const stale = this.share.over ? REASONS.serverSurplus : this.#stale(server);
     if (stale !== undefined) {
       server.close(stale, "");
       return;
@@ -266,6 +269,7 @@ export class Pool implements ServerOwner, CreatingPool {
     if (waiter === undefined) {
       state.stage = ServerStage.Idle;
       this.#idle.push(server);
+      if (this.share.contended) this.share.changed();
       return;
     }
     this.#lend(server);
@@ -285,11 +289,7 @@ export class Pool implements ServerOwner, CreatingPool {
       server.close(REASONS.serverCleanupFailed, `${error.code}: ${error.message}`);
       return;
     }
-    if ((state.dirty & (Dirty.Set | Dirty.All)) !== 0) {
-      state.parameters = onlyReported(state.parameters, this.reported);
-    }
-    if ((state.dirty & (Dirty.Prepare | Dirty.All)) !== 0) takeAll(state, []);
-    state.dirty = 0;
+    markClean(state, this.reported);
     this.#afterUse(server);
   }
 
@@ -303,6 +303,7 @@ export class Pool implements ServerOwner, CreatingPool {
     }
     const at = this.#idle.indexOf(server);
     if (at >= 0) this.#idle.splice(at, 1);
+    this.share.count();
     const { log, reactor } = this.#environment;
     log[reason.level](
       "pg_doorman::server",
@@ -316,8 +317,17 @@ export class Pool implements ServerOwner, CreatingPool {
   /** Starts as many logins as are wanted and allowed. */
   grow(): void {
     while (this.#waiting.length > this.#creation.connecting && this.#mayConnect()) {
-      this.#creation.connect(this.#epoch);
+      if (!this.share.take()) {
+        this.#patience.restart();
+        return;
+      }
+      this.#connect();
     }
+  }
+
+  #connect(): void {
+    this.#creation.connect(this.#epoch);
+    this.share.count();
   }
 
   #mayConnect(): boolean {
@@ -349,11 +359,13 @@ export class Pool implements ServerOwner, CreatingPool {
   /** Takes a server connection in: one that has logged in, or was thawed. */
   adopt(server: ServerConnection): ServerConnection {
     this.#servers.add(server);
+    this.share.count();
     server.listen();
     return server;
   }
 
   loginFailed(failure: LoginFailure): void {
+    this.share.count();
     if (this.#moved) {
       this.#environment.lateServer(this, undefined);
       return;
@@ -413,8 +425,8 @@ export class Pool implements ServerOwner, CreatingPool {
       this.defaults = undefined;
     }
     this.#closeStale();
-    this.#patience.stop();
-    this.#patience.watch();
+    this.share.apply();
+    this.#patience.restart();
     this.grow();
   }
 
@@ -436,9 +448,9 @@ export class Pool implements ServerOwner, CreatingPool {
     if (this.retired) return;
     const { min_pool_size, credentials } = this.settings;
     if (credentials.kind === "scram_passthrough" && this.clientKey === undefined) return;
-    while (this.size + this.#expected < min_pool_size && this.#mayConnect()) {
-      this.#creation.connect(this.#epoch);
-    }
+    while (
+      this.size + this.#expected < min_pool_size && this.#mayConnect() && this.share.takeAhead()
+    ) this.#connect();
   }
 
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
@@ -482,6 +494,7 @@ export class Pool implements ServerOwner, CreatingPool {
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
   takeOut(server: ServerConnection): void {
     this.#servers.delete(server);
+    this.share.count();
     const at = this.#idle.indexOf(server);
     if (at >= 0) this.#idle.splice(at, 1);
     if (server.state.epoch !== this.#epoch) server.state.epoch = -1;
@@ -490,6 +503,7 @@ export class Pool implements ServerOwner, CreatingPool {
 
   putBack(server: ServerConnection): void {
     this.#servers.add(server);
+    this.share.count();
     if (server.state.epoch === 0) server.state.epoch = this.#epoch;
     this.#resume(server);
   }
@@ -506,12 +520,7 @@ export class Pool implements ServerOwner, CreatingPool {
   /** The pool's own part of what was expected is here; its servers follow. */
   thaw(snapshot: PoolSnapshot): void {
     this.#expected = snapshot.servers;
-    this.paused ||= snapshot.paused;
-    this.clientKey ??= snapshot.clientKey;
-    if (snapshot.defaults !== undefined) this.defaults ??= parameterSet(snapshot.defaults);
-    for (const name of snapshot.reported) this.reported.add(name);
-    this.statements.thawAll(snapshot.statements, this.settings.prepared_statements_cache_size);
-    this.counters.add(snapshot.totals, snapshot.averages);
+    thawInto(this, snapshot);
     this.#growLater();
     if (this.defaults === undefined) return;
     for (const waiter of [...this.#waiting]) waiter.parametersKnown();
@@ -525,6 +534,7 @@ export class Pool implements ServerOwner, CreatingPool {
 
   /** When all that has come in this turn is in its place. */
   #growLater(): void {
+    this.share.changed();
     this.#environment.reactor.atEndOfTurn(() => {
       this.grow();
       this.warm();
@@ -536,8 +546,7 @@ export class Pool implements ServerOwner, CreatingPool {
     this.statements.arrivalsEnd();
     if (this.#expected === 0) return;
     this.#expected = 0;
-    this.grow();
-    this.warm();
+    this.#growLater();
   }
 
   /** A server connection from another process. */
@@ -571,6 +580,7 @@ export class Pool implements ServerOwner, CreatingPool {
   close(): void {
     this.#patience.stop();
     this.#creation.close();
+    this.share.end();
     this.#deadlines.stop();
     for (const waiter of this.#waiting.takeAll()) {
       waiter.checkOutFailed(REASONS.poolRetired, "", "");

@@ -3,7 +3,9 @@
  */
 
 import type { PoolCounters } from "../stats/counters.ts";
+import { parameterSet } from "../server/parameters.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
+import type { LimitCounts } from "./coordinator.ts";
 import type { Pool } from "./pool.ts";
 
 export interface PoolSnapshot {
@@ -19,6 +21,8 @@ export interface PoolSnapshot {
   servers: number;
   /** The prepared statements that its clients may refer to. */
   statements: FrozenStatement[];
+  /** What the coordinator has counted for it. */
+  limits: LimitCounts;
 }
 
 /** A pool's own part of what moves; its servers follow. */
@@ -32,5 +36,18 @@ export function snapshotOf(pool: Pool): PoolSnapshot {
     averages: { ...pool.counters.averages },
     servers: pool.size,
     statements: pool.statements.freezeAll(),
+    limits: { ...pool.share.counts },
   };
+}
+
+/** Gives a pool its own part of what has moved. */
+export function thawInto(pool: Pool, snapshot: PoolSnapshot): void {
+  const { settings, statements } = pool;
+  pool.paused ||= snapshot.paused;
+  pool.clientKey ??= snapshot.clientKey;
+  if (snapshot.defaults !== undefined) pool.defaults ??= parameterSet(snapshot.defaults);
+  for (const name of snapshot.reported) pool.reported.add(name);
+  statements.thawAll(snapshot.statements, settings.prepared_statements_cache_size);
+  pool.counters.add(snapshot.totals, snapshot.averages);
+  pool.share.addCounts(snapshot.limits);
 }

@@ -44,6 +44,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     pool_mode: settings.pool_mode,
     pool_size: settings.pool_size,
     min_pool_size: settings.min_pool_size,
+    max_user_connections: settings.max_user_connections,
     server_host: settings.server_host,
     server_port: settings.server_port,
     server_database: settings.server_database,

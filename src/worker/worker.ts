@@ -36,6 +36,7 @@ import type { StatementSource } from "../pool/statement_cache.ts";
 import { QueryInterner } from "../server/query_interner.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import { Coordinator } from "../pool/coordinator.ts";
 import type { PoolEnvironment } from "../pool/environment.ts";
 import type { Pool } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
@@ -70,6 +71,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
   #listeners: Listener[] = [];
   #departure: Departure | undefined;
+  readonly coordinator: Coordinator;
   readonly #directory: Directory;
   readonly #sessions = new Map<number, Session>();
   readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
@@ -95,6 +97,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
     this.reactor.register(mail.wakeFd as Fd, this, EPOLLIN);
     this.#setGeneral(mail.settings.general);
+    this.coordinator = new Coordinator(this);
     this.#directory = new Directory(mail.index, this, mail);
     this.#listen(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
@@ -435,6 +438,8 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         return preparedMemoryRows(this.#directory.all(), this.#sessions.values(), this.#index);
       case "servers":
         return serverRows(this.#directory.all(), now, this.#index);
+      case "limits":
+        return [...this.coordinator.databases()];
       case "moving":
         return this.#departure === undefined ? [] : [this.#departure.row()];
       case "presence":
@@ -510,6 +515,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#retainTimer = this.reactor.at(
       this.reactor.now + this.general.retain_connections_time,
       () => {
+        this.coordinator.retain();
         retain(
           this.#directory.all(),
           this.general.retain_connections_max,

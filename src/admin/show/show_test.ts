@@ -54,6 +54,8 @@ const COLUMNS: Record<string, string> = {
   POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
+  POOL_COORDINATOR: "database T, max_db_conn N, current N, reserve_size N, reserve_used N, " +
+    "evictions N, reserve_acq N, exhaustions N",
   PREPARED_STATEMENTS: "pool T, hash N, name T, query T, count_used N, kind T",
   INTERNER: "kind T, entries N, bytes N",
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
@@ -66,7 +68,7 @@ const COLUMNS: Record<string, string> = {
     "total_sent N, total_xact_time N, total_query_time N, total_wait_time N, total_errors N, " +
     "avg_xact_count N, avg_query_count N, avg_recv N, avg_sent N, avg_errors N, " +
     "avg_xact_time N, avg_query_time N, avg_wait_time N",
-  USERS: "name T, pool_mode T",
+  USERS: "name T, pool_mode T, max_user_connections N, current_connections N",
 };
 
 for (const [name, columns] of Object.entries(COLUMNS)) {
@@ -279,6 +281,40 @@ Deno.test("show: prepared statements, their texts and their memory", async () =>
   assert.deepEqual((await show("POOL_MEMORY")).rows, memory);
 });
 
+Deno.test("show: POOL_COORDINATOR adds up a database that is on two workers", async () => {
+  const row = {
+    database: "b",
+    max: 10,
+    current: 6,
+    reserve: 2,
+    reserveUsed: 0,
+    evictions: 1,
+    reserveGrants: 2,
+    exhaustions: 3,
+  };
+  const rows = [row, { ...row, database: "a" }, { ...row, current: 5 }];
+  const shown = await show("POOL_COORDINATOR", { limits: () => Promise.resolve(rows) });
+  assert.deepEqual(shown.rows, [
+    ["a", "10", "6", "2", "0", "1", "2", "3"],
+    ["b", "10", "11", "2", "1", "2", "4", "6"],
+  ]);
+});
+
+Deno.test("show: USERS counts a user's servers over all databases", async () => {
+  const alice = { user: "alice", max_user_connections: 7 };
+  const rows = [
+    poolRow({ ...alice, database: "a", sv_active: 1, sv_idle: 2 }),
+    poolRow({ ...alice, database: "b", sv_login: 1 }),
+    poolRow({ database: "b", user: "bob", sv_idle: 1 }),
+  ];
+  const shown = await show("USERS", { pools: () => Promise.resolve(rows) });
+  assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
+    "alice transaction 7 4",
+    "alice transaction 7 4",
+    "bob transaction 0 1",
+  ]);
+});
+
 Deno.test("show: CONFIG says yes and no", async () => {
   const shown = await show("CONFIG");
   assert.deepEqual(shown.rows, [
@@ -293,8 +329,8 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
 });
 
 const SHOW_LINE =
-  "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|" +
-  "CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
+  "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|POOL_COORDINATOR|PREPARED_STATEMENTS|" +
+  "INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");

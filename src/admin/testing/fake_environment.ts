@@ -12,6 +12,7 @@ export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
     pool_mode: "transaction",
     pool_size: 20,
     min_pool_size: 2,
+    max_user_connections: 0,
     server_host: "10.0.0.5",
     server_port: 5432,
     server_database: "app_production",
@@ -137,6 +138,17 @@ export function fakeEnvironment(
         client_anonymous_count: 3,
         client_anonymous_bytes: 30,
         worker: 0,
+      }]),
+    limits: () =>
+      Promise.resolve([{
+        database: "app",
+        max: 10,
+        current: 11,
+        reserve: 2,
+        reserveUsed: 1,
+        evictions: 5,
+        reserveGrants: 6,
+        exhaustions: 7,
       }]),
     counts: () =>
       Promise.resolve([

@@ -18,6 +18,7 @@ import { createRecordLog } from "../../log/log.ts";
 import { EAGAIN, EPIPE } from "../../os/errno.ts";
 import type { Fd } from "../../os/fd.ts";
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../../os/layout.ts";
+import { Coordinator } from "../../pool/coordinator.ts";
 import type { PoolEnvironment } from "../../pool/environment.ts";
 import { Pool } from "../../pool/pool.ts";
 import { ModelServer } from "../../protocol/testing/model_server.ts";
@@ -169,6 +170,12 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     pool_mode: "transaction",
     pool_size: 10,
     min_pool_size: 0,
+    max_db_connections: 0,
+    max_user_connections: 0,
+    min_connection_lifetime: 30_000,
+    reserve_pool_size: 0,
+    reserve_pool_timeout: 3000,
+    min_guaranteed_pool_size: 0,
     server_host: "127.0.0.1",
     server_port: 5432,
     server_database: "db",
@@ -243,6 +250,7 @@ export class World {
       retiredEmpty: () => {},
       stranded: (...told: Parameters<PoolEnvironment["stranded"]>) => this.stranded(...told),
       lateServer: (...told: Parameters<PoolEnvironment["lateServer"]>) => this.lateServer(...told),
+      coordinator: new Coordinator({ reactor, log }),
       statements: {
         interner: this.interner,
         nextStatementId: () => ++this.#lastStatementId,
