@@ -7,6 +7,7 @@
 import type { GeneralSettings, PoolSettings, Settings, StoredPassword } from "./config/settings.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
+import type { Replication } from "./protocol/startup.ts";
 import type { PoolCounters } from "./stats/counters.ts";
 
 export type { LogLevel, PoolCounters };
@@ -212,6 +213,7 @@ export interface ClientRow {
   query_count: number;
   error_count: number;
   age_seconds: number;
+  replication: Replication;
   worker: number;
 }
 
@@ -233,6 +235,7 @@ export interface ServerRow {
   prepare_cache_hit: number;
   prepare_cache_miss: number;
   prepare_cache_size: number;
+  replication: Replication;
   worker: number;
 }
 

@@ -80,6 +80,18 @@ export const REASONS = {
     "all server connections {0} are in use ({1})",
   ),
   loginFailed: reason("server_login_failed", "53300", "postgresql_login_error: {0}"),
+  tooManyReplications: reason(
+    "too_many_replications",
+    "53300",
+    "number of requested replication connections exceeds max_replication_connections (currently {0})",
+  ),
+  replicationLimit: reason(
+    "replication_connection_limit",
+    "53300",
+    'no place for a replication connection under max_db_connections of database "{0}" or ' +
+      'max_user_connections of user "{1}"',
+  ),
+  poolPaused: reason("pool_paused", "57P03", 'the pool of database "{0}" is paused, try again'),
   parametersFailed: reason("parameters_failed", "22023", "{0}"),
   poolRetired: reason("pool_retired", "57P01", "the pool was removed from the configuration"),
 
@@ -91,6 +103,7 @@ export const REASONS = {
     "server connection is out of step with its replies: {0}",
     "error",
   ),
+  replicationOver: reason("replication_over", "00000", "its client has left", "info"),
   serverLifetime: reason("server_lifetime", "00000", "server_lifetime reached", "info"),
   serverIdle: reason("idle_timeout", "00000", "idle_timeout reached", "info"),
   serverEvicted: reason("evicted", "00000", "makes room for {0}", "info"),

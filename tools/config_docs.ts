@@ -85,7 +85,7 @@ const UPSTREAM = `## Differences from upstream
 Every config that upstream loads and can run with loads here and means the same. Beyond that:
 
 * All pool and user durations take strings with a unit; pool \`connect_timeout\` and user \`server_lifetime\` have effect.
-* New keys: \`general.client_login_timeout\`, \`general.log_level\`, \`general.log_format\`, \`pools.NAME.query_wait_timeout\`,
+* New keys: \`general.client_login_timeout\`, \`general.log_level\`, \`general.log_format\`, \`pools.NAME.query_wait_timeout\`, \`max_replication_connections\`,
   \`idle_timeout\` of a user.
 * Plain passwords work, for clients and, where no \`server_password\` is given, towards PostgreSQL.
 * Zero is refused where nothing could run with it; upstream loads it and fails later.

@@ -18,9 +18,10 @@ import {
 import type { StoredPassword } from "../config/settings.ts";
 import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import * as messages from "../protocol/messages.ts";
-import { readOptions, readStartup, startupLength } from "../protocol/startup.ts";
+import { readOptions, readReplication, readStartup, startupLength } from "../protocol/startup.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { Timer } from "../reactor/timers.ts";
+import type { ServerConnection } from "../server/connection.ts";
 import { clientParameters, type ParameterSet, parameterSet } from "../server/parameters.ts";
 import { Shared } from "../stats/shared.ts";
 import { AdminSession } from "./admin_session.ts";
@@ -30,6 +31,7 @@ import { Stage } from "./state.ts";
 /** JWTs need several KiB; nothing needs more than this. */
 const MOST_PASSWORD_BYTES = 65_000;
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
+const PROTOCOL_FIELDS = new Set(["user", "database", "replication"]);
 const TARGET = "pg_doorman::auth";
 const NOT_ENCRYPTED = Uint8Array.of(0x4e);
 
@@ -169,12 +171,15 @@ export class ClientLogin {
       this.#fail(REASONS.noUser, "", "");
       return false;
     }
-    const replication = parameters.get("replication")?.toLowerCase();
-    if (replication !== undefined && !["false", "off", "no", "0"].includes(replication)) {
-      this.#fail(REASONS.notSupported, "replication connections are not supported", "");
+    const asked = parameters.get("replication") ?? "off";
+    const replication = readReplication(asked);
+    if (replication === undefined) {
+      const what = `invalid value for parameter "replication": "${asked}"`;
+      this.#fail(REASONS.parametersFailed, what, "");
       return false;
     }
-    state.startup = startupSettings(parameters);
+    state.replication = replication;
+    state.startup = replication === "none" ? startupSettings(parameters) : asSent(parameters);
     state.stage = Stage.Login;
     return this.begin();
   }
@@ -184,6 +189,10 @@ export class ClientLogin {
     const session = this.#session;
     const { context, state } = session;
     if (ADMIN_DATABASES.has(state.database)) {
+      if (state.replication !== "none") {
+        this.#fail(REASONS.notSupported, "the admin console takes no replication connections", "");
+        return false;
+      }
       this.#admin = true;
       this.#stored = context.general.admin_password;
       this.#unknown = state.user !== context.general.admin_username;
@@ -229,6 +238,7 @@ export class ClientLogin {
       address: state.ip,
       database: state.database,
       user: state.user,
+      replication: state.replication === "physical",
     });
     if (context.hba !== undefined && rule === undefined) {
       this.#refusedByHba();
@@ -390,8 +400,26 @@ export class ClientLogin {
         pool.warm();
       }
     }
-    if (pool.defaults !== undefined) this.finish();
+    if (session.state.replication !== "none") this.#replicate();
+    else if (pool.defaults !== undefined) this.finish();
     else session.prepare();
+  }
+
+  /** A replication client gets a server of its own first: what PostgreSQL says to it is the end of its login. */
+  #replicate(): void {
+    const session = this.#session;
+    const { state, context } = session;
+    state.stage = Stage.Preparing;
+    if (context.draining) return this.#fail(REASONS.shuttingDown, "", "");
+    session.pool!.replication.open(session, {
+      kind: state.replication,
+      parameters: state.startup,
+      ready: (server) => {
+        state.parameters = server.state.parameters;
+        this.#through(server);
+      },
+      failed: (reason, first, second = "", code) => this.#fail(reason, first, second, code),
+    });
   }
 
   /** The server's parameters are known: the login is through. */
@@ -400,9 +428,16 @@ export class ClientLogin {
     const { state } = session;
     const pool = session.pool!;
     state.parameters = clientParameters(pool.defaults!, state.startup, pool.managed);
+    this.#through(undefined);
+  }
+
+  #through(server: ServerConnection | undefined): void {
+    const session = this.#session;
+    const { state } = session;
     state.initial = state.parameters;
     state.startup = [];
-    state.stage = Stage.Idle;
+    if (server === undefined) state.stage = Stage.Idle;
+    else session.own(server);
     this.#welcome(state.parameters);
     session.startReading();
     session.takeKept();
@@ -436,7 +471,7 @@ export class ClientLogin {
     }
   }
 
-  #fail(reason: Reason, first: string, second: string): void {
+  #fail(reason: Reason, first: string, second: string, code?: string): void {
     const session = this.#session;
     const { context, state } = session;
     this.#timer.cancel();
@@ -445,7 +480,7 @@ export class ClientLogin {
       `${session.name} login from ${state.address} as "${state.user}" to "${state.database}" failed: ` +
         reason.text.replaceAll("{0}", first).replaceAll("{1}", second),
     );
-    session.fail("FATAL", reason, first, second);
+    session.fail("FATAL", reason, first, second, code);
   }
 }
 
@@ -453,11 +488,16 @@ export class ClientLogin {
 function startupSettings(parameters: Map<string, string>): [string, string][] {
   const settings: [string, string][] = [];
   for (const [name, value] of parameters) {
-    if (name === "user" || name === "database" || name === "replication") continue;
+    if (PROTOCOL_FIELDS.has(name)) continue;
     if (name === "options") settings.push(...(readOptions(value) ?? []));
     else settings.push([name, value]);
   }
   return settings;
+}
+
+/** What PostgreSQL is to be told at a replication client's own login, word for word. */
+function asSent(parameters: Map<string, string>): [string, string][] {
+  return [...parameters].filter(([name]) => !PROTOCOL_FIELDS.has(name));
 }
 
 function adminParameters(): ParameterSet {

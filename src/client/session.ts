@@ -111,8 +111,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   /** Whether it can be frozen: a login under way and a console live where they began. */
   get movable(): boolean {
-    const { stage } = this.state;
+    const { stage, replication } = this.state;
     if (this.server !== undefined && this.server.cancelsUnderWay > 0) return false;
+    // Its own login at PostgreSQL lives where it began.
+    if (stage === Stage.Preparing && replication !== "none") return false;
     return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);
   }
 
@@ -250,6 +252,15 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     return true;
   }
 
+  /** A replication client's own server: from here on only the end parts them. */
+  own(server: ServerConnection): void {
+    server.link = this;
+    this.server = server;
+    this.state.keepsServer = true;
+    this.xactStartMs = this.context.reactor.now;
+    this.state.stage = Stage.Linked;
+  }
+
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
   get mayRewrite(): boolean {
     const { prepared_statements, prepared_statements_cache_size } = this.pool!.settings;
@@ -308,6 +319,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   // ── the linked server tells ─────────────────────────────────────────────────────────────────────────────────────
 
   readyForQuery(status: number, settled: boolean): void {
+    if (this.state.replication !== "none") return this.#commandDone(settled);
     const now = this.context.reactor.now;
     const total = this.pool!.counters.total;
     const { state } = this;
@@ -330,6 +342,16 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     }
   }
 
+  /** A replication client's command is through. Streams last for days: no statistics of times. */
+  #commandDone(settled: boolean): void {
+    const server = this.server!;
+    this.state.queryCount++;
+    server.state.queryCount++;
+    this.pool!.counters.total.query_count++;
+    this.queryStartMs = 0;
+    if (settled) this.#releaseIfDone(server);
+  }
+
   /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
   #releaseIfDone(server: ServerConnection): void {
     if (
@@ -348,6 +370,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Gives the server back. */
   release(): void {
     const server = this.server!;
+    if (this.state.replication !== "none") {
+      this.fail("FATAL", REASONS.shuttingDown, "", "");
+      return;
+    }
     if (this.state.keepsServer) server.state.dirty |= Dirty.All;
     this.server = undefined;
     this.state.stage = Stage.Idle;
@@ -435,7 +461,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     );
     this.state.stage = Stage.Linked;
     // In the middle of a message an ErrorResponse would be read as a part of it.
-    if (toldWhy || cut) this.say(new Uint8Array(0));
+    // A replication client hears from PostgreSQL alone, and so of an end without a word, too.
+    if (toldWhy || cut || this.state.replication !== "none") this.say(new Uint8Array(0));
     else this.fail("FATAL", reason, detail, "");
   }
 
@@ -456,7 +483,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Sends last words, and closes when the client has. */
   say(bytes: Uint8Array): void {
     if (this.state.stage >= Stage.Closing || this.frozen) return;
-    if (bytes.length > 0) this.write(bytes);
+    const left = this.server?.state;
+    // In the middle of a message it would be read as a part of it.
+    const cut = left !== undefined && left.left > 0 && !left.leftDropped;
+    if (bytes.length > 0 && !cut) this.write(bytes);
     if (this.#isClosed()) return;
     this.#detach();
     this.state.stage = Stage.Closing;
@@ -511,6 +541,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (pool === undefined) return;
     this.pool = undefined;
     pool.leaveQueue(this);
+    pool.replication.abandon(this);
     this.#giveBack(pool);
     clearStatements(this.state, pool.statements);
     pool.leave();
@@ -526,13 +557,16 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
     if (state.left > 0 && !state.leftDropped) {
       server.close(REASONS.serverUnusable, "its client left in the middle of a message");
-    } else pool.checkIn(server);
+    } else if (state.replication !== "none") server.close(REASONS.replicationOver, "");
+    else pool.checkIn(server);
   }
 
   /** Nothing of the client's is under way: it can be sent home. */
   get atRest(): boolean {
     const { server, state } = this;
     if (server === undefined) return state.stage < Stage.Closing && state.stage !== Stage.Admin;
+    // A stream has no end to wait for; who follows it takes it up again where it was.
+    if (server.owed.copyBoth) return true;
     return server.state.status === TransactionStatus.Idle && server.owed.length === 0 &&
       (state.left === 0 || state.leftDropped);
   }

@@ -4,6 +4,7 @@ import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { World } from "./testing/world.ts";
 import { concat, frontend, startup } from "../protocol/testing/wire.ts";
+import { REASONS } from "../reasons.ts";
 import { Dirty, ServerStage } from "../server/state.ts";
 
 const SYNC = frontend("S");
@@ -69,6 +70,24 @@ Deno.test("session: a message that its client left unfinished is never finished 
     world.dispatch(client.stream);
     assert.equal(server.connection.state.stage, ServerStage.Closed);
     assert.deepEqual(server.stream.fetch(), whole.slice(0, -missing));
+  }
+});
+
+Deno.test("session: last words are left out where they would be read as a part of a row", () => {
+  for (const cut of [6, 17, Infinity]) {
+    const world = new World();
+    const server = world.addServer();
+    const client = world.addClient(query("rows 1"));
+    world.clientSends(client, Infinity);
+    world.dispatch(client.stream);
+    world.serverTakes(server, Infinity);
+    const answer = server.fromModel;
+    world.serverSends(server, cut);
+    world.dispatch(server.stream);
+    client.session.fail("FATAL", REASONS.adminShutdown, "", "");
+    const received = client.stream.fetch();
+    if (cut === Infinity) assert.equal(types(received.slice(answer.length)), "E");
+    else assert.deepEqual(received, answer.slice(0, cut));
   }
 });
 

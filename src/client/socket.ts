@@ -294,7 +294,8 @@ export abstract class ClientSocket implements Handler {
 
   /** A client that stops taking a long message must not keep a server for ever: `proxy_copy_data_timeout`. */
   #watchTaking(): void {
-    if (this.#takingTimer !== undefined) return;
+    // A replication stream is PostgreSQL's to end: wal_sender_timeout.
+    if (this.#takingTimer !== undefined || this.state.replication !== "none") return;
     const { reactor, general } = this.context;
     const flushes = this.#flushes;
     const timeout = general.proxy_copy_data_timeout;

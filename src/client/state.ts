@@ -16,6 +16,7 @@
  * 3. In transaction mode; in session mode when the client leaves.
  */
 
+import type { Replication } from "../protocol/startup.ts";
 import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
 import type { NamedStatement } from "./statements.ts";
 
@@ -47,7 +48,9 @@ export interface SessionState {
   database: string;
   user: string;
   applicationName: string;
-  /** What its StartupMessage asked for, until the login is through. */
+  /** Other than `none`: it has a server connection of its own from its login to its end. */
+  replication: Replication;
+  /** What its StartupMessage asked for, until the login is through; for replication as it was sent. */
   startup: [string, string][];
   /** Minor version and unknown options to answer by NegotiateProtocolVersion. */
   negotiate: { minor: number; options: string[] } | undefined;
@@ -93,6 +96,7 @@ export function newSessionState(id: number, now: number): SessionState {
     database: "",
     user: "",
     applicationName: "",
+    replication: "none",
     startup: [],
     negotiate: undefined,
     secret: NO_SECRET,

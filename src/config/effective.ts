@@ -145,6 +145,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     sync_server_parameters: general.sync_server_parameters,
     cleanup_server_connections: pool.cleanup_server_connections,
     log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
+    max_replication_connections: pool.max_replication_connections,
     max_concurrent_creates: general.max_concurrent_creates,
     scaling_warm_pool_ratio: pool.scaling_warm_pool_ratio ?? general.scaling_warm_pool_ratio,
     scaling_fast_retries: pool.scaling_fast_retries ?? general.scaling_fast_retries,

@@ -70,6 +70,13 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     reload: "P",
     doc: "Log parameters that clients change.",
   },
+  max_replication_connections: {
+    type: "u32",
+    default: 10,
+    reload: "N",
+    doc:
+      "Replication connections of each user, apart from `pool_size`; each belongs to one client. 0 = none. Not in upstream.",
+  },
   prepared_statements_cache_size: {
     type: "usize",
     reload: "P",

@@ -173,7 +173,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
   ["web", WEB, WEB_KEYS, 15, []],
   ["talos", TALOS, TALOS_KEYS, 2, []],
   ["include", "files path_list ", INCLUDE_KEYS, 1, []],
-  ["pool", POOL, POOL_KEYS, 31, ["query_wait_timeout"]],
+  ["pool", POOL, POOL_KEYS, 31, ["max_replication_connections", "query_wait_timeout"]],
   ["user", USER, USER_KEYS, 9, ["idle_timeout", "max_user_connections"]],
   ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, []],
 ];

@@ -67,6 +67,7 @@ export interface PoolSettings {
   sync_server_parameters: boolean;
   cleanup_server_connections: boolean;
   log_client_parameter_status_changes: boolean;
+  max_replication_connections: number;
   max_concurrent_creates: number;
   scaling_warm_pool_ratio: number;
   scaling_fast_retries: number;

@@ -188,6 +188,7 @@ export interface PoolConfig {
   server_lifetime?: number;
   cleanup_server_connections: boolean;
   log_client_parameter_status_changes: boolean;
+  max_replication_connections: number;
   prepared_statements_cache_size?: number;
   server_prepared_statements_cache_size?: number;
   scaling_warm_pool_ratio?: number;

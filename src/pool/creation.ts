@@ -5,7 +5,12 @@
 
 import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { type LoggedIn, type LoginFailure, ServerLogin } from "../server/login.ts";
+import {
+  type LoggedIn,
+  type LoginFailure,
+  type LoginSecrets,
+  ServerLogin,
+} from "../server/login.ts";
 import { parameterSet } from "../server/parameters.ts";
 import { newServerState, type ServerState } from "../server/state.ts";
 import type { PoolEnvironment } from "./environment.ts";
@@ -34,6 +39,7 @@ export class Creation {
   connecting = 0;
   /** Why the last login failed; `undefined` once one has succeeded. */
   lastFailure: LoginFailure | undefined = undefined;
+  readonly secrets: LoginSecrets;
   readonly #pool: CreatingPool;
   readonly #environment: PoolEnvironment;
   readonly #logins = new Set<ServerLogin>();
@@ -45,6 +51,10 @@ export class Creation {
   constructor(pool: CreatingPool, environment: PoolEnvironment) {
     this.#pool = pool;
     this.#environment = environment;
+    this.secrets = {
+      clientKey: () => pool.clientKey,
+      derive: (password, salt, iterations, done) => this.#derive(password, salt, iterations, done),
+    };
   }
 
   /** Whether a failure is so fresh that PostgreSQL is left alone. */
@@ -69,11 +79,7 @@ export class Creation {
         settings,
         addresses,
         tune: environment.tune,
-        secrets: {
-          clientKey: () => this.#pool.clientKey,
-          derive: (password, salt, iterations, done) =>
-            this.#derive(password, salt, iterations, done),
-        },
+        secrets: this.secrets,
         done: (result) => {
           this.#logins.delete(login);
           this.connecting--;

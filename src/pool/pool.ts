@@ -22,7 +22,8 @@ import type { LimitedPool, Share } from "./coordinator.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
-import { closedLine, expiredServers, giveLimits, Outdated } from "./retain.ts";
+import { Replication } from "./replication.ts";
+import { closedLine, closeUnlinked, expiredServers, giveLimits, Outdated } from "./retain.ts";
 import { type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
 import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
@@ -33,6 +34,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   readonly traffic: { received: number; sent: number };
   readonly reported = new Set<string>();
   readonly statements: StatementCache;
+  readonly replication: Replication;
   /** Parameters of the newest server: what a new client has that asks for nothing. */
   defaults: ParameterSet | undefined = undefined;
   /** Names that belong to the operator: clients' values of them are not taken. */
@@ -66,6 +68,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.#creation = new Creation(this, environment);
     this.#outdated = new Outdated(this, environment.reactor);
     this.#deadlines = new Deadlines(environment.reactor, this.#servers);
+    this.replication = new Replication(this, environment, this.#creation.secrets);
     this.#patience = new Patience(this, this.#waiting, environment);
     this.share = environment.coordinator.join(this);
     this.traffic = this.counters.total;
@@ -117,8 +120,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
 
   /** Longest wait of those who wait now, in milliseconds. */
   longestWaitMs(now: number): number {
-    const first = this.#waiting.first();
-    return first === undefined ? 0 : now - first.waitSinceMs;
+    return this.#waiting.longestMs(now);
   }
 
   /** A session has logged in to this pool. */
@@ -441,6 +443,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   kill(): void {
     this.#epoch++;
     for (const server of [...this.#servers]) server.close(REASONS.adminShutdown, "");
+    this.replication.kill();
   }
 
   /** Creates servers up to `min_pool_size`, as far as that is possible now. */
@@ -581,6 +584,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.#patience.stop();
     this.#creation.close();
     this.share.end();
+    this.replication.close();
     this.#deadlines.stop();
     for (const waiter of this.#waiting.takeAll()) {
       waiter.checkOutFailed(REASONS.poolRetired, "", "");
@@ -590,11 +594,6 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.statements.clear();
     this.#closeStale();
     this.cancelRunning();
-    for (const server of [...this.#servers]) {
-      const { stage } = server.state;
-      if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
-        server.close(REASONS.poolClosed, "");
-      }
-    }
+    closeUnlinked(this.#servers);
   }
 }

@@ -6,6 +6,7 @@
 import type { Reactor } from "../reactor/reactor.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import { ServerStage } from "../server/state.ts";
 
 /** Of `idle`, oldest first: those past their lifetime, and up to `spare` of those that were idle too long. */
 export function expiredServers(
@@ -38,6 +39,16 @@ export function closedLine(
   return `pid=${state.pid} server connection closed: ${
     said.replace(/[\r\n]+/g, " ")
   }, session=${age}ms`;
+}
+
+/** Closes those that are at work for a pool that ends. */
+export function closeUnlinked(servers: Iterable<ServerConnection>): void {
+  for (const server of [...servers]) {
+    const { stage } = server.state;
+    if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
+      server.close(REASONS.poolClosed, "");
+    }
+  }
 }
 
 /** So many server connections are closed in one go; each costs some 20 µs, and clients of other pools wait meanwhile. */

@@ -47,6 +47,11 @@ export class Waiting {
     return this.#head;
   }
 
+  /** How long that is. */
+  longestMs(now: number): number {
+    return this.#head === undefined ? 0 : now - this.#head.waitSinceMs;
+  }
+
   shift(): Waiter | undefined {
     const waiter = this.#head;
     if (waiter !== undefined) this.remove(waiter);

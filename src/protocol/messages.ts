@@ -73,22 +73,6 @@ export function passwordMessage(answer: string): Uint8Array<ArrayBuffer> {
   return message(Frontend.Password, encoder.encode(answer + "\0"));
 }
 
-/** SASLInitialResponse. */
-export function saslInitialResponse(mechanism: string, data: string): Uint8Array<ArrayBuffer> {
-  const name = encoder.encode(mechanism + "\0");
-  const response = encoder.encode(data);
-  const body = new Uint8Array(name.length + 4 + response.length);
-  body.set(name);
-  new DataView(body.buffer).setUint32(name.length, response.length);
-  body.set(response, name.length + 4);
-  return message(Frontend.Password, body);
-}
-
-/** SASLResponse. */
-export function saslResponse(data: string): Uint8Array<ArrayBuffer> {
-  return message(Frontend.Password, encoder.encode(data));
-}
-
 /** AuthenticationOk (0), CleartextPassword (3), MD5Password (5), SASL (10), SASLContinue (11), SASLFinal (12). */
 export function authentication(code: number, data?: Uint8Array): Uint8Array<ArrayBuffer> {
   const body = new Uint8Array(4 + (data?.length ?? 0));

@@ -68,6 +68,8 @@ export class OwedReplies {
   #skipping = false;
   /** COPY FROM STDIN runs: Sync is not answered. */
   #copyIn = false;
+  /** A replication stream runs: both sides send as they like. */
+  #copyBoth = false;
 
   /** Notes that a message was sent, with a record of what it changes. */
   track(entry: number, record: object): void {
@@ -159,6 +161,11 @@ export class OwedReplies {
     return this.#copyIn;
   }
 
+  /** Whether a replication stream runs. */
+  get copyBoth(): boolean {
+    return this.#copyBoth;
+  }
+
   /** Whether an error was answered whose Sync has not been sent. */
   get skipping(): boolean {
     return this.#skipping;
@@ -175,8 +182,11 @@ export class OwedReplies {
       case Backend.CopyData:
       case Backend.CopyDone:
       case Backend.CopyOutResponse:
-      case Backend.CopyBothResponse:
         return kind === Owed.Query || kind === Owed.Execute ? verdict : Verdict.Desync;
+      case Backend.CopyBothResponse:
+        if (kind !== Owed.Query) return Verdict.Desync;
+        this.#copyBoth = true;
+        return verdict;
       case Backend.CopyInResponse:
         if (kind !== Owed.Execute && kind !== Owed.Query) return Verdict.Desync;
         this.#startCopyIn();
@@ -252,7 +262,8 @@ export class OwedReplies {
       records.push(this.#records[at]);
       if (this.#records[at] !== undefined) tracked = true;
     }
-    const frozen = { entries, skipping: this.#skipping, copyIn: this.#copyIn };
+    const frozen: FrozenReplies = { entries, skipping: this.#skipping, copyIn: this.#copyIn };
+    if (this.#copyBoth) frozen.copyBoth = true;
     return tracked ? { ...frozen, records } : frozen;
   }
 
@@ -266,13 +277,17 @@ export class OwedReplies {
     });
     owed.#skipping = frozen.skipping;
     owed.#copyIn = frozen.copyIn;
+    owed.#copyBoth = frozen.copyBoth === true;
     return owed;
   }
 
   #pop(): void {
     this.#drop();
     while (this.length > 0 && (this.#ring[this.#head] & KIND) === Owed.CopyEnd) this.#drop();
-    if (this.length === 0) this.#copyIn = false;
+    if (this.length === 0) {
+      this.#copyIn = false;
+      this.#copyBoth = false;
+    }
   }
 
   #drop(): void {
@@ -337,6 +352,8 @@ export interface FrozenReplies {
   records?: (object | undefined)[];
   skipping: boolean;
   copyIn: boolean;
+  /** Left out when it is false. */
+  copyBoth?: boolean;
 }
 
 /** Whether what answers this kind comes to its end with a ReadyForQuery, after an error too. */

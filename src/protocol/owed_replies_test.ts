@@ -146,7 +146,7 @@ Deno.test("owed replies: an entry takes its own replies alone", () => {
     DescribeStatement: "tE",
     DescribeStatementRows: "TnE",
     DescribePortal: "TnE",
-    Execute: "DCIsEGHWdc",
+    Execute: "DCIsEGHdc",
     Close: "3E",
     Sync: "ZE",
   };
@@ -249,4 +249,23 @@ Deno.test("owed replies: the error of an injected Parse is the client's", () => 
   assert.equal(owed.receive(0x45), Verdict.Forward);
   assert.equal(owed.skippedUnnamed, SkippedUnnamed.Pooler);
   assert.equal(owed.receive(0x5a), Verdict.Forward);
+});
+
+Deno.test("owed replies: a replication stream runs from CopyBothResponse to ReadyForQuery, through a snapshot, too", () => {
+  const owed = new OwedReplies();
+  owed.push(Owed.Query);
+  assert.equal(owed.copyBoth, false);
+  assert.equal(owed.receive(0x57), Verdict.Forward);
+  assert.equal(owed.copyBoth, true);
+  const thawed = OwedReplies.thaw(owed.freeze());
+  for (const one of [owed, thawed]) {
+    assert.equal(one.receive(0x64), Verdict.Forward);
+    one.push(Owed.CopyEnd);
+    // PostgreSQL has not read it yet.
+    for (const type of [0x64, 0x63, 0x43, 0x43]) assert.equal(one.receive(type), Verdict.Forward);
+    assert.equal(one.copyBoth, true);
+    assert.equal(one.receive(0x5a), Verdict.Forward);
+    assert.equal(one.copyBoth, false);
+    assert.deepEqual(one.freeze(), { entries: [], skipping: false, copyIn: false });
+  }
 });

@@ -32,6 +32,22 @@ export type StartupPacket =
   | { kind: "unsupported_version"; major: number; minor: number }
   | { kind: "malformed"; why: string };
 
+/** What a connection is for: `replication` of its StartupMessage. */
+export type Replication = "none" | "physical" | "logical";
+
+/**
+ * Reads `replication` as PostgreSQL does: `database`, or one of its spellings of a boolean (`parse_bool`), which may be
+ * cut short. `undefined`: neither.
+ */
+export function readReplication(value: string): Replication | undefined {
+  if (value === "database") return "logical";
+  const word = value.toLowerCase();
+  const means = (whole: string, least: number) => word.length >= least && whole.startsWith(word);
+  if (word === "1" || means("true", 1) || means("yes", 1) || means("on", 2)) return "physical";
+  if (word === "0" || means("false", 1) || means("no", 1) || means("off", 2)) return "none";
+  return undefined;
+}
+
 /** Length of the packet at `start`, 0 when fewer than four bytes are there, −1 when it can't be a first packet. */
 export function startupLength(bytes: Uint8Array, start: number, end: number): number {
   if (end - start < 4) return 0;

@@ -4,6 +4,7 @@ import {
   cancelRequest,
   MAX_STARTUP_BYTES,
   readOptions,
+  readReplication,
   readStartup,
   startupLength,
   startupMessage,
@@ -135,4 +136,18 @@ Deno.test("startup: options as psql makes them of PGOPTIONS", () => {
     ["geqo=off", undefined],
   ];
   for (const [text, wanted] of cases) assert.deepEqual(readOptions(text), wanted, text);
+});
+
+Deno.test("startup: replication is a boolean as PostgreSQL spells it, or a database", () => {
+  const spellings = {
+    logical: ["database"],
+    physical: ["true", "TRUE", "t", "tr", "yes", "Y", "on", "1"],
+    none: ["false", "f", "no", "N", "off", "of", "0"],
+    wrong: ["", "o", "truer", "Database", "data", "2", "01", "physical", "on "],
+  };
+  for (const [wanted, values] of Object.entries(spellings)) {
+    for (const value of values) {
+      assert.equal(readReplication(value) ?? "wrong", wanted, JSON.stringify(value));
+    }
+  }
 });

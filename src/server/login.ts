@@ -97,6 +97,8 @@ const MOST_MESSAGE_BYTES = 30_000;
 export class ServerLogin implements Handler {
   #reactor: Reactor;
   #settings: PoolSettings;
+  /** Fields of the StartupMessage; absent: those of the pool's ordinary connections. */
+  #parameters: readonly [string, string][] | undefined;
   #addresses: ServerAddress[];
   #at = -1;
   #secrets: LoginSecrets;
@@ -109,7 +111,7 @@ export class ServerLogin implements Handler {
   #tail: Uint8Array<ArrayBuffer> | undefined;
   #scram: ScramClientStart | ScramChallenge | ScramClientFinal | undefined;
   #authenticated = false;
-  #parameters = new Map<string, string>();
+  #reported = new Map<string, string>();
   #pid = 0;
   #secret: Uint8Array = new Uint8Array(0);
   #lastRefusal: LoginFailure | undefined;
@@ -118,6 +120,7 @@ export class ServerLogin implements Handler {
     reactor: Reactor,
     options: {
       settings: PoolSettings;
+      parameters?: readonly [string, string][];
       addresses: ServerAddress[];
       secrets: LoginSecrets;
       tune: SocketTuner;
@@ -126,6 +129,7 @@ export class ServerLogin implements Handler {
   ) {
     this.#reactor = reactor;
     this.#settings = options.settings;
+    this.#parameters = options.parameters;
     this.#addresses = options.addresses;
     this.#secrets = options.secrets;
     this.#tune = options.tune;
@@ -210,7 +214,7 @@ export class ServerLogin implements Handler {
     }
     this.#connected = true;
     this.#reactor.modify(fd, EPOLLIN | EPOLLRDHUP);
-    this.#send(startupMessage(this.#startup()));
+    this.#send(startupMessage(this.#parameters ?? this.#startup()));
   }
 
   *#startup(): Iterable<[string, string]> {
@@ -313,9 +317,9 @@ export class ServerLogin implements Handler {
 
   #parameter(start: number, end: number): void {
     const status = readParameterStatus(readBuffer, start, end);
-    if (status === undefined || this.#parameters.size >= MOST_REPORTED) {
+    if (status === undefined || this.#reported.size >= MOST_REPORTED) {
       this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, false);
-    } else this.#parameters.set(status.name, status.value);
+    } else this.#reported.set(status.name, status.value);
   }
 
   #authentication(code: number, data: Uint8Array): void {
@@ -456,7 +460,7 @@ export class ServerLogin implements Handler {
       address: this.#addresses[this.#at],
       pid: this.#pid,
       secret: this.#secret,
-      parameters: this.#parameters,
+      parameters: this.#reported,
     });
   }
 

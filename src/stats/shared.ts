@@ -8,8 +8,6 @@ export const Shared = {
   /** Last client id given out. */
   LastClientId: 1,
   LastServerId: 2,
-  /** Clients that are in a transaction: for the line that a shutdown logs. */
-  InTransaction: 3,
   /** Prepared statements are numbered through the process, since servers may change workers. */
   LastStatementId: 4,
   /** Times that a statement which changes a schema went through. */

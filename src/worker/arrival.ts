@@ -13,6 +13,7 @@ import type { Session } from "../client/session.ts";
 import type { SessionState } from "../client/state.ts";
 import type { Log } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Replication } from "../pool/replication.ts";
 import type { PoolSnapshot } from "../pool/snapshot.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerSnapshot } from "../server/link.ts";
@@ -53,12 +54,12 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
 function thawServer(
   fd: Fd,
   snapshot: ServerSnapshot,
-  pool: Pool,
+  keeper: Pool | Replication,
   place: ArrivalPlace,
 ): ServerConnection {
   place.tune(fd, snapshot.state.address[0] === 1);
-  const server = ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, pool);
-  pool.adoptThawed(server);
+  const server = ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, keeper);
+  keeper.adoptThawed(server);
   return server;
 }
 
@@ -79,9 +80,10 @@ function thawSession(
   }
   const [clientFd, serverFd] = item.fds as Fd[];
   place.tune(clientFd, state.unix);
+  const keeper = state.replication === "none" ? pool : pool?.replication;
   const server = snapshot.server === undefined
     ? undefined
-    : thawServer(serverFd, snapshot.server, pool!, place);
+    : thawServer(serverFd, snapshot.server, keeper!, place);
   state.connectedAtMs = place.reactor.now - state.connectedAtMs;
   const session = place.openThawed(clientFd, state);
   if (pool !== undefined) {

@@ -15,6 +15,7 @@ import type { Timer } from "../reactor/timers.ts";
 import type { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Replication } from "../pool/replication.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { ServerStage } from "../server/state.ts";
 import type { Directory } from "./directory.ts";
@@ -124,7 +125,7 @@ export class Departure {
     const fds: number[] = [session.stream.fd];
     if (pool !== undefined) pool.leaveQueue(session);
     if (server !== undefined) {
-      pool!.takeOut(server);
+      keeper(session, pool!).takeOut(server);
       fds.push(server.stream.fd);
     }
     this.#frozen.add(session);
@@ -309,6 +310,13 @@ function lost(pool: Pool): Held {
 /** A linked server comes back to the event loop with its session. */
 function putBack({ pool, session, server }: Held): void {
   if (server === undefined) return;
-  if (session === undefined) server.unfreeze();
-  pool!.putBack(server);
+  if (session === undefined) {
+    server.unfreeze();
+    pool!.putBack(server);
+  } else keeper(session, pool!).putBack(server);
+}
+
+/** Who keeps the server of a session. */
+function keeper(session: Session, pool: Pool): Pool | Replication {
+  return session.state.replication === "none" ? pool : pool.replication;
 }

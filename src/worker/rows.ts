@@ -104,6 +104,7 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
       query_count: state.queryCount,
       error_count: state.errorCount,
       age_seconds: Math.floor((now - state.connectedAtMs) / 1000),
+      replication: state.replication,
       worker,
     });
   }
@@ -115,6 +116,10 @@ export function serverRows(pools: Iterable<Pool>, now: number, worker: number): 
   const rows: ServerRow[] = [];
   for (const pool of pools) {
     for (const server of pool.servers()) rows.push(serverRow(pool, server, now, worker));
+    for (const server of pool.replication.servers()) {
+      const { replication } = (server.link as Session).state;
+      rows.push({ ...serverRow(pool, server, now, worker), replication });
+    }
   }
   return rows;
 }
@@ -144,6 +149,7 @@ function serverRow(
     prepare_cache_hit: state.prepareHits,
     prepare_cache_miss: state.prepareMisses,
     prepare_cache_size: state.statements.size,
+    replication: "none",
     worker,
   };
 }

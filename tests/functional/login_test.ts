@@ -391,13 +391,6 @@ Deno.test("another major version is refused with an error that names it", async 
   }
 });
 
-Deno.test("a replication connection is refused with a clear error", async () => {
-  using client = await WireClient.open({ port: doorman.port });
-  client.send(wire.startup({ user: "plain", database: "trusting", replication: "database" }));
-  const [error] = await client.readToEnd();
-  assert.match(wire.errorFields(error!).M!, /replication/);
-});
-
 Deno.test("a StartupMessage that comes byte by byte is read as one that comes whole", async () => {
   using client = await WireClient.open({ port: doorman.port });
   const bytes = wire.startup({ user: "plain", database: "trusting", application_name: "slow" });

@@ -19,6 +19,7 @@ export const showClients: Show = {
     numeric("query_count"),
     numeric("error_count"),
     numeric("age_seconds"),
+    text("replication"),
   ],
   async rows(environment) {
     const clients = await environment.clients();
@@ -35,6 +36,7 @@ export const showClients: Show = {
       client.query_count,
       client.error_count,
       client.age_seconds,
+      client.replication,
     ]);
   },
 };

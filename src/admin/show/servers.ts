@@ -24,6 +24,7 @@ export const showServers: Show = {
     numeric("prepare_cache_hit"),
     numeric("prepare_cache_miss"),
     numeric("prepare_cache_size"),
+    text("replication"),
   ],
   async rows(environment) {
     const servers = await environment.servers();
@@ -44,6 +45,7 @@ export const showServers: Show = {
       server.prepare_cache_hit,
       server.prepare_cache_miss,
       server.prepare_cache_size,
+      server.replication,
     ]);
   },
 };

@@ -50,7 +50,7 @@ const COLUMNS: Record<string, string> = {
     "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N, " +
     "retired T",
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
-    "wait T, transaction_count N, query_count N, error_count N, age_seconds N",
+    "wait T, transaction_count N, query_count N, error_count N, age_seconds N, replication T",
   POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
@@ -61,7 +61,7 @@ const COLUMNS: Record<string, string> = {
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
     "tls T, state T, wait T, transaction_count N, query_count N, bytes_sent N, " +
     "bytes_received N, age_seconds N, prepare_cache_hit N, prepare_cache_miss N, " +
-    "prepare_cache_size N",
+    "prepare_cache_size N, replication T",
   UPGRADE: "item T, value T",
   CONNECTIONS: "total N, errors N, tls N, plain N, cancel N",
   STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
@@ -208,8 +208,8 @@ Deno.test("show: CLIENTS by id, named as in the log", async () => {
   assert.deepEqual(
     shown.rows.map((row) => row.join("|")),
     [
-      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60",
-      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60",
+      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60|none",
+      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60|none",
     ],
   );
 });
@@ -220,8 +220,8 @@ Deno.test("show: SERVERS with ids in hex", async () => {
   assert.deepEqual(
     shown.rows.map((row) => row.join("|")),
     [
-      "0xFEEDBEEF|4242|aaa|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3",
-      "0x0000BEEF|4242|app|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3",
+      "0xFEEDBEEF|4242|aaa|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none",
+      "0x0000BEEF|4242|app|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none",
     ],
   );
 });
@@ -229,7 +229,7 @@ Deno.test("show: SERVERS with ids in hex", async () => {
 Deno.test("show: no servers is an empty result", async () => {
   const shown = await show("SERVERS", { servers: () => Promise.resolve([]) });
   assert.equal(shown.rows.length, 0);
-  assert.equal(shown.columns.length, 16);
+  assert.equal(shown.columns.length, 17);
 });
 
 Deno.test("show: CONNECTIONS adds the workers up, errors never under 0", async () => {

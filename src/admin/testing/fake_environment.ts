@@ -65,6 +65,7 @@ export function clientRow(changes: Partial<ClientRow> = {}): ClientRow {
     query_count: 4,
     error_count: 1,
     age_seconds: 60,
+    replication: "none",
     worker: 0,
     ...changes,
   };
@@ -89,6 +90,7 @@ export function serverRow(changes: Partial<ServerRow> = {}): ServerRow {
     prepare_cache_hit: 1,
     prepare_cache_miss: 2,
     prepare_cache_size: 3,
+    replication: "none",
     worker: 0,
     ...changes,
   };

@@ -193,6 +193,7 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     sync_server_parameters: true,
     cleanup_server_connections: true,
     log_client_parameter_status_changes: false,
+    max_replication_connections: 10,
     max_concurrent_creates: 0,
     scaling_warm_pool_ratio: 0,
     scaling_fast_retries: 0,

@@ -1,0 +1,273 @@
+/**
+ * The replication connections of a pool: each belongs to one client from its login to its end, opened with what that
+ * client's StartupMessage asks for. They are no part of `pool_size`, are never given to another client and have a
+ * limit of their own (`max_replication_connections`); limits over several pools count them. Of the pool they have the
+ * address and the credentials.
+ *
+ * What must hold: a server that is in here is linked; when its client leaves it is closed.
+ */
+
+import type { PoolSettings } from "../config/settings.ts";
+import type { Replication as Kind } from "../protocol/startup.ts";
+import { MAX_STARTUP_BYTES, startupMessage } from "../protocol/startup.ts";
+import { type Reason, REASONS } from "../reasons.ts";
+import { ServerConnection } from "../server/connection.ts";
+import type { ServerOwner } from "../server/link.ts";
+import {
+  type LoggedIn,
+  type LoginFailure,
+  type LoginSecrets,
+  ServerLogin,
+} from "../server/login.ts";
+import { canonicalName } from "../server/parameters.ts";
+import { ServerStage } from "../server/state.ts";
+import { loggedInState } from "./creation.ts";
+import type { LimitedPool, Share } from "./coordinator.ts";
+import type { PoolEnvironment } from "./environment.ts";
+import { closedLine } from "./retain.ts";
+
+const TARGET = "pg_doorman::server";
+
+/** The pool that the connections are of. */
+export interface ReplicatedPool
+  extends Pick<ServerOwner, "schemaChanged" | "traffic" | "reported"> {
+  readonly settings: PoolSettings;
+  readonly name: string;
+  readonly paused: boolean;
+}
+
+/** What a client wants, and whom to tell; one of the two is called, once. */
+export interface ReplicationRequest {
+  kind: Kind;
+  /** Of its StartupMessage: all but user, database and replication. */
+  parameters: readonly [string, string][];
+  ready: (server: ServerConnection) => void;
+  failed: (reason: Reason, first: string, second?: string, code?: string) => void;
+}
+
+export class Replication implements ServerOwner, LimitedPool {
+  readonly #pool: ReplicatedPool;
+  readonly #environment: PoolEnvironment;
+  readonly #secrets: LoginSecrets;
+  readonly #servers = new Set<ServerConnection>();
+  /** By client; `undefined` while the server's name is being resolved. */
+  readonly #logins = new Map<object, ServerLogin | undefined>();
+  /** Its part in limits over several pools. */
+  readonly #share: Share;
+
+  constructor(pool: ReplicatedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
+    this.#pool = pool;
+    this.#environment = environment;
+    this.#secrets = secrets;
+    this.#share = environment.coordinator.join(this);
+  }
+
+  // ── as a part of limits over several pools: it has nothing to give, and does not stand in line ──────────────────
+
+  readonly expected = 0;
+  readonly waiting = 0;
+  readonly transactionTime = 0;
+
+  get settings(): PoolSettings {
+    return this.#pool.settings;
+  }
+
+  get name(): string {
+    return this.#pool.name;
+  }
+
+  longestWaitMs(): number {
+    return 0;
+  }
+
+  idleServers(): readonly ServerConnection[] {
+    return [];
+  }
+
+  grow(): void {}
+
+  // ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get reported(): Set<string> {
+    return this.#pool.reported;
+  }
+
+  get traffic(): { received: number; sent: number } {
+    return this.#pool.traffic;
+  }
+
+  schemaChanged(): void {
+    this.#pool.schemaChanged();
+  }
+
+  servers(): Iterable<ServerConnection> {
+    return this.#servers;
+  }
+
+  /** Connections that are there or being made. */
+  get size(): number {
+    return this.#servers.size + this.#logins.size;
+  }
+
+  /** Makes a connection for `client`. It may be told before this returns. */
+  open(client: object, request: ReplicationRequest): void {
+    const { settings, paused } = this.#pool;
+    const most = settings.max_replication_connections;
+    if (this.size >= most) return request.failed(REASONS.tooManyReplications, String(most));
+    if (paused) return request.failed(REASONS.poolPaused, settings.database);
+    const parameters = startupParameters(settings, request);
+    if (startupMessage(parameters).length > MAX_STARTUP_BYTES) {
+      // PostgreSQL would hang up without a word.
+      return request.failed(REASONS.parametersFailed, "the startup parameters are too long");
+    }
+    if (!this.#share.takeAhead()) {
+      return request.failed(REASONS.replicationLimit, settings.database, settings.user);
+    }
+    this.#logins.set(client, undefined);
+    this.#share.count();
+    const { server_host, server_port } = settings;
+    this.#environment.addresses(server_host, server_port, (addresses, error) => {
+      if (!this.#logins.has(client)) return;
+      if (error !== undefined) {
+        this.#forget(client);
+        this.#failed(request, {
+          kind: "failed",
+          code: "53300",
+          message: `resolve "${server_host}": ${error}`,
+          transient: true,
+        });
+        return;
+      }
+      const login = new ServerLogin(this.#environment.reactor, {
+        settings,
+        parameters,
+        addresses,
+        tune: this.#environment.tune,
+        secrets: this.#secrets,
+        done: (result) => {
+          // Without a gap: its place must not be given away.
+          if (result.kind === "ready") this.#loggedIn(client, request, result, settings);
+          else {
+            this.#forget(client);
+            this.#failed(request, result);
+          }
+        },
+      });
+      this.#logins.set(client, login);
+      login.start();
+    });
+  }
+
+  /** The client has gone before its connection was there. */
+  abandon(client: object): void {
+    if (!this.#logins.has(client)) return;
+    this.#logins.get(client)?.abandon();
+    this.#forget(client);
+  }
+
+  #forget(client: object): void {
+    this.#logins.delete(client);
+    this.#share.count();
+  }
+
+  #failed({ failed }: ReplicationRequest, { code, message }: LoginFailure): void {
+    this.#environment.log.warn(
+      TARGET,
+      `[${this.#pool.name}] replication login failed: ${code}: ${message.replace(/[\r\n]+/g, " ")}`,
+    );
+    failed(REASONS.loginFailed, message, "", code);
+  }
+
+  #loggedIn(
+    client: object,
+    { ready }: ReplicationRequest,
+    login: LoggedIn,
+    settings: PoolSettings,
+  ): void {
+    const { reactor, log } = this.#environment;
+    const state = loggedInState(this.#environment.nextServerId(), reactor.now, login, settings);
+    state.stage = ServerStage.Linked;
+    state.uses = 1;
+    const server = new ServerConnection(reactor, login.stream, state, this);
+    this.#logins.delete(client);
+    this.#adopt(server);
+    log.info(
+      TARGET,
+      `[${this.#pool.name}] new replication connection pid=${state.pid} to ${state.addressText}, ` +
+        `replication=${this.size}/${settings.max_replication_connections}`,
+    );
+    ready(server);
+  }
+
+  #adopt(server: ServerConnection): void {
+    this.#servers.add(server);
+    this.#share.count();
+    server.listen();
+  }
+
+  // ── what server connections tell ────────────────────────────────────────────────────────────────────────────────
+
+  serverSettled(server: ServerConnection): void {
+    server.close(REASONS.replicationOver, "");
+  }
+
+  serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
+    this.#servers.delete(server);
+    this.#share.count();
+    const { log, reactor } = this.#environment;
+    log[reason.level](
+      TARGET,
+      `[${this.#pool.name}] replication: ${closedLine(server, reason, detail, reactor.now)}`,
+    );
+  }
+
+  /** Closes every connection; the clients have been sent home. */
+  kill(): void {
+    for (const server of [...this.#servers]) server.close(REASONS.adminShutdown, "");
+  }
+
+  /** The pool ends; its last client has left. */
+  close(): void {
+    this.#share.end();
+  }
+
+  // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
+
+  /** Lets go of a server that is about to be frozen; `putBack` is the way back. */
+  takeOut(server: ServerConnection): void {
+    this.#servers.delete(server);
+    this.#share.count();
+  }
+
+  putBack(server: ServerConnection): void {
+    this.#servers.add(server);
+    this.#share.count();
+  }
+
+  /** A server connection from another process. */
+  adoptThawed(server: ServerConnection): void {
+    this.#adopt(server);
+  }
+}
+
+/** The StartupMessage's fields: the pool's role and database, then the client's own wishes, then the operator's. */
+function startupParameters(
+  settings: PoolSettings,
+  { kind, parameters }: ReplicationRequest,
+): [string, string][] {
+  const managed = new Set(settings.startup_parameters.map(([name]) => canonicalName(name)));
+  const own = parameters.filter(([name]) => {
+    const canonical = canonicalName(name);
+    return !managed.has(canonical) &&
+      !(canonical === "application_name" && settings.application_name_pinned);
+  });
+  const fields: [string, string][] = [
+    ["user", settings.server_username],
+    ["database", settings.server_database],
+    ["replication", kind === "logical" ? "database" : "true"],
+  ];
+  if (!own.some(([name]) => canonicalName(name) === "application_name")) {
+    fields.push(["application_name", settings.application_name]);
+  }
+  return [...fields, ...own, ...settings.startup_parameters];
+}
