@@ -50,6 +50,16 @@ export interface BuildOptions {
   check?: boolean;
   /** Build even if the inputs are those of the last build. */
   force?: boolean;
+  /** Another version of the program, for tests: dist/ stays as it is. */
+  variant?: Variant;
+}
+
+/** A program of the same sources with a difference. */
+export interface Variant {
+  /** Where the executable goes. */
+  output: string;
+  /** The text of each file, as it is laid out. */
+  edit: (path: string, text: string) => string;
 }
 
 async function deno(
@@ -184,6 +194,14 @@ async function layOut(stage: string): Promise<void> {
   );
 }
 
+async function editBelow(stage: string, edit: Variant["edit"]): Promise<void> {
+  for (const path of await filesBelow(stage)) {
+    const text = await Deno.readTextFile(path);
+    const edited = edit(relative(stage, path), text);
+    if (edited !== text) await Deno.writeTextFile(path, edited);
+  }
+}
+
 async function hashOfInputs(stage: string, runtime: Runtime): Promise<string> {
   const lines = [
     `deno ${Deno.version.deno} ${Deno.build.target}`,
@@ -243,6 +261,13 @@ export async function build(options: BuildOptions = {}): Promise<BuildResult> {
     const runtime = await findRuntime();
     if (options.check) await deno(["check", "--quiet", MAIN, ...WORKERS], ROOT);
     await layOut(stage);
+    if (options.variant !== undefined) {
+      const { output: path, edit } = options.variant;
+      await editBelow(stage, edit);
+      await Deno.copyFile(await compile(stage, runtime), path);
+      await Deno.chmod(path, 0o755);
+      return { path, sha256: sha256(await Deno.readFile(path)), built: true, runtime };
+    }
 
     const path = join(DIST, "pg_doorman");
     const stampPath = join(DIST, ".pg_doorman.stamp");

@@ -7,7 +7,8 @@
 import type { Fd } from "../os/fd.ts";
 import { setCloseOnExec } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
-import { type Frame, FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
+import { type Frame, FrameKind, FrameSocket } from "../handover/frames.ts";
+import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../handover/version.ts";
 import type { Settings } from "../config/settings.ts";
 import type { ConnectionCounts, FrozenItem } from "../mail.ts";
 import type { Log } from "../log/log.ts";
@@ -40,8 +41,7 @@ export interface CommonSecrets {
 }
 
 /** Old → new, first of all. */
-export interface InitPayload {
-  version: number;
+export interface InitPayload extends SnapshotVersion {
   oldPid: number;
   secrets: CommonSecrets;
   totals: UpgradeTotals;
@@ -49,7 +49,7 @@ export interface InitPayload {
 
 /** New → old. */
 export interface ReadyPayload {
-  /** Snapshot versions that are understood. */
+  /** Versions of snapshots that are understood: the process's own, and the old one's if they are compatible. */
   versions: number[];
   pools: { database: string; user: string }[];
 }
@@ -148,7 +148,9 @@ export class Succession {
   ): Promise<boolean> {
     const { supervisor, settings, log, accepting } = options;
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
-    await this.#tell(FrameKind.Ready, { versions: [SNAPSHOT_VERSION], pools });
+    const versions = [SNAPSHOT_VERSION];
+    if (compatible(this.init)) versions.push(this.init.version);
+    await this.#tell(FrameKind.Ready, { versions, pools });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
       const payload = begin.payload as BeginPayload;
@@ -239,7 +241,7 @@ export class Succession {
       const home = anywhere
         ? this.#next++ % supervisor.workers
         : homes.get(`${item.database}\0${item.user}`);
-      if (home === undefined || payload.version !== SNAPSHOT_VERSION) {
+      if (home === undefined || !this.#takes(payload)) {
         refused.push(i);
         for (const fd of item.fds) libc.close(fd as Fd);
         return;
@@ -252,6 +254,10 @@ export class Succession {
     await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
     for (const [home, items] of places) supervisor.send(home, { kind: "thaw", items });
     return taken;
+  }
+
+  #takes({ version }: BatchPayload): boolean {
+    return version === this.init.version && compatible(this.init);
   }
 
   /** A CancelRequest that no worker here knows. */

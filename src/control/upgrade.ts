@@ -12,7 +12,8 @@
 import { type Fd, setCloseOnExec } from "../os/fd.ts";
 import { socketPair } from "../os/fd_passing.ts";
 import * as libc from "../os/libc.ts";
-import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../handover/frames.ts";
+import { FrameKind, FrameSocket } from "../handover/frames.ts";
+import { OURS, SNAPSHOT_VERSION } from "../handover/version.ts";
 import type { CountsRow, FrozenItem, MovingRow } from "../mail.ts";
 import type { Log } from "../log/log.ts";
 import { Shared } from "../stats/shared.ts";
@@ -204,7 +205,7 @@ export class Upgrade {
     this.#stuck = false;
     log.info(TARGET, `binary upgrade: process ${child.pid} started`);
     child.status.then(() => this.#childIsGone = true);
-    const init: InitPayload = { version: SNAPSHOT_VERSION, oldPid: Deno.pid, secrets, totals };
+    const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets, totals };
     // One that has ended already is not ready, either.
     await frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
@@ -285,7 +286,11 @@ export class Upgrade {
     const listening = this.#listen(frames).then(() => lost = true);
     await frames.send(FrameKind.Begin, await this.#beginning(pools)).catch(() => {});
     if (!understood) {
-      log.warn(TARGET, "binary upgrade: the new process does not know these snapshots: draining");
+      log.warn(
+        TARGET,
+        `binary upgrade: the new process does not know snapshots of version ${SNAPSHOT_VERSION}, but ` +
+          `${ready.versions.join(", ")}: its clients finish here until shutdown_timeout`,
+      );
     }
     supervisor.broadcast({ kind: "move", pools });
     const how = await this.#watch({ lost: () => lost, begunAt, understood });

@@ -10,9 +10,6 @@ import { receiveWithDescriptors, sendWithDescriptors } from "../os/fd_passing.ts
 import { SHUT_RDWR } from "../os/layout.ts";
 import { decode, encode } from "./codec.ts";
 
-/** Version of the snapshots in the frames. A process that does not know it refuses them. */
-export const SNAPSHOT_VERSION = 2;
-
 /** Longest frame: a batch of sessions with full buffers. */
 const MOST_FRAME_BYTES = 256 * 1024 * 1024;
 const RECEIVE_BYTES = 256 * 1024;

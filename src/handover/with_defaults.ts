@@ -1,7 +1,7 @@
 /**
  * Plain data of another version of this program, made into this version's: a field that the other one did not have yet
  * gets its default, one that this version does not know is dropped. So a field can be added to a snapshot without a new
- * `SNAPSHOT_VERSION`, and an older program goes on with what a newer one has frozen.
+ * version (version.ts), and an older program goes on with what a newer one has frozen.
  */
 
 /** `defaults` with the values of `given` for its own fields, in nested plain objects, too. */

@@ -8,16 +8,15 @@ import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { PlainStream } from "../reactor/stream.ts";
-import type { SessionSnapshot } from "../client/freeze.ts";
 import type { Session } from "../client/session.ts";
 import type { SessionState } from "../client/state.ts";
 import type { Log } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Replication } from "../pool/replication.ts";
-import type { PoolSnapshot } from "../pool/snapshot.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerSnapshot } from "../server/link.ts";
 import type { SocketTuner } from "../server/login.ts";
+import { completePool, completeServer, completeSession } from "./completion.ts";
 
 /** What thawing needs of its worker. */
 export interface ArrivalPlace {
@@ -34,14 +33,14 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
   const pool = place.pool(item.database, item.user);
   switch (item.type) {
     case "pool":
-      pool?.thaw(item.pool as PoolSnapshot);
+      pool?.thaw(completePool(item.pool));
       return;
     case "lost":
       pool?.arrived();
       return;
     case "server":
       if (pool === undefined) closeAll(item.fds);
-      else thawServer(item.fds[0] as Fd, item.server as ServerSnapshot, pool, place);
+      else thawServer(item.fds[0] as Fd, completeServer(item.server), pool, place);
       return;
     case "session":
       thawSession(item, pool, place);
@@ -68,7 +67,7 @@ function thawSession(
   pool: Pool | undefined,
   place: ArrivalPlace,
 ): void {
-  const snapshot = item.session as SessionSnapshot;
+  const snapshot = completeSession(item.session);
   const { state } = snapshot;
   if (pool === undefined && state.user !== "") {
     place.log.error(

@@ -3,7 +3,8 @@
  * instance under test in the place of the program; `POOLS` are those that it claims to have.
  */
 
-import { FrameKind, FrameSocket, SNAPSHOT_VERSION } from "../../src/handover/frames.ts";
+import { FrameKind, FrameSocket } from "../../src/handover/frames.ts";
+import { SNAPSHOT_VERSION } from "../../src/handover/version.ts";
 import type { Fd } from "../../src/os/fd.ts";
 import { sendWithDescriptors } from "../../src/os/fd_passing.ts";
 

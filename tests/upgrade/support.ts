@@ -157,8 +157,13 @@ export class Service {
   async replaceProgram(path: string = this.program): Promise<void> {
     copies ??= makeCopies();
     const { files } = await copies;
+    await this.replaceByFile(files[this.#next++ % 2]!, path);
+  }
+
+  /** Puts a file into the program's place, by rename. */
+  async replaceByFile(file: string, path: string = this.program): Promise<void> {
     const unfinished = `${path}.new`;
-    await Deno.link(files[this.#next++ % 2]!, unfinished);
+    await Deno.link(file, unfinished);
     await Deno.rename(unfinished, path);
   }
 
