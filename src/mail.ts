@@ -214,6 +214,8 @@ export interface ClientRow {
   error_count: number;
   age_seconds: number;
   replication: Replication;
+  /** Why it keeps its server between transactions; empty: it does not. */
+  pinned: string;
   worker: number;
 }
 

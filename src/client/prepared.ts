@@ -19,6 +19,7 @@ import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../protocol/owed_replies.ts";
 import { READ_BYTES } from "../reactor/stream.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import { NAMES } from "../server/marks.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import {
   isThere,
@@ -41,6 +42,14 @@ import {
   sendFlush,
   sendParse,
 } from "./gather.ts";
+import {
+  markBind,
+  markExecute,
+  markPiece,
+  markQuery,
+  markSettingBind,
+  markUnnamed,
+} from "./marking.ts";
 import { violation } from "./relay.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
@@ -76,6 +85,7 @@ export function relayPrepared(
   let checking = false;
   if (state.left > 0) {
     const count = Math.min(state.left, end - at);
+    if (state.marking !== 0 && !state.leftDropped) markPiece(session, bytes, at, at + count);
     if (state.unnamedFilled < state.unnamedLength && !state.leftDropped) {
       fillUnnamed(session, bytes, at, at + count);
     }
@@ -115,6 +125,7 @@ export function relayPrepared(
           }
         }
         owed.push(Owed.Query);
+        markQuery(session, bytes, at + 5, next, end);
         // A simple query destroys the unnamed statement.
         state.unnamedId = 0;
         server.state.unnamed = -1;
@@ -138,6 +149,7 @@ export function relayPrepared(
             }
           }
           if (!owed.skipping) keepUnnamed(session, bytes, at, length, end);
+          markUnnamed(session, bytes, at + 6, next, end);
           owed.push(Owed.Parse | UNNAMED);
           break;
         }
@@ -171,6 +183,10 @@ export function relayPrepared(
             from = at;
             provideUnnamed(session);
           }
+          markBind(session, server, state.unnamedMarks, portalEnd === at + 5);
+          if ((state.unnamedMarks & NAMES) !== 0 && state.unnamed !== undefined) {
+            markSettingBind(session, state.unnamed, bytes, nameEnd, stop);
+          }
           owed.push(Owed.Bind);
           break;
         }
@@ -183,6 +199,7 @@ export function relayPrepared(
             foreign(server, bytes, at, portalEnd + 1, length);
             from = portalEnd + 1;
           }
+          markBind(session, server, 0, portalEnd === at + 5);
           owed.push(Owed.Bind);
           break;
         }
@@ -201,6 +218,10 @@ export function relayPrepared(
         );
         add(server, statement.name, 0, statement.name.length);
         from = nameEnd;
+        markBind(session, server, statement.marks, portalEnd === at + 5);
+        if ((statement.marks & NAMES) !== 0) {
+          markSettingBind(session, statement.query.body, bytes, nameEnd, stop);
+        }
         owed.track(Owed.Bind, statement);
         break;
       }
@@ -240,6 +261,7 @@ export function relayPrepared(
       case Frontend.Execute:
         owed.push(Owed.Execute);
         server.state.unsynced = true;
+        if (bytes[at + 5] === 0) markExecute(session, server);
         break;
       case Frontend.Sync:
         owed.push(Owed.Sync);
@@ -526,6 +548,7 @@ function deallocate(
   }
   // Not to be bound in a later transaction: it is used up.
   state.unnamedId = simple ? 0 : nextUnnamedId();
+  state.unnamedMarks = 0;
   state.unnamedLength = -1;
   server.state.unnamed = simple ? -1 : state.unnamedId;
   server.state.unnamedSegment = server.state.segment;

@@ -10,6 +10,7 @@ import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
+import { markPiece, markQuery } from "./marking.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
@@ -31,6 +32,7 @@ export function relay(
   while (at < end) {
     if (state.left > 0) {
       const take = Math.min(state.left, end - at);
+      if (state.marking !== 0 && !state.leftDropped) markPiece(session, bytes, at, at + take);
       state.left -= take;
       at += take;
       // A message that began before the server was checked out is dropped to its end.
@@ -49,6 +51,7 @@ export function relay(
     switch (type) {
       case Frontend.Query:
         owed.push(Owed.Query);
+        if (!state.keepsServer) markQuery(session, bytes, at + 5, at + length + 1, end);
         if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
         break;
       case Frontend.Parse:
@@ -58,6 +61,7 @@ export function relay(
           return;
         }
         if (bytes[at + 5] !== 0) server.state.dirty |= Dirty.Prepare;
+        if (!state.keepsServer) markQuery(session, bytes, at + 5, at + length + 1, end);
         owed.push(Owed.Parse);
         server.state.unsynced = true;
         break;

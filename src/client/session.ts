@@ -26,6 +26,7 @@ import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
+import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
 import type { ClientLogin } from "./login.ts";
 import { adoptParameters, backToInitial } from "./parameters.ts";
 import { refuseShape, relayPrepared } from "./prepared.ts";
@@ -233,7 +234,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.pool!.counters.total.wait_time += waitedUs;
     if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
     server.link = this;
-    server.state.dirty &= ~Dirty.Reset;
+    server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
+    server.state.localSets = 0;
     this.server = server;
     state.keepsServer = this.pool!.settings.pool_mode === "session";
     this.rewrites = this.mayRewrite;
@@ -359,7 +361,27 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       (this.state.left === 0 || this.state.leftDropped) &&
       server.state.status === TransactionStatus.Idle && !server.state.unsynced &&
       server.owed.length === 0 && !server.owed.skipping && !server.congested
-    ) this.release();
+    ) this.#releaseUnlessLeft(server);
+  }
+
+  #releaseUnlessLeft(server: ServerConnection): void {
+    if (!this.context.draining) {
+      if (server.state.dirty !== 0 && mustAsk(this, server)) {
+        askLeftovers(this, server);
+        return;
+      }
+      if (this.state.pinned !== 0) return;
+    }
+    this.release();
+  }
+
+  get pinned(): number {
+    return this.state.pinned;
+  }
+
+  answered(error: ReceivedError | undefined): void {
+    settleLeftovers(this, error);
+    this.releaseIfIdle();
   }
 
   /** After bytes went to the server that nothing will answer (late COPY data). */
@@ -375,7 +397,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       return;
     }
     if (this.state.keepsServer) server.state.dirty |= Dirty.All;
+    if (this.state.keepsServer || this.state.pinned !== 0) server.state.dirty |= Dirty.All;
     this.server = undefined;
+    this.state.pinned = 0;
     this.state.stage = Stage.Idle;
     this.queryStartMs = 0;
     this.unthrottle();
@@ -552,7 +576,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (server === undefined) return;
     this.server = undefined;
     server.link = undefined;
-    if (state.keepsServer) server.state.dirty |= Dirty.All;
+    if (state.keepsServer || state.pinned !== 0) server.state.dirty |= Dirty.All;
+    server.state.dirty |= server.state.asked;
+    server.state.asked = 0;
     // What was about to be set is on the server or not: nobody has looked.
     if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
     if (state.left > 0 && !state.leftDropped) {

@@ -75,6 +75,17 @@ export interface SessionState {
   unnamedFilled: number;
   /** Tells the unnamed statements of a worker's sessions apart; 0: there is none. New numbers after thawing. */
   unnamedId: number;
+  /** Marks of its text (server/marks.ts). */
+  unnamedMarks: number;
+  /** The unnamed portal is a SET that ends with its transaction. */
+  boundLocalSet: boolean;
+  /** What the text belongs to that passes in pieces (`Marking`), and the end of the last piece. */
+  marking: number;
+  carry: Uint8Array<ArrayBuffer> | undefined;
+  /** Names with a dot that its statements may have set since PostgreSQL was asked: it does not list those by itself. */
+  setNames: string[];
+  /** Bits of `Dirty`: why it keeps its server between transactions, though it would not have to; 0: it does not. */
+  pinned: number;
   queryCount: number;
   xactCount: number;
   errorCount: number;
@@ -111,6 +122,12 @@ export function newSessionState(id: number, now: number): SessionState {
     unnamedLength: 0,
     unnamedFilled: 0,
     unnamedId: 0,
+    unnamedMarks: 0,
+    boundLocalSet: false,
+    marking: 0,
+    carry: undefined,
+    setNames: [],
+    pinned: 0,
     queryCount: 0,
     xactCount: 0,
     errorCount: 0,

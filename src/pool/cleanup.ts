@@ -9,7 +9,7 @@ import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { onlyReported } from "../server/parameters.ts";
 import { takeAll } from "../server/prepared.ts";
-import { Dirty, ServerStage, type ServerState } from "../server/state.ts";
+import { Dirty, DIRTY_DISCARD, ServerStage, type ServerState } from "../server/state.ts";
 
 const NONE: readonly string[] = [];
 
@@ -22,15 +22,17 @@ export function cleanupQueries(state: ServerState, cleanup: boolean): readonly s
   if (state.status === TransactionStatus.Idle && state.dirty === 0) return NONE;
   const queries: string[] = [];
   if (state.status !== TransactionStatus.Idle) queries.push("ROLLBACK");
-  if ((state.dirty & ~Dirty.Reset) === 0 || !cleanup) return queries;
-  if ((state.dirty & Dirty.All) !== 0) {
+  if ((state.dirty & ~(Dirty.Reset | Dirty.Default)) === 0 || !cleanup) return queries;
+  if ((state.dirty & DIRTY_DISCARD) !== 0) {
     // It can't run in a transaction block, so it is a query of its own.
     queries.push("DISCARD ALL");
     return queries;
   }
   // RESET ALL leaves the role and the session's user alone.
   let query = "RESET ROLE;";
-  if ((state.dirty & Dirty.Set) !== 0) query += "RESET SESSION AUTHORIZATION;RESET ALL;";
+  if ((state.dirty & (Dirty.Set | Dirty.Config)) !== 0) {
+    query += "RESET SESSION AUTHORIZATION;RESET ALL;";
+  }
   if ((state.dirty & Dirty.Prepare) !== 0) query += "DEALLOCATE ALL;";
   if ((state.dirty & Dirty.Declare) !== 0) query += "CLOSE ALL;";
   if ((state.dirty & Dirty.Listen) !== 0) query += "UNLISTEN *;";
@@ -57,9 +59,9 @@ export function startDraining(server: ServerConnection): boolean {
 
 /** The queries are through: what the server has now. `reported` names what a reset has told of. */
 export function markClean(state: ServerState, reported: ReadonlySet<string>): void {
-  if ((state.dirty & (Dirty.Set | Dirty.All)) !== 0) {
+  if ((state.dirty & (Dirty.Set | Dirty.Config | DIRTY_DISCARD)) !== 0) {
     state.parameters = onlyReported(state.parameters, reported);
   }
-  if ((state.dirty & (Dirty.Prepare | Dirty.All)) !== 0) takeAll(state, []);
+  if ((state.dirty & (Dirty.Prepare | DIRTY_DISCARD)) !== 0) takeAll(state, []);
   state.dirty = 0;
 }

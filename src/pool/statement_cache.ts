@@ -7,6 +7,7 @@
  * clients that have it keep it, as they would at a direct connection, and a new Parse makes a new one.
  */
 
+import { statementMarks } from "../server/marks.ts";
 import type { InternedQuery, QueryInterner } from "../server/query_interner.ts";
 import { type FrozenStatement, type Statement, statementName } from "../server/prepared.ts";
 
@@ -88,6 +89,7 @@ export class StatementCache {
       id,
       name: statementName(id),
       query,
+      marks: statementMarks(query.body),
       generation,
       shape: undefined,
       holders: 0,
@@ -136,7 +138,16 @@ export class StatementCache {
       ? this.#source.interner.intern(bytes, 0, bytes.length, planner)
       : { hash: 0, body: bytes, planner, users: 0, sweeps: 0, next: undefined };
     const name = statementName(id);
-    const statement: Statement = { id, name, query, generation, shape, holders: 0, parses: 0 };
+    const statement: Statement = {
+      id,
+      name,
+      query,
+      marks: statementMarks(query.body),
+      generation,
+      shape,
+      holders: 0,
+      parses: 0,
+    };
     this.#arrived.set(id, statement);
     if (shared && !this.#statements.has(query)) this.#remember(statement, limit);
     return statement;

@@ -32,6 +32,7 @@ import {
   withParameter,
 } from "./parameters.ts";
 import { confirm, detached, type Tracked } from "./prepared.ts";
+import { firstColumn } from "./own_answer.ts";
 import {
   describedStatement,
   isRefusal,
@@ -207,6 +208,13 @@ export class ServerConnection implements Handler {
     this.send(bytes, 0, bytes.length);
   }
 
+  /** As `runOwn`, and what its one row says in its one column will be in `state.answer`. */
+  askOwn(sql: string, about: number): void {
+    this.state.asked = about;
+    this.state.answer = undefined;
+    this.runOwn(sql);
+  }
+
   /** Sends a Sync whose answer is swallowed, to end an extended-protocol sequence that a client left open. */
   syncOwn(): void {
     this.state.segment++;
@@ -288,6 +296,10 @@ export class ServerConnection implements Handler {
         return;
       }
       if (type === Backend.DataRow || type === Backend.CopyData) {
+        if (state.asked !== 0 && this.owed.swallowing()) {
+          if (length <= MOST_SMALL_BYTES && end - at < length + 1) break;
+          state.answer = firstColumn(bytes, at + 5, Math.min(end, at + length + 1));
+        }
         if (this.owed.madeUp()) {
           this.#makeUp(from, at);
           from = at;
@@ -429,7 +441,8 @@ export class ServerConnection implements Handler {
     const link = this.link;
     if (verdict === Verdict.Swallow) {
       this.#deliver(from, at);
-      if (settled && this.link === link) this.#ownQueryThrough();
+      if (state.asked !== 0) this.#answered(settled);
+      else if (settled && this.link === link) this.#ownQueryThrough();
     } else {
       this.#deliver(from, at + 6);
       // A client may be lost over it: its server is back in the pool then, and with the next client perhaps.
@@ -446,6 +459,14 @@ export class ServerConnection implements Handler {
     this.#ownError = undefined;
     if (this.link !== undefined) this.link.ownQueryDone(error);
     else this.#settled(error);
+  }
+
+  /** Whatever the client has sent behind the question. */
+  #answered(settled: boolean): void {
+    const error = this.#ownError;
+    this.#ownError = undefined;
+    if (this.link !== undefined) this.link.answered(error);
+    else if (settled) this.#settled(error);
   }
 
   #settled(error?: ReceivedError): void {
@@ -471,7 +492,10 @@ export class ServerConnection implements Handler {
     const fatal = error.severity === "FATAL" || error.severity === "PANIC";
     if (fatal) this.#fatal = error;
     else if (this.owed.swallowingErrors()) this.#ownError = error;
-    else statementFailed(this, error.code);
+    else {
+      this.state.localSets = 0;
+      statementFailed(this, error.code);
+    }
     if (this.owed.length === 0) {
       if (!fatal) {
         this.#deliver(from, at);

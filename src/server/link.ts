@@ -22,6 +22,10 @@ export interface ServerLink extends StatementLink {
   parametersChanged(server: ServerConnection): void;
   /** The server takes bytes again. */
   serverWritable(): void;
+  /** Bits of `Dirty`: why the client keeps this server between transactions. */
+  readonly pinned: number;
+  /** The question of the pooler's is answered (`state.answer`), or has failed. */
+  answered(error: ReceivedError | undefined): void;
   /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
   ownQueryDone(error: ReceivedError | undefined): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */

@@ -159,7 +159,16 @@ export function difference(
   for (const name of has.values.keys()) {
     if (!wants.values.has(name) && !reported.has(name) && settable(name)) reset.push(name);
   }
-  return set.length === 0 && reset.length === 0 ? undefined : { set, reset };
+  if (set.length === 0 && reset.length === 0) return undefined;
+  // A role may lack the right to the rest: it goes first, and comes last.
+  const role = has.values.has("role");
+  const other = role ? reset.filter((name) => name !== "role") : reset;
+  const wanted = wants.values.get("role");
+  const most = set.filter(([name]) => name !== "role");
+  return {
+    reset: role ? ["role", ...other] : other,
+    set: wanted === undefined ? most : [...most, ["role", wanted]],
+  };
 }
 
 /** One query that applies a difference. `set_config` takes lists (`search_path`) as they are, SET would quote them. */
@@ -167,7 +176,7 @@ export function differenceQuery(difference: ParameterDifference): string {
   const parts = difference.reset.map((name) => `RESET ${quoteName(name)}`);
   if (difference.set.length > 0) {
     const calls = difference.set.map(([name, value]) =>
-      `pg_catalog.set_config(${quote(name)}, ${quote(value)}, false)`
+      `pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`
     );
     parts.push(`SELECT ${calls.join(", ")}`);
   }
@@ -175,7 +184,7 @@ export function differenceQuery(difference: ParameterDifference): string {
 }
 
 /** A literal that means the same whatever `standard_conforming_strings` is. */
-function quote(text: string): string {
+export function literal(text: string): string {
   return `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
 }
 

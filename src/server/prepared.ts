@@ -17,6 +17,8 @@ export interface Statement {
   /** `statementName(id)`. */
   readonly name: Uint8Array<ArrayBuffer>;
   readonly query: InternedQuery;
+  /** Marks of its text (marks.ts). */
+  readonly marks: number;
   /** Generation of the schema that it was first seen in; −1: what it returns has changed since. */
   generation: number;
   /** What it returned when it was parsed first (`rowShape`); `undefined`: not known. */

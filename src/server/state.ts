@@ -37,7 +37,24 @@ export const Dirty = {
   All: 16,
   /** RESET or DISCARD ALL ran for the client that has it: nothing to clean, but the client's start counts again. */
   Reset: 32,
+  /** Session-level advisory locks, perhaps. */
+  Advisory: 64,
+  /** Temporary objects, perhaps. */
+  Temp: 128,
+  /** PREPARE in SQL. */
+  SqlPrepare: 256,
+  /** Parameters, perhaps, without a tag that tells it: `set_config`, DO, CALL. */
+  Config: 512,
+  /** SET … TO DEFAULT, perhaps: like `Reset`, if the tag comes. */
+  Default: 1024,
 } as const;
+
+/** What only DISCARD ALL undoes. */
+export const DIRTY_DISCARD: number = Dirty.All | Dirty.Advisory | Dirty.Temp | Dirty.SqlPrepare;
+
+/** What PostgreSQL is asked about when the transaction has ended: did anything stay? */
+export const DIRTY_ASK: number = Dirty.Set | Dirty.Declare | Dirty.Listen | Dirty.Advisory |
+  Dirty.Temp | Dirty.SqlPrepare | Dirty.Config;
 
 /** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
 export interface ServerState {
@@ -66,6 +83,14 @@ export interface ServerState {
   /** Extended-protocol messages were sent since the last Sync that was answered. */
   unsynced: boolean;
   dirty: number;
+  /** Each SET of so many that are under way ends with its transaction. */
+  localSets: number;
+  /** A question of the pooler's is under way about these bits of `dirty`; 0: none. */
+  asked: number;
+  /** The question before it failed. */
+  askedAgain: boolean;
+  /** Its answer, `undefined` when it can't be had. */
+  answer: string | undefined;
   parameters: ParameterSet;
   /** The pool's prepared statements that PostgreSQL has here, by id, the least used first. */
   statements: Map<number, ServerStatement>;
@@ -114,6 +139,10 @@ export function newServerState(id: number, now: number): ServerState {
     status: 0x49,
     unsynced: false,
     dirty: 0,
+    localSets: 0,
+    asked: 0,
+    askedAgain: false,
+    answer: undefined,
     parameters: NO_VALUES,
     statements: new Map(),
     lastStatement: -1,

@@ -15,31 +15,48 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
   const { state, owner } = server;
   switch (readBuffer[start]) {
     case 0x53: // S
-      if (matches(start, end, "SET")) state.dirty |= Dirty.Set;
+      if (matches(start, end, "SET")) {
+        if (state.localSets > 0) state.localSets--;
+        else state.dirty |= Dirty.Set;
+      }
       break;
     case 0x50: // P
-      if (matches(start, end, "PREPARE")) state.dirty |= Dirty.Prepare;
+      if (matches(start, end, "PREPARE")) state.dirty |= Dirty.SqlPrepare;
       break;
     case 0x4c: // L
       if (matches(start, end, "LISTEN")) state.dirty |= Dirty.Listen;
       break;
     case 0x44: // D
       if (matches(start, end, "DECLARE CURSOR")) state.dirty |= Dirty.Declare;
+      else if (matches(start, end, "DO")) state.dirty |= Dirty.Config;
       else if (matches(start, end, "DEALLOCATE ALL")) {
-        state.dirty &= ~Dirty.Prepare;
+        state.dirty &= ~(Dirty.Prepare | Dirty.SqlPrepare);
         dropStatements(server);
-      } else if (begins(start, end, "DROP ")) schemaChanged(server);
-      else if (matches(start, end, "DISCARD ALL")) {
+        askAgain(server);
+      } else if (begins(start, end, "DROP ")) {
+        schemaChanged(server);
+        askAgain(server);
+      } else if (matches(start, end, "DISCARD ALL")) {
         state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
         dropStatements(server);
         state.parameters = onlyReported(state.parameters, owner.reported);
+        askAgain(server);
+      } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
+        askAgain(server);
       }
       break;
     case 0x41: // A
       if (begins(start, end, "ALTER ")) schemaChanged(server);
       break;
     case 0x43: // C
-      if (matches(start, end, "CLOSE CURSOR ALL")) state.dirty &= ~Dirty.Declare;
+      if (matches(start, end, "CALL")) state.dirty |= Dirty.Config;
+      else if (begins(start, end, "CLOSE CURSOR")) {
+        if (matches(start, end, "CLOSE CURSOR ALL")) state.dirty &= ~Dirty.Declare;
+        askAgain(server);
+      }
+      break;
+    case 0x55: // U
+      if (matches(start, end, "UNLISTEN")) askAgain(server);
       break;
     case 0x52: // R
       // RESET of one parameter and of all have one tag: what is left is not known.
@@ -48,6 +65,11 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
     default:
       break;
   }
+}
+
+/** What its client keeps the server for may be gone now. */
+function askAgain(server: ServerConnection): void {
+  if (server.link !== undefined) server.state.dirty |= server.link.pinned;
 }
 
 /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
@@ -65,5 +87,5 @@ function matches(start: number, end: number, tag: string): boolean {
 }
 
 function begins(start: number, end: number, word: string): boolean {
-  return end - start > word.length && matches(start, start + word.length, word);
+  return end - start >= word.length && matches(start, start + word.length, word);
 }

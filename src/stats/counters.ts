@@ -15,6 +15,8 @@ export interface PoolCounters {
   query_time: number;
   wait_time: number;
   errors: number;
+  /** Times that a client began to keep its server between transactions. */
+  pins: number;
 }
 
 /** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
@@ -30,6 +32,7 @@ function zero(): PoolCounters {
     query_time: 0,
     wait_time: 0,
     errors: 0,
+    pins: 0,
   };
 }
 
@@ -65,6 +68,7 @@ export class Counters {
       query_time: each(total.query_time - start.query_time, queries),
       wait_time: each(total.wait_time - start.wait_time, xacts),
       errors: perSecond(total.errors - start.errors),
+      pins: perSecond(total.pins - start.pins),
     };
     this.#atPeriodStart = { ...total };
   }

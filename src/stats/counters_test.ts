@@ -24,6 +24,7 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     query_time: 2,
     wait_time: 3,
     errors: 0,
+    pins: 0,
   });
   // Sums stay, and the next period counts from here.
   assert.equal(total.xact_count, 31);

@@ -3,6 +3,7 @@
  */
 
 import type { ClientRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
+import { pinReasons } from "../client/leftovers.ts";
 import type { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -105,6 +106,7 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
       error_count: state.errorCount,
       age_seconds: Math.floor((now - state.connectedAtMs) / 1000),
       replication: state.replication,
+      pinned: pinReasons(state.pinned),
       worker,
     });
   }

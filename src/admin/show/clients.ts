@@ -3,7 +3,10 @@
 import { numeric, text } from "../rows.ts";
 import type { Show } from "./show.ts";
 
-/** `client_id` is the token that stands in log lines. */
+/**
+ * `client_id` is the token that stands in log lines. `pinned`, last because upstream lacks it, tells why a client in
+ * transaction mode keeps its server between transactions.
+ */
 export const showClients: Show = {
   name: "clients",
   columns: [
@@ -20,6 +23,7 @@ export const showClients: Show = {
     numeric("error_count"),
     numeric("age_seconds"),
     text("replication"),
+    text("pinned"),
   ],
   async rows(environment) {
     const clients = await environment.clients();
@@ -37,6 +41,7 @@ export const showClients: Show = {
       client.error_count,
       client.age_seconds,
       client.replication,
+      client.pinned,
     ]);
   },
 };

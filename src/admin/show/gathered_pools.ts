@@ -58,6 +58,7 @@ function add(a: PoolCounters, b: PoolCounters): PoolCounters {
     query_time: a.query_time + b.query_time,
     wait_time: a.wait_time + b.wait_time,
     errors: a.errors + b.errors,
+    pins: a.pins + b.pins,
   };
 }
 

@@ -50,7 +50,8 @@ const COLUMNS: Record<string, string> = {
     "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N, " +
     "retired T",
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
-    "wait T, transaction_count N, query_count N, error_count N, age_seconds N, replication T",
+    "wait T, transaction_count N, query_count N, error_count N, age_seconds N, replication T, " +
+    "pinned T",
   POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
@@ -67,7 +68,7 @@ const COLUMNS: Record<string, string> = {
   STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
     "total_sent N, total_xact_time N, total_query_time N, total_wait_time N, total_errors N, " +
     "avg_xact_count N, avg_query_count N, avg_recv N, avg_sent N, avg_errors N, " +
-    "avg_xact_time N, avg_query_time N, avg_wait_time N",
+    "avg_xact_time N, avg_query_time N, avg_wait_time N, total_pins N",
   USERS: "name T, pool_mode T, max_user_connections N, current_connections N",
 };
 
@@ -177,6 +178,7 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     query_time: 6,
     wait_time: 7,
     errors: 8,
+    pins: 2,
   });
   const averages = counters({
     xact_count: 9,
@@ -184,6 +186,7 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     received: 11,
     sent: 12,
     errors: 13,
+    pins: 1,
     xact_time: 14,
     query_time: 15,
     wait_time: 100,
@@ -192,14 +195,14 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(
     shown.rows[0].slice(2).join(" "),
-    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11",
+    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2",
   );
 });
 
 Deno.test("show: STATS has no wait per transaction under one a second", async () => {
   const rows = [poolRow({ averages: counters({ wait_time: 33 }) })];
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
-  assert.equal(shown.rows[0].at(-1), "0");
+  assert.equal(shown.rows[0].at(-2), "0");
 });
 
 Deno.test("show: CLIENTS by id, named as in the log", async () => {
@@ -208,8 +211,8 @@ Deno.test("show: CLIENTS by id, named as in the log", async () => {
   assert.deepEqual(
     shown.rows.map((row) => row.join("|")),
     [
-      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60|none",
-      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60|none",
+      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60|none|",
+      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60|none|",
     ],
   );
 });

@@ -31,6 +31,7 @@ export const showStats: Show = {
     numeric("avg_xact_time"),
     numeric("avg_query_time"),
     numeric("avg_wait_time"),
+    numeric("total_pins"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);

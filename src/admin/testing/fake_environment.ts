@@ -46,6 +46,7 @@ export function counters(changes: Partial<PoolCounters> = {}): PoolCounters {
     query_time: 0,
     wait_time: 0,
     errors: 0,
+    pins: 0,
     ...changes,
   };
 }
@@ -66,6 +67,7 @@ export function clientRow(changes: Partial<ClientRow> = {}): ClientRow {
     error_count: 1,
     age_seconds: 60,
     replication: "none",
+    pinned: "",
     worker: 0,
     ...changes,
   };

@@ -245,6 +245,10 @@ export class ModelServer {
       const reports = this.#setParameter(wanted[1]);
       return [rowDescription(), textRow(wanted[1]), ...reports, complete("SELECT 1")];
     }
+    if (sql.startsWith("SELECT pg_catalog.json_build_object(")) {
+      const answer = `{"set": {"application_name": "${this.parameter}"}, "role": "none"}`;
+      return [rowDescription(), textRow(answer), complete("SELECT 1")];
+    }
     const resets = /RESET ALL|DISCARD ALL/.test(sql);
     return [...resets ? this.#setParameter("default") : [], complete("OTHER")];
   }

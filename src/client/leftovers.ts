@@ -1,0 +1,229 @@
+/**
+ * What a transaction has left on its server, in transaction mode: when its text or its tags say that there may be
+ * something (`DIRTY_ASK`), PostgreSQL is asked before the server goes back. Parameters follow the client from then on;
+ * what can't be taken to another server (temporary tables, WITH HOLD cursors, advisory locks of the session, PREPARE in
+ * SQL, LISTEN) pins the client to this one until it is gone. docs/session-state.md has the table.
+ *
+ * The client waits for nothing: its answer is out, and what it sends meanwhile goes to the same server.
+ */
+
+import { parameterStatus } from "../protocol/messages.ts";
+import type { ReceivedError } from "../protocol/error_response.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import { canonicalName, literal, parameterSet, settable } from "../server/parameters.ts";
+import { Dirty, DIRTY_ASK } from "../server/state.ts";
+import type { Session } from "./session.ts";
+
+const TARGET = "pg_doorman::client";
+
+/** Parts of the question, each for some bits. */
+const PARTS: [bits: number, sql: string][] = [
+  [
+    Dirty.Set | Dirty.Config,
+    "'set', (SELECT pg_catalog.json_object_agg(name, setting) FROM pg_catalog.pg_settings " +
+    "WHERE source = 'session'), 'role', pg_catalog.current_setting('role'), 'user', session_user",
+  ],
+  [
+    Dirty.Advisory,
+    "'locks', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks " +
+    "WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid())",
+  ],
+  [
+    Dirty.Temp,
+    "'temp', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class " +
+    "WHERE relnamespace = pg_catalog.pg_my_temp_schema())",
+  ],
+  [
+    Dirty.Declare,
+    "'cursors', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable)",
+  ],
+  [
+    Dirty.SqlPrepare,
+    "'prepared', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
+    "WHERE from_sql)",
+  ],
+  [
+    Dirty.Listen,
+    "'channels', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_listening_channels())",
+  ],
+];
+
+/** Reasons for a pin in the operator's words. */
+const WORDS: [bit: number, text: string][] = [
+  [Dirty.Advisory, "advisory lock"],
+  [Dirty.Temp, "temporary table"],
+  [Dirty.Declare, "WITH HOLD cursor"],
+  [Dirty.SqlPrepare, "PREPARE"],
+  [Dirty.Listen, "LISTEN"],
+  [Dirty.Set, "settings that can't be followed"],
+];
+
+interface Answer {
+  set?: Record<string, string> | null;
+  /** Parameters that PostgreSQL does not list; `null`: not set. */
+  custom?: Record<string, string | null>;
+  role?: string;
+  user?: string;
+  locks?: number;
+  temp?: number;
+  cursors?: number;
+  prepared?: number;
+  channels?: number;
+}
+
+const questions = new Map<number, string>();
+
+function question(session: Session, about: number): string {
+  if ((about & (Dirty.Set | Dirty.Config)) === 0) return plainQuestion(about);
+  const names = new Set(session.state.setNames);
+  for (const name of session.state.parameters.values.keys()) {
+    if (name.includes(".")) names.add(name);
+  }
+  if (names.size === 0) return plainQuestion(about);
+  // A list and no arguments: a function takes a hundred of those.
+  const custom =
+    "'custom', (SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true)) " +
+    `FROM pg_catalog.unnest('{${[...names].join(",")}}'::pg_catalog.text[]) AS n)`;
+  return plainQuestion(about).replace("(", `(${custom}, `);
+}
+
+function plainQuestion(about: number): string {
+  let sql = questions.get(about);
+  if (sql === undefined) {
+    const parts = PARTS.filter(([bits]) => (bits & about) !== 0).map(([, part]) => part);
+    sql = `SELECT pg_catalog.json_build_object(${parts.join(", ")})`;
+    questions.set(about, sql);
+  }
+  return sql;
+}
+
+/** Whether PostgreSQL has to be asked before this server may go back. */
+export function mustAsk(session: Session, server: ServerConnection): boolean {
+  return (server.state.dirty & DIRTY_ASK) !== 0 && !session.state.keepsServer &&
+    session.pool!.settings.cleanup_server_connections;
+}
+
+/** Asks. The answer comes by `settleLeftovers`; what is done on the server meanwhile makes it dirty anew. */
+export function askLeftovers(session: Session, server: ServerConnection): void {
+  const { state } = server;
+  const about = state.dirty & DIRTY_ASK;
+  const reset = (state.dirty & (Dirty.Reset | Dirty.Default)) !== 0;
+  state.dirty &= ~(about | Dirty.Reset | Dirty.Default);
+  const sql = (reset ? restoration(session) : "") + question(session, about);
+  // The client's own statement_timeout may have stopped the question.
+  server.askOwn(
+    state.askedAgain ? `BEGIN; SET LOCAL statement_timeout = 0; ${sql}; COMMIT` : sql,
+    about,
+  );
+}
+
+/**
+ * RESET goes back to what the StartupMessage asked for, at a direct connection. It is done before anything else that the
+ * client may have sent.
+ */
+function restoration(session: Session): string {
+  const { initial } = session.state;
+  const defaults = session.pool!.defaults?.values;
+  const rows: string[] = [];
+  for (const [name, value] of initial.values) {
+    if (defaults?.get(name) !== value) rows.push(`(${literal(name)}, ${literal(value)})`);
+  }
+  if (rows.length === 0) return "";
+  return "SELECT pg_catalog.set_config(n, v, false) " +
+    `FROM (VALUES ${rows.join(", ")}) AS asked (n, v) ` +
+    "WHERE CASE WHEN pg_catalog.strpos(n, '.') > 0 " +
+    "THEN COALESCE(pg_catalog.current_setting(n, true), '') = '' " +
+    "ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings " +
+    "WHERE pg_catalog.lower(name) = pg_catalog.lower(n) AND source = 'session') END; ";
+}
+
+/** The answer is there. */
+export function settleLeftovers(session: Session, error: ReceivedError | undefined): void {
+  const server = session.server!;
+  const { state } = server;
+  const about = state.asked;
+  const { answer } = state;
+  state.asked = 0;
+  state.answer = undefined;
+  if (error !== undefined && !state.askedAgain) {
+    state.askedAgain = true;
+    state.dirty |= about;
+    return;
+  }
+  state.askedAgain = false;
+  if (error !== undefined || answer === undefined) {
+    session.context.log.warn(
+      TARGET,
+      `${session.name} can't be told what it has left on server pid=${state.pid}: ${
+        error === undefined ? "too much" : `${error.code}: ${error.message}`
+      }`,
+    );
+    pin(session, about, Dirty.Set);
+    return;
+  }
+  const found = JSON.parse(answer) as Answer;
+  let pinned = 0;
+  if ((about & (Dirty.Set | Dirty.Config)) !== 0 && !followParameters(session, server, found)) {
+    pinned |= Dirty.Set;
+  }
+  if (found.locks) pinned |= Dirty.Advisory;
+  if (found.temp) pinned |= Dirty.Temp;
+  if (found.cursors) pinned |= Dirty.Declare;
+  if (found.prepared) pinned |= Dirty.SqlPrepare;
+  if (found.channels) pinned |= Dirty.Listen;
+  pin(session, about, pinned);
+}
+
+/** The client's parameters are those of the server; `false`: something is not to be had on another one. */
+function followParameters(session: Session, server: ServerConnection, found: Answer): boolean {
+  const { reported, settings } = session.pool!;
+  const values = new Map<string, string>();
+  for (const [name, value] of server.state.parameters.values) {
+    if (reported.has(name)) values.set(name, value);
+  }
+  for (const [rawName, value] of Object.entries(found.set ?? {})) {
+    const name = canonicalName(rawName);
+    if (!reported.has(name) && settable(name)) values.set(name, value);
+  }
+  for (const [name, value] of Object.entries(found.custom ?? {})) {
+    if (value !== null) values.set(name, value);
+  }
+  session.state.setNames = session.state.setNames.filter((name) => !(name in (found.custom ?? {})));
+  if (found.role !== undefined && found.role !== "none") values.set("role", found.role);
+  server.state.parameters = parameterSet(values);
+  for (const [name, value] of values) {
+    if (reported.has(name) && session.state.parameters.values.get(name) !== value) {
+      session.write(parameterStatus(name, value));
+    }
+  }
+  // What its StartupMessage asked for comes back by RESET at a direct connection.
+  for (const [name, value] of session.state.initial.values) {
+    if (!values.has(name) && !reported.has(name)) values.set(name, value);
+  }
+  session.state.parameters = parameterSet(values);
+  return found.user === undefined || found.user === settings.server_username;
+}
+
+/** Of the reasons `about`, these hold now. */
+function pin(session: Session, about: number, pinned: number): void {
+  const { state } = session;
+  const before = state.pinned;
+  const asked = (about & Dirty.Config) !== 0 ? about | Dirty.Set : about;
+  state.pinned = before & ~asked | pinned;
+  if (state.pinned === before) return;
+  const { pid } = session.server!.state;
+  if (before === 0) session.pool!.counters.total.pins++;
+  session.context.log.info(
+    TARGET,
+    state.pinned === 0
+      ? `${session.name} needs server pid=${pid} no more after its transactions`
+      : `${session.name} keeps server pid=${pid} after its transactions: ${
+        pinReasons(state.pinned)
+      }`,
+  );
+}
+
+/** Why a client keeps its server, for people. */
+export function pinReasons(pinned: number): string {
+  return WORDS.filter(([bit]) => (pinned & bit) !== 0).map(([, text]) => text).join(", ");
+}

@@ -1,0 +1,142 @@
+// hot path
+/**
+ * Marks what passes from a client to its server (server/marks.ts): whether it may leave something there that has to be
+ * asked about. A statement that passes in pieces is looked at piece by piece, with the end of the one before.
+ */
+
+import type { ServerConnection } from "../server/connection.ts";
+import {
+  customNames,
+  DIRTY_MARKS,
+  isLocalSet,
+  LOCAL_SET,
+  MARK_BYTES,
+  NAMES,
+  textMarks,
+} from "../server/marks.ts";
+import type { Session } from "./session.ts";
+import type { SessionState } from "./state.ts";
+
+/** What the pieces that come belong to. */
+export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
+
+/** A Query, or a Parse that is not rewritten, whose text begins at `start`; the message goes on until `next`. */
+export function markQuery(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  next: number,
+  end: number,
+): void {
+  const { state } = session.server!;
+  if (next <= end) {
+    const marks = textMarks(bytes, start, next);
+    if (marks === 0) return;
+    state.dirty |= marks & DIRTY_MARKS;
+    if (isLocalSet(bytes, start, next)) state.localSets++;
+    else if ((marks & NAMES) !== 0) noteNames(session.state, bytes, start, next);
+  } else {
+    const marks = firstPiece(session.state, Marking.Query, bytes, start, end);
+    state.dirty |= marks & DIRTY_MARKS;
+  }
+}
+
+/** The unnamed Parse whose text begins at `start`. */
+export function markUnnamed(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  next: number,
+  end: number,
+): void {
+  const { state } = session;
+  if (next <= end) {
+    state.unnamedMarks = textMarks(bytes, start, next);
+    if (state.unnamedMarks === 0) return;
+    if (isLocalSet(bytes, start, next)) state.unnamedMarks |= LOCAL_SET;
+    else if ((state.unnamedMarks & NAMES) !== 0) noteNames(state, bytes, start, next);
+  } else state.unnamedMarks = firstPiece(state, Marking.Unnamed, bytes, start, end);
+}
+
+/** Names that one client's SETs may be found under; further ones are not followed. */
+const MOST_NAMES = 100;
+const MOST_NAME_LETTERS = 64;
+
+/** What PostgreSQL does not list (parameters with a dot) has to be asked for by name. */
+function noteNames(state: SessionState, bytes: Uint8Array, start: number, end: number): void {
+  for (const name of customNames(bytes, start, end)) {
+    if (name.length >= MOST_NAME_LETTERS || state.setNames.includes(name)) continue;
+    if (state.setNames.length < MOST_NAMES) state.setNames.push(name);
+  }
+}
+
+function firstPiece(
+  state: SessionState,
+  marking: number,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): number {
+  state.marking = marking;
+  state.carry = bytes.slice(Math.max(start, end - MARK_BYTES), end);
+  const marks = textMarks(bytes, start, end);
+  if ((marks & NAMES) !== 0) noteNames(state, bytes, start, end);
+  return marks;
+}
+
+/** More of a text, `bytes[start..end)`. */
+export function markPiece(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): void {
+  const { state } = session;
+  const carry = state.carry!;
+  const joined = new Uint8Array(carry.length + Math.min(MARK_BYTES, end - start));
+  joined.set(carry);
+  joined.set(bytes.subarray(start, start + joined.length - carry.length), carry.length);
+  const marks = textMarks(joined, 0, joined.length) | textMarks(bytes, start, end);
+  if ((marks & NAMES) !== 0) {
+    noteNames(state, joined, 0, joined.length);
+    noteNames(state, bytes, start, end);
+  }
+  if (state.marking === Marking.Query) session.server!.state.dirty |= marks & DIRTY_MARKS;
+  else state.unnamedMarks |= marks;
+  if (end - start >= MARK_BYTES) state.carry = bytes.slice(end - MARK_BYTES, end);
+  else state.carry = joined.slice(-MARK_BYTES);
+  if (state.left === end - start) {
+    state.marking = Marking.None;
+    state.carry = undefined;
+  }
+}
+
+/** A Bind of a statement with these marks to a portal. */
+export function markBind(
+  session: Session,
+  server: ServerConnection,
+  marks: number,
+  unnamedPortal: boolean,
+): void {
+  session.state.boundLocalSet = unnamedPortal && (marks & LOCAL_SET) !== 0;
+  server.state.dirty |= marks & DIRTY_MARKS;
+}
+
+/** The same, of a statement that may set parameters: their names are in its text, or among the values. */
+export function markSettingBind(
+  session: Session,
+  text: Uint8Array,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): void {
+  noteNames(session.state, text, 0, text.length);
+  noteNames(session.state, bytes, start, end);
+}
+
+/** An Execute of the unnamed portal: its SET, if it is one, ends with the transaction. */
+export function markExecute(session: Session, server: ServerConnection): void {
+  if (!session.state.boundLocalSet) return;
+  session.state.boundLocalSet = false;
+  server.state.localSets++;
+}

@@ -1,0 +1,269 @@
+/**
+ * Session state in transaction mode, docs/session-state.md: what a client set is what it has at its next transaction,
+ * whatever server it meets, and no other client ever sees it; what can't be taken along keeps the client at its server.
+ */
+
+import assert from "node:assert/strict";
+import { ADMIN, Doorman, poolOf } from "../support/doorman.ts";
+import { waitFor } from "../support/detached_process.ts";
+import { Postgres } from "../support/postgres.ts";
+import { WireClient } from "../support/wire_client.ts";
+import * as wire from "../support/wire_messages.ts";
+
+let postgres: Postgres;
+let doorman: Doorman;
+
+Deno.test.beforeAll(async () => {
+  postgres = await Postgres.start({ settings: ["log_statement = all", "log_line_prefix = '%p '"] });
+  await postgres.query("CREATE SCHEMA one; CREATE SCHEMA two");
+  doorman = await Doorman.start({
+    config: {
+      general: { server_round_robin: true },
+      pools: {
+        app: poolOf(postgres, {
+          users: [{ username: "postgres", password: "postgres", pool_size: 2, min_pool_size: 2 }],
+        }),
+      },
+    },
+  });
+});
+
+Deno.test.afterAll(async () => {
+  await doorman[Symbol.asyncDispose]();
+  await postgres[Symbol.asyncDispose]();
+});
+
+async function login(parameters: Record<string, string> = {}): Promise<WireClient> {
+  return await WireClient.login({
+    port: doorman.port,
+    user: "postgres",
+    database: "app",
+    parameters,
+  });
+}
+
+/** The client's answer on each of the two servers: idle ones are taken in turn. */
+async function onBothServers(client: WireClient, sql: string): Promise<unknown[]> {
+  const values = new Map<unknown, unknown>();
+  for (let i = 0; i < 10 && values.size < 2; i++) {
+    const [[value, pid]] = await client.rows(`SELECT (${sql}), pg_backend_pid()`) as string[][];
+    values.set(pid, value);
+  }
+  assert.equal(values.size, 2, "the client met one server only");
+  return [...values.values()];
+}
+
+const show = (name: string) => `SELECT current_setting('${name}', true)`;
+
+async function nobodyElseHas(name: string, value: string): Promise<void> {
+  using other = await login();
+  for (const each of await onBothServers(other, show(name))) assert.notEqual(each, value, name);
+}
+
+Deno.test("SET of parameters that PostgreSQL does not report: the client has them on any server, nobody else has", async () => {
+  using client = await login();
+  const wanted: [name: string, sql: string, value: string][] = [
+    ["work_mem", "SET work_mem = '7MB'", "7MB"],
+    ["statement_timeout", "SET SESSION statement_timeout TO 77000", "77s"],
+    ["app.tenant", "SET app.tenant = 'it''s \\ me'", "it's \\ me"],
+    ["search_path", `SET search_path TO two, "Odd, one", public`, `two, "Odd, one", public`],
+    ["lock_timeout", "SELECT set_config('lock_timeout', '88s', false)", "88s"],
+    [
+      "idle_session_timeout",
+      "DO $$ BEGIN PERFORM set_config('idle_session_timeout', '99s', false); END $$",
+      "99s",
+    ],
+    [
+      "default_transaction_isolation",
+      "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+      "serializable",
+    ],
+  ];
+  for (const [name, sql, value] of wanted) {
+    await client.query(sql);
+    assert.deepEqual(await onBothServers(client, show(name)), [value, value], sql);
+  }
+  for (const [name, , value] of wanted) {
+    assert.deepEqual(await onBothServers(client, show(name)), [value, value], name);
+    await nobodyElseHas(name, value);
+  }
+});
+
+Deno.test("RESET, SET TO DEFAULT, ROLLBACK: the client has what it would have at a direct connection", async () => {
+  using client = await login({ lock_timeout: "66s" });
+  await client.query("SET work_mem = '7MB'; SET lock_timeout = '5s'; SET app.a = 'x'");
+  await client.query("RESET work_mem");
+  assert.deepEqual(await onBothServers(client, show("work_mem")), ["4MB", "4MB"]);
+  assert.deepEqual(await onBothServers(client, show("app.a")), ["x", "x"]);
+  await client.query("SET lock_timeout TO DEFAULT");
+  assert.deepEqual(await onBothServers(client, show("lock_timeout")), ["66s", "66s"]);
+  await client.query("BEGIN");
+  await client.query("SET app.a = 'y'");
+  await client.query("ROLLBACK");
+  assert.deepEqual(await onBothServers(client, show("app.a")), ["x", "x"]);
+  await client.query("RESET ALL");
+  assert.deepEqual(await onBothServers(client, show("lock_timeout")), ["66s", "66s"]);
+  assert.equal((await client.value(show("app.a"))) ?? "", "");
+});
+
+Deno.test("SET a; SET b; RESET a: b stays the client's and nobody else's", async () => {
+  using client = await login();
+  await client.query("SET work_mem = '9MB'; SET lock_timeout = '99s'; RESET work_mem");
+  assert.deepEqual(await onBothServers(client, show("lock_timeout")), ["99s", "99s"]);
+  await nobodyElseHas("lock_timeout", "99s");
+});
+
+Deno.test("SET ROLE goes with the client, and what it may not set as that role, too", async () => {
+  await postgres.query("CREATE ROLE weak; GRANT ALL ON SCHEMA public TO weak");
+  using client = await login();
+  await client.query("SET log_min_duration_statement = 12345");
+  await client.query("SET ROLE weak");
+  assert.deepEqual(await onBothServers(client, "SELECT current_user"), ["weak", "weak"]);
+  assert.deepEqual(await onBothServers(client, "SELECT session_user"), ["postgres", "postgres"]);
+  using other = await login();
+  assert.deepEqual(await onBothServers(other, "SELECT current_user"), ["postgres", "postgres"]);
+  await client.query("RESET ROLE");
+  assert.deepEqual(await onBothServers(client, show("log_min_duration_statement")), [
+    "12345ms",
+    "12345ms",
+  ]);
+});
+
+Deno.test("a SET that ends with its transaction is not asked about, nor is a set_config", async () => {
+  using client = await login();
+  await onBothServers(client, "SELECT 1");
+  const from = postgres.log.length;
+  await client.query("BEGIN");
+  await client.query("SET LOCAL work_mem = '3MB'");
+  assert.equal(await client.value("SHOW work_mem"), "3MB");
+  await client.query("SELECT set_config('app.local', 'here', true)");
+  await client.ask(wire.extended("SET LOCAL lock_timeout = '3s'"), wire.SYNC);
+  await client.query("COMMIT");
+  assert.equal(await client.value("SELECT 'the end'"), "the end");
+  await waitFor("the log", 5000, () => postgres.log.slice(from).includes("the end") || undefined);
+  const log = postgres.log.slice(from);
+  assert.ok(!log.includes("json_build_object"), log);
+  assert.ok(!log.includes("RESET"), log);
+});
+
+Deno.test("no message to PostgreSQL when a client meets the server that has its parameters", async () => {
+  using client = await login();
+  await client.query("SET app.quiet = '1'");
+  await onBothServers(client, "SELECT 1");
+  const from = postgres.log.length;
+  for (let i = 0; i < 5; i++) await client.value(`SELECT ${i}`);
+  await client.value("SELECT 'quiet end'");
+  await waitFor("the log", 5000, () => postgres.log.slice(from).includes("quiet end") || undefined);
+  const lines = postgres.log.slice(from).split("\n").filter((line) => line.includes("statement:"));
+  assert.equal(lines.length, 6, lines.join("\n"));
+});
+
+const PINS: [what: string, make: string, see: string, end: string][] = [
+  [
+    "advisory lock",
+    "SELECT pg_advisory_lock(4711)",
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+    "SELECT pg_advisory_unlock(4711)",
+  ],
+  [
+    "temporary table",
+    "CREATE TEMP TABLE mine AS SELECT 1 AS x",
+    "SELECT count(*) FROM mine",
+    "DROP TABLE mine",
+  ],
+  [
+    "WITH HOLD cursor",
+    "DECLARE held CURSOR WITH HOLD FOR SELECT 1",
+    "SELECT count(*) FROM pg_cursors",
+    "CLOSE held",
+  ],
+  [
+    "PREPARE",
+    "PREPARE mine AS SELECT 1",
+    "SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'",
+    "DEALLOCATE mine",
+  ],
+];
+
+for (const [what, make, see, end] of PINS) {
+  Deno.test(`${what}: the client keeps its server until it is gone, others go on`, async () => {
+    using client = await login();
+    using other = await login();
+    await client.query(make);
+    const pid = await client.value("SELECT pg_backend_pid()");
+    for (let i = 0; i < 3; i++) {
+      assert.notEqual(await other.value("SELECT pg_backend_pid()"), pid);
+      assert.equal(await client.value(see), "1");
+      assert.equal(await client.value("SELECT pg_backend_pid()"), pid);
+    }
+    await doorman.waitForLog(new RegExp(`keeps server pid=${pid} after its transactions: ${what}`));
+    using operator = await WireClient.login({
+      port: doorman.port,
+      user: ADMIN.user,
+      password: ADMIN.password,
+      database: "pgdoorman",
+    });
+    const pinned = (await operator.rows("SHOW CLIENTS")).map((row) => row.at(-1));
+    assert.deepEqual(pinned.sort().reverse(), [what, "", ""]);
+    await client.query(end);
+    await doorman.waitForLog(new RegExp(`needs server pid=${pid} no more`));
+    await onBothServers(client, "SELECT 1");
+  });
+
+  Deno.test(`${what}: nobody finds it when its client has left`, async () => {
+    {
+      using client = await login();
+      await client.query(make);
+      assert.equal(await client.value(see), "1");
+    }
+    using other = await login();
+    const without = see.replace("FROM mine", "FROM pg_class WHERE relname = 'mine'");
+    assert.deepEqual(await onBothServers(other, without), ["0", "0"]);
+  });
+}
+
+Deno.test("what a client does while PostgreSQL is asked is asked about in its turn", async () => {
+  using client = await login();
+  using other = await login();
+  for (let i = 0; i < 20; i++) {
+    client.send(
+      wire.query(`SET app.n = '${i}'`),
+      wire.query("SELECT pg_advisory_lock(1)"),
+      wire.query(`SET app.m = '${i}'`),
+      wire.query("SELECT pg_advisory_unlock_all()"),
+    );
+    for (let n = 0; n < 4; n++) await client.readUntil("Z");
+    await other.value("SELECT 1");
+    assert.equal(await client.value(show("app.n")), `${i}`);
+    assert.equal(await client.value(show("app.m")), `${i}`);
+  }
+  await onBothServers(client, "SELECT 1");
+});
+
+Deno.test("by the extended protocol: named and unnamed statements, and a text that comes in pieces", async () => {
+  using client = await login();
+  await client.ask(wire.parse("s", "SELECT set_config($1, $2, false)"), wire.SYNC);
+  await client.ask(wire.bind("", "s", ["app.named", "yes"]), wire.execute(), wire.SYNC);
+  assert.deepEqual(await onBothServers(client, show("app.named")), ["yes", "yes"]);
+  await client.ask(wire.extended("SET app.unnamed = 'yes'"), wire.SYNC);
+  assert.deepEqual(await onBothServers(client, show("app.unnamed")), ["yes", "yes"]);
+  const long = `SELECT '${"x".repeat(200_000)}', set_config('app.long', 'yes', false)`;
+  await client.query(long);
+  assert.deepEqual(await onBothServers(client, show("app.long")), ["yes", "yes"]);
+  for (let cut = 1; cut < 12; cut++) {
+    const bytes = wire.query(`SELECT set_config('app.cut', '${cut}', false)`);
+    client.send(bytes.subarray(0, 12 + cut));
+    await client.flushed();
+    await client.silent(5);
+    client.send(bytes.subarray(12 + cut));
+    await client.readUntil("Z");
+    assert.deepEqual(await onBothServers(client, show("app.cut")), [`${cut}`, `${cut}`]);
+  }
+});
+
+Deno.test("a client whose statement_timeout is a millisecond is followed, too", async () => {
+  using client = await login();
+  await client.query("SET statement_timeout = 1; SET app.hasty = 'yes'");
+  await client.query("SET statement_timeout = 0");
+  assert.deepEqual(await onBothServers(client, show("app.hasty")), ["yes", "yes"]);
+});
