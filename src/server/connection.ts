@@ -17,7 +17,7 @@ import { Outbox } from "../reactor/outbox.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
-import { errorResponse, readError, type ReceivedError } from "../protocol/error_response.ts";
+import { readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
@@ -31,9 +31,10 @@ import {
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
-import { confirm, detached, type Tracked } from "./prepared.ts";
+import { confirm, detachedReplies, type Tracked } from "./prepared.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
+  CHANGED_SHAPE,
   describedStatement,
   isRefusal,
   noteShape,
@@ -50,13 +51,6 @@ const MOST_SMALL_BYTES = 30_000;
 const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
 
 const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
-
-const CHANGED_SHAPE = errorResponse({
-  severity: "ERROR",
-  code: "0A000",
-  message: "cached plan must not change result type",
-  routine: "RevalidateCachedQuery",
-}) as Uint8Array<ArrayBuffer>;
 
 const NEED_MORE = -1;
 const CLOSED = -2;
@@ -100,11 +94,9 @@ export class ServerConnection implements Handler {
     state.createdAtMs = now - state.createdAtMs;
     state.usedAtMs = now - state.usedAtMs;
     state.heldSinceMs = now - state.heldSinceMs;
-    const owed = this.owed.freeze();
-    const records = owed.records?.map((record) => record && detached(record));
     return {
       state,
-      owed: records === undefined ? owed : { ...owed, records },
+      owed: detachedReplies(this.owed.freeze()),
       outbox: this.#outbox.freeze(),
       tail: this.#tail?.slice(),
       ownError: this.#ownError,

@@ -8,6 +8,7 @@
  * on it: an error before the Parse skips the Parse and them together, but not what comes behind that Sync.
  */
 
+import type { FrozenReplies } from "../protocol/owed_replies.ts";
 import type { InternedQuery } from "./query_interner.ts";
 import type { ServerState } from "./state.ts";
 
@@ -151,8 +152,14 @@ export function undo(state: ServerState, skipped: readonly Tracked[]): void {
   }
 }
 
+/** A frozen queue of owed replies whose records stand for themselves. */
+export function detachedReplies(owed: FrozenReplies): FrozenReplies {
+  if (owed.records === undefined) return owed;
+  return { ...owed, records: owed.records.map((record) => record && detached(record)) };
+}
+
 /** A record of the queue of owed replies without what hangs on it here. */
-export function detached(record: object): object {
+function detached(record: object): object {
   if ("query" in record) {
     const statement = record as Statement;
     return { ...statement, query: { ...statement.query, next: undefined } };

@@ -3,10 +3,19 @@
  * what a statement returns. Called by the pump of a server connection (connection.ts), on rare messages alone.
  */
 
+import { errorResponse } from "../protocol/error_response.ts";
 import { Owed, type OwedReplies, SkippedUnnamed } from "../protocol/owed_replies.ts";
 import { rowShape, type Statement, take, takeAll, type Tracked, undo } from "./prepared.ts";
 import { sameBytes } from "./query_interner.ts";
 import type { ServerState } from "./state.ts";
+
+/** What PostgreSQL's plan cache says of a statement that would return something else than before. */
+export const CHANGED_SHAPE = errorResponse({
+  severity: "ERROR",
+  code: "0A000",
+  message: "cached plan must not change result type",
+  routine: "RevalidateCachedQuery",
+}) as Uint8Array<ArrayBuffer>;
 
 /** The client's side, as far as its statements are concerned. */
 export interface StatementLink {

@@ -54,6 +54,7 @@ export const showStats: Show = {
       averages.xact_time,
       averages.query_time,
       waitPerTransaction(averages),
+      total.pins,
     ]);
   },
 };
