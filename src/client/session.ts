@@ -25,6 +25,7 @@ import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
+import { countCommand, countQuery, countTransaction, logEnd } from "./counts.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
 import type { ClientLogin } from "./login.ts";
@@ -322,36 +323,15 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   readyForQuery(status: number, settled: boolean): void {
     if (this.state.replication !== "none") return this.#commandDone(settled);
-    const now = this.context.reactor.now;
-    const total = this.pool!.counters.total;
-    const { state } = this;
-    const server = this.server;
-    state.queryCount++;
-    total.query_count++;
-    if (this.queryStartMs !== 0) {
-      total.query_time += Math.round((now - this.queryStartMs) * 1000);
-      this.queryStartMs = settled ? 0 : now;
-    }
-    if (server !== undefined) server.state.queryCount++;
+    countQuery(this, settled);
     if (status !== TransactionStatus.Idle) return;
-    state.xactCount++;
-    total.xact_count++;
-    total.xact_time += Math.round((now - this.xactStartMs) * 1000);
-    this.xactStartMs = now;
-    if (server !== undefined) {
-      server.state.xactCount++;
-      if (settled) this.#releaseIfDone(server);
-    }
+    countTransaction(this);
+    if (settled && this.server !== undefined) this.#releaseIfDone(this.server);
   }
 
-  /** A replication client's command is through. Streams last for days: no statistics of times. */
   #commandDone(settled: boolean): void {
-    const server = this.server!;
-    this.state.queryCount++;
-    server.state.queryCount++;
-    this.pool!.counters.total.query_count++;
-    this.queryStartMs = 0;
-    if (settled) this.#releaseIfDone(server);
+    countCommand(this);
+    if (settled) this.#releaseIfDone(this.server!);
   }
 
   /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
@@ -538,21 +518,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.context.reactor.close(this.stream.fd);
     this.context.leave(this);
     Atomics.sub(this.context.shared, Shared.Clients, 1);
-    if (!closing) this.#logEnd(reason, detail);
-  }
-
-  #logEnd(reason: Reason, detail: string): void {
-    const { log, general, reactor } = this.context;
-    const unclean = reason !== REASONS.clientTerminated && reason !== REASONS.clientGone;
-    const level = unclean ? "warn" : general.log_client_disconnections ? "info" : "debug";
-    if (!log.enabled(level, TARGET)) return;
-    const seconds = ((reactor.now - this.state.connectedAtMs) / 1000).toFixed(3);
-    log[level](
-      TARGET,
-      `${this.name} client disconnected from ${this.state.address}: ${
-        reasonText(reason, detail)
-      }, session=${seconds}s`,
-    );
+    if (!closing) logEnd(this, reason, detail);
   }
 
   /** Gives back everything that the session holds of the pool. */

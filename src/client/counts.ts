@@ -1,0 +1,54 @@
+// hot path
+/**
+ * What is counted of a session and its pool, and the line that is logged at the end.
+ */
+
+import { type Reason, REASONS, reasonText } from "../reasons.ts";
+import type { Session } from "./session.ts";
+
+/** A ReadyForQuery of the client's was delivered. */
+export function countQuery(session: Session, settled: boolean): void {
+  const { now } = session.context.reactor;
+  const { total } = session.pool!.counters;
+  session.state.queryCount++;
+  total.query_count++;
+  if (session.queryStartMs !== 0) {
+    total.query_time += Math.round((now - session.queryStartMs) * 1000);
+    session.queryStartMs = settled ? 0 : now;
+  }
+  if (session.server !== undefined) session.server.state.queryCount++;
+}
+
+/** Its transaction has ended. */
+export function countTransaction(session: Session): void {
+  const { now } = session.context.reactor;
+  const { total } = session.pool!.counters;
+  session.state.xactCount++;
+  total.xact_count++;
+  total.xact_time += Math.round((now - session.xactStartMs) * 1000);
+  session.xactStartMs = now;
+  if (session.server !== undefined) session.server.state.xactCount++;
+}
+
+/** A replication client's command is through. Streams last for days: no statistics of times. */
+export function countCommand(session: Session): void {
+  session.state.queryCount++;
+  session.server!.state.queryCount++;
+  session.pool!.counters.total.query_count++;
+  session.queryStartMs = 0;
+}
+
+/** How the session ended. */
+export function logEnd(session: Session, reason: Reason, detail: string): void {
+  const { log, general, reactor } = session.context;
+  const unclean = reason !== REASONS.clientTerminated && reason !== REASONS.clientGone;
+  const level = unclean ? "warn" : general.log_client_disconnections ? "info" : "debug";
+  if (!log.enabled(level, "pg_doorman::client")) return;
+  const seconds = ((reactor.now - session.state.connectedAtMs) / 1000).toFixed(3);
+  log[level](
+    "pg_doorman::client",
+    `${session.name} client disconnected from ${session.state.address}: ${
+      reasonText(reason, detail)
+    }, session=${seconds}s`,
+  );
+}
