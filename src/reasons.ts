@@ -92,6 +92,7 @@ export const REASONS = {
       'max_user_connections of user "{1}"',
   ),
   poolPaused: reason("pool_paused", "57P03", 'the pool of database "{0}" is paused, try again'),
+  notBegun: reason("not_begun", "25000", "the transaction could not begin: {0}"),
   parametersFailed: reason("parameters_failed", "22023", "{0}"),
   poolRetired: reason("pool_retired", "57P01", "the pool was removed from the configuration"),
 

@@ -1,8 +1,9 @@
 // hot path
 /**
- * What is counted of a session and its pool, and the line that is logged at the end.
+ * What is counted of a session and its pool, and the lines that are logged of errors and of the end.
  */
 
+import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Session } from "./session.ts";
 
@@ -50,5 +51,16 @@ export function logEnd(session: Session, reason: Reason, detail: string): void {
     `${session.name} client disconnected from ${session.state.address}: ${
       reasonText(reason, detail)
     }, session=${seconds}s`,
+  );
+}
+
+/** An error of PostgreSQL that the client gets. */
+export function logServerError(session: Session, error: ReceivedError): void {
+  const { log } = session.context;
+  if (!log.enabled("debug", "pg_doorman::server")) return;
+  log.debug(
+    "pg_doorman::server",
+    `${session.name} server error pid=${session.server?.state.pid}: severity=${error.severity}, ` +
+      `code=${error.code}, message="${error.message.replace(/[\r\n]+/g, " ")}"`,
   );
 }

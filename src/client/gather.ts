@@ -1,7 +1,8 @@
 // hot path
 /**
  * What goes to a server in one piece: heads of messages that were rewritten, messages of the pooler's own, and the
- * ranges of the client's bytes between them. Empty between two calls of the relay: `flush` ends each.
+ * ranges of the client's bytes between them. Empty between two calls of the relay: `flush` or `pass` ends each, and only
+ * what goes in front of the next one is added just before it.
  */
 
 import { Frontend } from "../protocol/codes.ts";
@@ -50,6 +51,21 @@ export function add(
     for (let i = 0; i < count; i++) out[outLength + i] = bytes[start + i];
   } else out.set(bytes.subarray(start, end), outLength);
   outLength += count;
+}
+
+/** Sends `bytes[start..end)` behind what was gathered. */
+export function pass(
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): void {
+  if (outLength === 0) {
+    if (end > start) server.send(bytes, start, end);
+    return;
+  }
+  add(server, bytes, start, end);
+  flush(server);
 }
 
 /** A message's head up to `end`, with another length. */

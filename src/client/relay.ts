@@ -4,19 +4,17 @@
  * whole ranges on as they are. Long messages pass in pieces; only their headers are looked at.
  */
 
-import { Frontend, frontendLimit, readLength, TransactionStatus } from "../protocol/codes.ts";
-import { commandComplete, join, readyForQuery } from "../protocol/messages.ts";
+import { Frontend, frontendLimit, readLength } from "../protocol/codes.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
-import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
+import { pass } from "./gather.ts";
+import { answerLocally, LocalAnswer } from "./local_answers.ts";
 import { markPiece, markQuery } from "./marking.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { clearStatements, findStatement, setStatement } from "./statements.ts";
-
-const IDLE_READY = readyForQuery(TransactionStatus.Idle);
+import { readyWithoutServer } from "./transaction.ts";
 
 /** Sends `bytes[at..end)` to the linked server. */
 export function relay(
@@ -44,7 +42,7 @@ export function relay(
     const type = bytes[at];
     const length = readLength(bytes, at + 1);
     if (length < 4 || length > frontendLimit(type)) {
-      if (at > from) server.send(bytes, from, at);
+      pass(server, bytes, from, at);
       violation(session, type, length);
       return;
     }
@@ -98,7 +96,7 @@ export function relay(
         owed.push(Owed.CopyEnd);
         break;
       case Frontend.Terminate:
-        if (at > from) server.send(bytes, from, at);
+        pass(server, bytes, from, at);
         session.close(REASONS.clientTerminated, "");
         return;
       default:
@@ -119,7 +117,7 @@ function finish(
   end: number,
 ): void {
   const server = session.server!;
-  if (at > from) server.send(bytes, from, at);
+  pass(server, bytes, from, at);
   if (at < end) session.keep(bytes, at, end);
   if (server.congested) session.stopReading();
   else if (server.owed.length > MOST_OWED) session.throttle();
@@ -134,7 +132,7 @@ export function route(
   end: number,
 ): void {
   const state = session.state;
-  while (at < end) {
+  messages: while (at < end) {
     if (state.left > 0) {
       const take = Math.min(state.left, end - at);
       state.left -= take;
@@ -154,7 +152,7 @@ export function route(
         return;
       case Frontend.Sync:
         state.skipToSync = false;
-        session.write(IDLE_READY);
+        session.write(readyWithoutServer(state.deferredBegin));
         if (state.stage !== Stage.Idle) return;
         break;
       case Frontend.Flush:
@@ -165,12 +163,13 @@ export function route(
         break;
       default:
         if (state.skipToSync) break;
-        if (
-          type === Frontend.Query &&
-          answerLocally(session, bytes, at, Math.min(end, at + length + 1))
-        ) {
-          if (state.stage !== Stage.Idle) return;
-          break;
+        if (type === Frontend.Query) {
+          const answer = answerLocally(session, bytes, at, end, length);
+          if (answer === LocalAnswer.NeedMore) break messages;
+          if (answer === LocalAnswer.Given) {
+            if (state.stage !== Stage.Idle) return;
+            break;
+          }
         }
         session.request(bytes, at, end);
         return;
@@ -181,31 +180,6 @@ export function route(
   if (at < end) session.keep(bytes, at, end);
   // No server slows this client down: as long as it does not take its answers, it can't ask for more.
   if (session.backlogged) session.stopReading();
-}
-
-/** A DEALLOCATE of what only this session knows; `bytes[at..end)` is a Query. `false`: PostgreSQL is to answer. */
-function answerLocally(
-  session: Session,
-  bytes: Uint8Array<ArrayBuffer>,
-  at: number,
-  end: number,
-): boolean {
-  const { state } = session;
-  if (!session.rewrites || !mayDeallocate(bytes, at + 5, end)) return false;
-  if (end - at < readLength(bytes, at + 1) + 1) return false;
-  const what = parseDeallocate(textAt(bytes, at + 5, end));
-  if (what === undefined) return false;
-  if (what === "ALL") clearStatements(state, session.pool!.statements);
-  else {
-    const name = deallocatedName(bytes, at + 5, end)!;
-    if (findStatement(state, name, 0, name.length) === undefined) return false;
-    setStatement(state, session.pool!.statements, name, undefined);
-  }
-  state.unnamedId = 0;
-  session.write(
-    join(commandComplete(what === "ALL" ? "DEALLOCATE ALL" : "DEALLOCATE"), IDLE_READY),
-  );
-  return true;
 }
 
 /** The client has left the protocol: tells it so and closes. */

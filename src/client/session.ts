@@ -25,7 +25,7 @@ import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
-import { countCommand, countQuery, countTransaction, logEnd } from "./counts.ts";
+import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
 import type { ClientLogin } from "./login.ts";
@@ -35,6 +35,7 @@ import { relay, route } from "./relay.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { clearStatements, dropNames, takeBackNames } from "./statements.ts";
+import { beginOn } from "./transaction.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
@@ -178,7 +179,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   /** A request begins at `bytes[at]`: get a server for it. */
   request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
-    if (this.context.draining) {
+    // A transaction that the client believes to be in may come to its end.
+    if (this.context.draining && !this.state.deferredBegin) {
       this.fail("FATAL", REASONS.shuttingDown, "", "");
       return;
     }
@@ -251,7 +253,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
         return false;
       }
     }
-    state.stage = Stage.Linked;
+    this.#linked(server);
     return true;
   }
 
@@ -262,6 +264,15 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.state.keepsServer = true;
     this.xactStartMs = this.context.reactor.now;
     this.state.stage = Stage.Linked;
+  }
+
+  /** The server has the client's parameters; what the client sends is relayed next. */
+  #linked(server: ServerConnection): void {
+    const { state } = this;
+    state.stage = Stage.Linked;
+    if (!state.deferredBegin) return;
+    state.deferredBegin = false;
+    beginOn(server);
   }
 
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
@@ -282,7 +293,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       return;
     }
     adoptParameters(this, server);
-    this.state.stage = Stage.Linked;
+    this.#linked(server);
     if (this.backlogged) server.pauseReading();
     this.#relayKept();
   }
@@ -290,14 +301,19 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void {
     if (this.state.stage === Stage.Preparing) {
       this.fail("FATAL", reason, first, second, failure?.code);
-      return;
-    }
-    this.refuse(reason, first, second, failure?.code);
+    } else this.refuse(reason, first, second, failure?.code);
   }
 
-  /** Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. */
+  /**
+   * Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. It ends
+   * where a transaction is to begin: the client would go on as if it were in one.
+   */
   refuse(reason: Reason, first: string, second: string, code?: string): void {
     const { state } = this;
+    if (state.deferredBegin) {
+      this.fail("FATAL", reason, first, second, code);
+      return;
+    }
     const tail = this.kept!;
     state.stage = Stage.Idle;
     state.errorCount++;
@@ -401,13 +417,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   errorDelivered(error: ReceivedError): void {
     this.state.errorCount++;
     this.pool!.counters.total.errors++;
-    const { log } = this.context;
-    if (!log.enabled("debug", "pg_doorman::server")) return;
-    log.debug(
-      "pg_doorman::server",
-      `${this.name} server error pid=${this.server?.state.pid}: severity=${error.severity}, ` +
-        `code=${error.code}, message="${error.message.replace(/[\r\n]+/g, " ")}"`,
-    );
+    logServerError(this, error);
   }
 
   parametersChanged(server: ServerConnection): void {
@@ -556,7 +566,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Nothing of the client's is under way: it can be sent home. */
   get atRest(): boolean {
     const { server, state } = this;
-    if (server === undefined) return state.stage < Stage.Closing && state.stage !== Stage.Admin;
+    if (server === undefined) {
+      return state.stage < Stage.Closing && state.stage !== Stage.Admin && !state.deferredBegin;
+    }
     // A stream has no end to wait for; who follows it takes it up again where it was.
     if (server.owed.copyBoth) return true;
     return server.state.status === TransactionStatus.Idle && server.owed.length === 0 &&
@@ -565,7 +577,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   /** Whether a transaction, or a request outside of one, is under way at PostgreSQL. */
   get inTransaction(): boolean {
-    return this.server !== undefined && !this.atRest;
+    return this.state.deferredBegin || this.server !== undefined && !this.atRest;
   }
 
   /** A CancelRequest with this session's key came. */

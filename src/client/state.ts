@@ -12,7 +12,7 @@
  *  [closing]: the last words are sent, the client's end of the stream is awaited        [closed]
  * ```
  * 1. A session whose pool lives on another worker is handed over when its StartupMessage has been read.
- * 2. Sync and Terminate need no server.
+ * 2. Sync, Terminate and a plain BEGIN need no server, nor does the end of a transaction in which nothing else was sent.
  * 3. In transaction mode; in session mode when the client leaves.
  */
 
@@ -64,6 +64,8 @@ export interface SessionState {
   keepsServer: boolean;
   /** The message that `left` belongs to is dropped, not sent on. */
   leftDropped: boolean;
+  /** The client was told that its transaction has begun, and no server knows of it yet (transaction.ts). */
+  deferredBegin: boolean;
   /** After a refused request of the extended protocol: drop everything up to the next Sync. */
   skipToSync: boolean;
   /** Prepared statements by the hash of the client's name for them; only where they are rewritten. */
@@ -116,6 +118,7 @@ export function newSessionState(id: number, now: number): SessionState {
     left: 0,
     keepsServer: false,
     leftDropped: false,
+    deferredBegin: false,
     skipToSync: false,
     statements: new Map(),
     unnamed: undefined,

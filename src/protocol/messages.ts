@@ -43,6 +43,11 @@ export function bind(statement: Uint8Array): Uint8Array<ArrayBuffer> {
   return message(Frontend.Bind, join(Uint8Array.of(0), statement, new Uint8Array(7)));
 }
 
+/** Close of the unnamed statement (`S`) or portal (`P`). */
+export function close(kind: "S" | "P"): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Close, encoder.encode(kind + "\0"));
+}
+
 /** Execute of the unnamed portal, without a limit of rows. */
 export function execute(): Uint8Array<ArrayBuffer> {
   return message(Frontend.Execute, new Uint8Array(5));

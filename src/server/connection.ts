@@ -370,6 +370,7 @@ export class ServerConnection implements Handler {
       case Backend.CommandComplete:
         if (end - at < length + 1) return this.#wait(length);
         if (!this.owed.swallowing()) noteTag(this, at + 5, at + length);
+        else this.state.beginning = false;
         return this.#pass(type, length, from, at);
       case Backend.ErrorResponse:
         return this.#errorResponse(length, from, at, end);
@@ -498,6 +499,12 @@ export class ServerConnection implements Handler {
       this.state.left = length + 1;
       this.state.leftDropped = this.link === undefined;
       return from;
+    }
+    if (this.state.beginning && !fatal) {
+      // What was sent behind it is skipped: no Sync was. The client believes that its transaction has begun.
+      this.#deliver(from, at);
+      this.close(REASONS.notBegun, `${error.code}: ${error.message}`);
+      return CLOSED;
     }
     if (!this.owed.swallowingErrors()) this.link?.errorDelivered(error);
     if (fatal) {

@@ -82,6 +82,8 @@ export interface ServerState {
   status: number;
   /** Extended-protocol messages were sent since the last Sync that was answered. */
   unsynced: boolean;
+  /** A BEGIN of the pooler's is under way: an error that comes now is that one's. */
+  beginning: boolean;
   dirty: number;
   /** Each SET of so many that are under way ends with its transaction. */
   localSets: number;
@@ -138,6 +140,7 @@ export function newServerState(id: number, now: number): ServerState {
     digest: "",
     status: 0x49,
     unsynced: false,
+    beginning: false,
     dirty: 0,
     localSets: 0,
     asked: 0,

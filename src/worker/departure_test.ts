@@ -58,7 +58,7 @@ function busyWorld(): World {
   const world = new World({ pool_size: 2 });
   world.addServer();
   world.addServer();
-  for (const sql of ["begin", "begin", "rows"]) world.addClient(query(sql));
+  for (const sql of ["begin 1", "begin 1", "rows"]) world.addClient(query(sql));
   world.addClient(new Uint8Array(0));
   world.settle();
   const stages = world.clients.map(({ session }) => session.state.stage);

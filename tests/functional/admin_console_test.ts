@@ -70,9 +70,9 @@ Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones o
   using idle = await login("one");
   using holder = await login("three");
   using waiting = await login("three");
-  await active.query("BEGIN");
+  await active.query("START TRANSACTION");
   await idle.query("SELECT 1");
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   waiting.send(wire.query("SELECT 1"));
   await waitFor(
     "one waits",
@@ -116,7 +116,7 @@ Deno.test("SHOW STATS counts queries, transactions, bytes and errors", async () 
   await client.query("SELECT 1");
   const before = await stats();
   for (let i = 0; i < 5; i++) await client.query("SELECT repeat('x', 1000)");
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.query("SELECT 1/0");
   await client.query("ROLLBACK");
   const after = await stats();
@@ -155,7 +155,7 @@ Deno.test("PAUSE holds new requests back, lets transactions end, and RESUME serv
   using operator = await admin();
   using inside = await login("one");
   using outside = await login("one");
-  await inside.query("BEGIN");
+  await inside.query("START TRANSACTION");
   assert.equal(wire.letters(await operator.query("PAUSE one")), "CZ");
   assert.equal(
     (await show(operator, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
@@ -201,7 +201,7 @@ Deno.test("RECONNECT replaces idle servers at once and busy ones after their tra
   using operator = await admin();
   using busy = await login("one");
   using idle = await login("one");
-  await busy.query("BEGIN");
+  await busy.query("START TRANSACTION");
   const busyPid = await busy.value("SELECT pg_backend_pid()");
   const idlePid = await idle.value("SELECT pg_backend_pid()");
   assert.notEqual(busyPid, idlePid);

@@ -71,7 +71,7 @@ Deno.test("an active query is canceled with 57014, by simple and extended protoc
 
 Deno.test("a cancel in a transaction fails the transaction and keeps it with its client", async () => {
   using client = await login("many");
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   client.send(LONG);
   await sleeping(1);
   await client.cancel();
@@ -123,7 +123,7 @@ Deno.test("a client that waits for a server: its request ends with 57014 and nev
   using holder = await login("one");
   using client = await login("one");
   await postgres.query("CREATE TABLE IF NOT EXISTS ran (x int)");
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   client.send(wire.query("INSERT INTO ran VALUES (1)"));
   assert.ok(await client.silent(50));
   await client.cancel();
@@ -143,7 +143,7 @@ Deno.test("an idle client, also one in a transaction: nothing happens, nothing i
   await client.cancel();
   assert.equal(await client.value("SELECT 1"), "1");
   await client.cancel();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.cancel();
   assert.equal(await client.value("SELECT pg_sleep(0.05)"), "");
   await client.query("COMMIT");

@@ -97,7 +97,7 @@ Deno.test("a client that leaves the queue does not cost the others their turn", 
   await using doorman = await Doorman.start({ config: { pools: { app: pool(1) } } });
   const [holder, first, leaving, last] = await logins(doorman, 4);
   try {
-    await holder!.query("BEGIN");
+    await holder!.query("START TRANSACTION");
     for (const [i, client] of [first!, leaving!, last!].entries()) {
       client.send(wire.query(`SELECT ${i}`));
       await waitFor(
@@ -167,7 +167,7 @@ Deno.test("query_wait_timeout: simple protocol gets ERROR 53300 and ReadyForQuer
   });
   const [holder, client] = await logins(doorman, 2);
   try {
-    await holder!.query("BEGIN");
+    await holder!.query("START TRANSACTION");
     const started = performance.now();
     const answer = await client!.query("SELECT 1; SELECT 2");
     const took = performance.now() - started;
@@ -193,7 +193,7 @@ Deno.test("query_wait_timeout: extended protocol gets one ERROR, nothing up to i
   await postgres.query("CREATE TABLE IF NOT EXISTS ran (what int)");
   const [holder, client] = await logins(doorman, 2);
   try {
-    await holder!.query("BEGIN");
+    await holder!.query("START TRANSACTION");
     client!.send(
       wire.extended("INSERT INTO ran VALUES (1)"),
       wire.extended("INSERT INTO ran VALUES (2)"),
@@ -224,7 +224,7 @@ Deno.test("query_wait_timeout: a large query that was refused is dropped to its 
   });
   const [holder, client] = await logins(doorman, 2);
   try {
-    await holder!.query("BEGIN");
+    await holder!.query("START TRANSACTION");
     const padding = "x".repeat(1_000_000);
     assert.equal(wire.letters(await client!.query(`SELECT '${padding}'`)), "EZ");
     client!.send(
@@ -297,7 +297,7 @@ Deno.test("a restart of PostgreSQL is survived by idle sessions and told to busy
   const [idle, busy, inTransaction] = await logins(doorman, 3);
   try {
     assert.equal(await idle!.value("SELECT 1"), "1");
-    await inTransaction!.query("BEGIN");
+    await inTransaction!.query("START TRANSACTION");
     busy!.send(wire.query("SELECT pg_sleep(60)"));
     await waitFor(
       "it runs",

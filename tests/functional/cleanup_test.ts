@@ -194,7 +194,7 @@ Deno.test("a client that leaves in a transaction: ROLLBACK, nothing is committed
 Deno.test("a client that leaves in a failed transaction, without Terminate: ROLLBACK, the server is kept", async () => {
   using client = await login();
   const pid = await client.value("SELECT pg_backend_pid()");
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   assert.deepEqual(wire.errorCodes(await client.query("SELECT 1 / 0")), ["22012"]);
   client.close();
   using next = await login();
@@ -257,7 +257,7 @@ Deno.test("a client that is gone in the middle of a COPY or of a message: nothin
     ]
   ) {
     using client = await login();
-    await client.query("BEGIN");
+    await client.query("START TRANSACTION");
     client.send(...parts);
     await client.flushed();
     await client.silent(30);

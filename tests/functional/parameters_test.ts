@@ -112,7 +112,7 @@ Deno.test("what a client sets later stays its own: TimeZone, application_name, s
 Deno.test("SET in a transaction that is rolled back is taken back for the client, too", async () => {
   using client = await login();
   using other = await login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.query("SET TimeZone = 'America/Lima'");
   await client.query("ROLLBACK");
   await other.query("SELECT 1");

@@ -248,13 +248,13 @@ Deno.test("prepared: a server that never had the statement does not give its cli
   const all = "SELECT * FROM wide";
   await client.ask(P("s", all), D("s"), P("t", "SELECT 5 AS five"), S);
   // The server that has them is taken: from here on the client gets the other.
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   await holder.query("ALTER TABLE other ADD COLUMN y int");
   assert.deepEqual(wire.rowsOf(await client.ask(B("s"), E, S)), [["1"]]);
   assert.deepEqual(wire.rowsOf(await client.ask(B("t"), E, S)), [["5"]]);
   await holder.query("COMMIT");
   using first = await login(doorman);
-  await first.query("BEGIN");
+  await first.query("START TRANSACTION");
   await first.ask(P("u", all), D("u"), P("v", `${all} /* v */`), P("w", "SELECT 6"), S);
   await first.query("COMMIT");
   await postgres.query(
@@ -272,7 +272,7 @@ Deno.test("prepared: a server that never had the statement does not give its cli
   assert.deepEqual(wire.errorCodes(refused), ["0A000"]);
   assert.match(wire.errorFields(refused[1]!).M!, /cached plan must not change result type/);
   assert.deepEqual(wire.rowsOf(await first.readUntil("Z")), [["6"]]);
-  await first.query("BEGIN");
+  await first.query("START TRANSACTION");
   assert.deepEqual(wire.errorCodes(await first.ask(D("v"), S)), ["0A000"]);
   assert.deepEqual(wire.errorCodes(await first.ask(B("v"), E, S)), ["25P02"]);
   await first.query("ROLLBACK");

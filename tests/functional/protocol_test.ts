@@ -190,7 +190,7 @@ Deno.test("a pipeline with 200 MB of answers, read late and slowly, is answered 
     using client = await login(mode);
     const count = 4000;
     const before = doorman.rssKb();
-    await client.query("BEGIN");
+    await client.query("START TRANSACTION");
     for (let i = 0; i < count; i++) {
       client.send(wire.extended(`SELECT ${i}, repeat('x', 50000)`), wire.SYNC);
     }

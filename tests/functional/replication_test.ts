@@ -158,7 +158,7 @@ Deno.test("replication: has a server of its own besides pool_size, with a limit 
     user: "postgres",
     database: "app",
   });
-  await ordinary.query("BEGIN");
+  await ordinary.query("START TRANSACTION");
   using first = await login("database");
   const second = await login("true");
   assert.equal(await first.value("SELECT 1"), "1");
@@ -180,7 +180,7 @@ Deno.test("replication: has a server of its own besides pool_size, with a limit 
 Deno.test("replication: counts for max_db_connections, takes a free place, gives it back", async () => {
   const database = "limited";
   using ordinary = await WireClient.login({ port: doorman.port, user: "postgres", database });
-  await ordinary.query("BEGIN");
+  await ordinary.query("START TRANSACTION");
   const holder = await login("database", { database });
   const error = await refusal(login("database", { database }));
   assert.equal(error.C, "53300");
@@ -348,7 +348,7 @@ Deno.test("replication: a shutdown ends streams at once and lets a transaction e
   using streaming = await login("database", { port });
   await logicalStream(streaming, "ending");
   using busy = await login("database", { port });
-  await busy.query("BEGIN");
+  await busy.query("START TRANSACTION");
   using admin = await WireClient.login({ port, ...ADMIN, database: "pgdoorman" });
   await admin.query("SHUTDOWN");
   assert.deepEqual(wire.errorCodes(await streaming.readToEnd()), ["58006"]);

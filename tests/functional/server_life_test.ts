@@ -82,7 +82,7 @@ Deno.test("idle_timeout closes servers that nobody uses, down to min_pool_size",
   });
   const clients = [await login(doorman), await login(doorman), await login(doorman)];
   try {
-    for (const client of clients) await client.query("BEGIN");
+    for (const client of clients) await client.query("START TRANSACTION");
     for (const client of clients) await client.query("COMMIT");
     assert.equal((await backends()).length, 3);
     await waitFor("one is left", 5000, async () => (await backends()).length === 1 || undefined);
@@ -96,7 +96,7 @@ Deno.test("idle_timeout closes servers that nobody uses, down to min_pool_size",
 Deno.test("server_lifetime replaces servers between transactions and never in one", async () => {
   await using doorman = await start({ retain_connections_time: "50ms" }, { server_lifetime: 300 });
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const first = await pidOf(client);
   await client.query("SELECT pg_sleep(0.6)");
   assert.equal(await pidOf(client), first);
@@ -112,7 +112,7 @@ Deno.test("retain_connections_max: that many servers at most are closed a round"
   );
   const clients = [await login(doorman), await login(doorman), await login(doorman)];
   try {
-    for (const client of clients) await client.query("BEGIN");
+    for (const client of clients) await client.query("START TRANSACTION");
     for (const client of clients) await client.query("COMMIT");
     await waitFor("all are closed", 5000, async () => (await backends()).length === 0 || undefined);
     const times = [...doorman.logs.matchAll(/^(\S+) .*idle_timeout reached/gm)]
@@ -163,7 +163,7 @@ Deno.test("the check before use costs nothing visible when the server is well", 
 Deno.test("server killed while its client is idle in a transaction: FATAL 57P01 at once, session closed, pool recovers", async () => {
   await using doorman = await start();
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const pid = await pidOf(client);
   await terminate(pid);
   const [, error] = await lastWords(client);
@@ -176,7 +176,7 @@ Deno.test("server killed in a query: FATAL 57P01, session closed, the other sess
   await using doorman = await start();
   using client = await login(doorman);
   using other = await login(doorman);
-  await other.query("BEGIN");
+  await other.query("START TRANSACTION");
   client.send(wire.query("SELECT 1; SELECT pg_sleep(60)"));
   await terminate(await sleeper());
   const [, error] = await lastWords(client);
@@ -211,7 +211,7 @@ Deno.test("a crash of the backend (SIGKILL): FATAL 08006 to its client, pool rec
     allowLog: [...DEATHS, /server login failed/],
   });
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   Deno.kill(Number(await pidOf(client)), "SIGKILL");
   const [, error] = await lastWords(client);
   assert.deepEqual([error.S, error.C], ["FATAL", "08006"]);

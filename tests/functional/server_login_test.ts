@@ -132,8 +132,8 @@ Deno.test("SCRAM passthrough: the client's own proof opens the server, for all c
   });
   using first = await WireClient.login(at(doorman, "app", "scrambled"));
   using second = await WireClient.login(at(doorman, "app", "scrambled"));
-  await first.query("BEGIN");
-  await second.query("BEGIN");
+  await first.query("START TRANSACTION");
+  await second.query("START TRANSACTION");
   for (const client of [first, second]) {
     assert.equal(await client.value("SELECT current_user"), "scrambled");
   }

@@ -97,7 +97,7 @@ Deno.test("RESET, SET TO DEFAULT, ROLLBACK: the client has what it would have at
   assert.deepEqual(await onBothServers(client, show("app.a")), ["x", "x"]);
   await client.query("SET lock_timeout TO DEFAULT");
   assert.deepEqual(await onBothServers(client, show("lock_timeout")), ["66s", "66s"]);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.query("SET app.a = 'y'");
   await client.query("ROLLBACK");
   assert.deepEqual(await onBothServers(client, show("app.a")), ["x", "x"]);
@@ -133,7 +133,7 @@ Deno.test("a SET that ends with its transaction is not asked about, nor is a set
   using client = await login();
   await onBothServers(client, "SELECT 1");
   const from = postgres.log.length;
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.query("SET LOCAL work_mem = '3MB'");
   assert.equal(await client.value("SHOW work_mem"), "3MB");
   await client.query("SELECT set_config('app.local', 'here', true)");

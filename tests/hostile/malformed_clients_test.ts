@@ -79,7 +79,7 @@ const STAGES: Record<string, () => Promise<WireClient>> = {
   "idle": () => login(),
   "in a transaction": async () => {
     const client = await login();
-    await client.query("BEGIN");
+    await client.query("START TRANSACTION");
     return client;
   },
   "in a session": async () => {
@@ -233,7 +233,7 @@ for (const [stage, open] of Object.entries(STAGES)) {
   Deno.test(`malformed input of a client ${stage} harms nobody else`, async () => {
     await using _bystander = await Bystander.start(doorman.port, "postgres", "app");
     using holder = stage === "waiting for a server" ? await login("narrow") : undefined;
-    await holder?.query("BEGIN");
+    await holder?.query("START TRANSACTION");
     const before = await restingSockets(doorman);
     for (const [name, payload] of Object.entries(PAYLOADS)) {
       await attack(open, payload).catch((error) => {

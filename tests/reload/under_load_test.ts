@@ -73,7 +73,7 @@ Deno.test("reload under load: 50 clients, 50 reloads, no error, no server left o
     pgbench(doorman, "resized", 10, 8),
   ]);
   const old = await login(doorman, { database: "sometimes" });
-  await old.query("BEGIN");
+  await old.query("START TRANSACTION");
   for (let i = 1; i <= 50; i++) {
     assert.match(await reload(doorman, variant(i)), /configuration reloaded in/);
     await new Promise((done) => setTimeout(done, 90));

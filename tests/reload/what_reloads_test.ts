@@ -53,7 +53,7 @@ Deno.test("what reloads: pool definitions: removed pools go on for their clients
   const both: Config = { pools: { app: poolOf(postgres), gone: poolOf(postgres) } };
   await using doorman = await startDoorman(both, { allowLog: [/login from/] });
   using client = await login(doorman, { database: "gone" });
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const log = await reload(doorman, { pools: { app: poolOf(postgres) } });
   assert.match(log, /\[postgres@gone\] removed from the configuration: retired, 1 clients go on/);
   assert.equal(await client.value("SELECT 7"), "7");
@@ -130,7 +130,7 @@ Deno.test("what reloads: pool definitions: resized pools grow at once for waiter
   await using doorman = await startDoorman(configOf(postgres, { user: { pool_size: 1 } }));
   using holder = await login(doorman);
   using waiter = await login(doorman);
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   waiter.send(wire.query("SELECT 5"));
   assert.ok(await waiter.silent(100), "the only server is taken");
   await reload(doorman, configOf(postgres, { user: { pool_size: 2 } }));
@@ -143,7 +143,7 @@ Deno.test("what reloads: pool definitions: resized pools shrink as servers come 
   const before = await servers();
   for (let i = 0; i < 3; i++) {
     clients.push(await login(doorman));
-    await clients[i]!.query("BEGIN");
+    await clients[i]!.query("START TRANSACTION");
   }
   await clients[2]!.query("COMMIT");
   assert.equal(await servers() - before, 3);
@@ -170,7 +170,7 @@ Deno.test("what reloads: changed server address: idle servers are replaced, busy
   await using doorman = await startDoorman(configOf(postgres));
   using busy = await login(doorman);
   using idle = await login(doorman);
-  await busy.query("BEGIN");
+  await busy.query("START TRANSACTION");
   assert.equal(await busy.value("SELECT current_database()"), "postgres");
   assert.equal(await idle.value("SELECT current_database()"), "postgres");
   await reload(doorman, configOf(postgres, { pool: { server_database: "other" } }));
@@ -184,7 +184,7 @@ Deno.test("what reloads: a client that waits gets a server of the new address", 
   await using doorman = await startDoorman(configOf(postgres, { user: { pool_size: 1 } }));
   using holder = await login(doorman);
   using waiter = await login(doorman);
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   waiter.send(wire.query("SELECT current_database()"));
   assert.ok(await waiter.silent(100));
   await reload(
@@ -202,7 +202,7 @@ Deno.test("what reloads: every timeout, for existing clients and those that wait
   await using doorman = await startDoorman(config(60_000), { allowLog: [/checkout timeout/] });
   using holder = await login(doorman);
   using waiter = await login(doorman);
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   waiter.send(wire.query("SELECT 1"));
   assert.ok(await waiter.silent(100));
   await reload(doorman, config(200));

@@ -53,7 +53,7 @@ Deno.test("SIGTERM: logs how many clients are in transactions, exits at once wit
   using idle = await login(doorman);
   using first = await login(doorman);
   using second = await login(doorman);
-  await first.query("BEGIN");
+  await first.query("START TRANSACTION");
   second.send(wire.query("SELECT pg_sleep(20)"));
   await idle.query("SELECT 1");
   const started = performance.now();
@@ -69,7 +69,7 @@ Deno.test("SIGINT with a terminal: shutdown only: idle clients go, transactions 
   await using doorman = await start({ env: AT_A_TERMINAL });
   using idle = await login(doorman);
   using busy = await login(doorman);
-  await busy.query("BEGIN");
+  await busy.query("START TRANSACTION");
   doorman.signal("SIGINT");
   assert.equal(await lastWords(idle), "58006");
   await waitFor("nobody can connect", 2000, () => !isListening(doorman.port) || undefined);
@@ -89,7 +89,7 @@ Deno.test("SIGINT with a terminal: shutdown only: idle clients go, transactions 
 Deno.test("SIGINT with a terminal: a busy client of session mode goes after its transaction", async () => {
   await using doorman = await start({ env: AT_A_TERMINAL, pool_mode: "session" });
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   doorman.signal("SIGINT");
   await doorman.waitForLog(/shutting down, 1 clients, 1 of them in a transaction/);
   await client.query("COMMIT");
@@ -105,7 +105,7 @@ Deno.test("SIGINT with a terminal: after shutdown_timeout whoever is left is cut
     allowLog: [/shutdown_timeout is over/],
   });
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const started = performance.now();
   assert.equal(await doorman.stop("SIGINT"), 0);
   const took = performance.now() - started;
@@ -117,7 +117,7 @@ for (const second of ["SIGINT", "SIGTERM"] as const) {
   Deno.test(`${second} during a shutdown exits immediately`, async () => {
     await using doorman = await start({ env: AT_A_TERMINAL });
     using client = await login(doorman);
-    await client.query("BEGIN");
+    await client.query("START TRANSACTION");
     doorman.signal("SIGINT");
     await doorman.waitForLog(/shutting down, 1 clients/);
     const started = performance.now();
@@ -129,7 +129,7 @@ for (const second of ["SIGINT", "SIGTERM"] as const) {
 Deno.test("SHUTDOWN of the console: answered, then as Ctrl+C at a terminal", async () => {
   await using doorman = await start();
   using client = await login(doorman);
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   using admin = await WireClient.login({
     port: doorman.port,
     user: "admin",

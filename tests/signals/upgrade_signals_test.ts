@@ -25,7 +25,7 @@ for (
     await using service = await Service.start({ config: { pools: { app: poolOf(postgres) } } });
     await service.waitForLog(/Accepting connections/);
     using client = await service.login({ user: "postgres", database: "app" });
-    await client.query("BEGIN");
+    await client.query("START TRANSACTION");
     const before = service.pid;
     service.signal(signal);
     const [, pid] = await service.waitForLog(/binary upgrade: done .* to process (\d+)/);

@@ -72,7 +72,7 @@ class Crowd {
       this.#checks.push(async () => assert.equal(await client.value("SELECT 1"), "1"));
     }
     const inTransaction = await this.#login();
-    await inTransaction.query("BEGIN");
+    await inTransaction.query("START TRANSACTION");
     const backend = await inTransaction.value("SELECT pg_backend_pid()");
     this.#checks.push(async () => {
       assert.equal(await inTransaction.value("SELECT pg_backend_pid()"), backend);
@@ -84,7 +84,7 @@ class Crowd {
       assert.deepEqual(wire.rowsOf(await asleep.readUntil("Z")), [["", "slept"]])
     );
     const holder = await this.#login("one");
-    await holder.query("BEGIN");
+    await holder.query("START TRANSACTION");
     const waiting = await this.#login("one");
     waiting.send(wire.query("SELECT 'served'"));
     this.#checks.push(async () => {

@@ -49,7 +49,7 @@ Deno.test("upgrade: SHOW UPGRADE counts what failed and what moved, through a ch
   assert.equal(fresh.attempts, "0");
   assert.equal(fresh.last_result, "none");
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   using idle = await service.login();
 
   await service.replaceByScript('#!/bin/sh\n[ "$1" = -t ] && exit 3\n');
@@ -183,7 +183,7 @@ Deno.test("upgrade: the clients that die with a new process are counted and name
 Deno.test("upgrade: the log has each step, in both processes, in this order", async () => {
   await using service = await start();
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const from = service.log.length;
   const old = service.pid;
   await service.upgrade();

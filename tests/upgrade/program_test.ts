@@ -109,7 +109,7 @@ Deno.test("upgrade: a configuration that is no good stops it before anything is 
     allowLog: [/BINARY UPGRADE ABORTED/],
   });
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const good = await Deno.readTextFile(service.configPath);
   await service.writeConfigText(good.replace("pool_size = 5", 'pool_size = "many"'));
   const said = await service.failedUpgrade();
@@ -130,7 +130,7 @@ Deno.test("upgrade: a program that is gone, is none, refuses, or crashes changes
     allowLog: [/BINARY UPGRADE ABORTED/],
   });
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const descriptors = [...service.descriptors().values()].sort();
   await Deno.remove(service.program);
   assert.match(await service.failedUpgrade(), /No such file/);
@@ -189,7 +189,7 @@ Deno.test("upgrade: the new process gets the listening sockets, the frame socket
     ],
   });
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await service.replaceByScript(
     '#!/bin/sh\n[ "$1" = -t ] && exit 0\n' +
       `printenv PG_DOORMAN_UPGRADE > ${service.dir}/told\n` +

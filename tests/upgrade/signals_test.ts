@@ -51,7 +51,7 @@ async function beginAndHold(service: Service): Promise<{ old: number; admin: Wir
 Deno.test("upgrade: twenty in a row, the next as soon as one is done, with a transaction through all", async () => {
   await using service = await start();
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const backend = await client.value("SELECT pg_backend_pid()");
   const started = service.descriptors().size;
   for (let i = 0; i < 20; i++) {
@@ -122,7 +122,7 @@ Deno.test("upgrade: clients of a pool that the new configuration lacks go on unt
   using stays = await service.login();
   using goes = await service.login({ database: "gone" });
   using active = await service.login({ database: "gone" });
-  await active.query("BEGIN");
+  await active.query("START TRANSACTION");
   await service.writeConfig(configOf({ shutdown_timeout: "3s" }));
   const { old } = await service.begin();
   await service.waitForLog(/waiting for 2 clients of pools that the new process does not have/);
@@ -198,7 +198,7 @@ Deno.test("upgrade: a SIGHUP meanwhile is for the new process", async () => {
 Deno.test("upgrade: a removed socket file and another number of workers are no obstacle", async () => {
   await using service = await start();
   using unix = await overUnixSocket(service);
-  await unix.query("BEGIN");
+  await unix.query("START TRANSACTION");
   using tcp = await service.login();
   await Deno.remove(join(service.dir, `.s.PGSQL.${service.port}`));
   await service.writeConfig(configOf({ worker_threads: 3 }, { another: poolOf(postgres) }));
@@ -238,7 +238,7 @@ Deno.test("upgrade: a daemon's clients move, and its PID file names the new proc
   await waitFor("the PID file", 5000, () => pidFile() > 0 || undefined);
   service.pid = pidFile();
   using client = await service.login();
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   const backend = await client.value("SELECT pg_backend_pid()");
   for (let i = 0; i < 3; i++) {
     const old = service.pid;

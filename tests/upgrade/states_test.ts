@@ -118,11 +118,11 @@ Deno.test("upgrade: a login under way ends where it began, and its client moves 
 Deno.test("upgrade: a transaction goes on with its server, and a failed one is still failed", async () => {
   using client = await service.login();
   await client.query("CREATE TABLE IF NOT EXISTS moved (n int); TRUNCATE moved");
-  await client.query("BEGIN");
+  await client.query("START TRANSACTION");
   await client.query("INSERT INTO moved VALUES (1)");
   const backend = await client.value("SELECT pg_backend_pid()");
   using failed = await service.login();
-  await failed.query("BEGIN");
+  await failed.query("START TRANSACTION");
   await failed.query("SELECT 1/0");
   await upgrade();
   assert.equal(await client.value("SELECT pg_backend_pid()"), backend);
@@ -136,7 +136,7 @@ Deno.test("upgrade: a transaction goes on with its server, and a failed one is s
 
 Deno.test("upgrade: clients in the queue are served in their order, within the time they had", async () => {
   using holder = await service.login({ database: "one" });
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   const waiting: WireClient[] = [];
   for (let i = 0; i < 3; i++) {
     const client = await service.login({ database: "one" });
@@ -187,7 +187,7 @@ Deno.test("upgrade: half a message, and half of a request that has no Sync yet",
   half.send(question.slice(0, 9));
   await half.flushed();
   using header = await service.login();
-  await header.query("BEGIN");
+  await header.query("START TRANSACTION");
   header.send(question.slice(0, 3));
   await header.flushed();
   using unsynced = await service.login();
@@ -263,7 +263,7 @@ Deno.test("upgrade: a client that takes nothing of a large row is given up after
 
 Deno.test("upgrade: a server that does not take what its client sends gets it", async () => {
   using busy = await service.login();
-  await busy.query("BEGIN");
+  await busy.query("START TRANSACTION");
   // PostgreSQL does not read while it sleeps: the second query stays in the buffers on the way.
   busy.send(wire.query("SELECT pg_sleep(1.5)"));
   await running("wait_event = 'PgSleep'", 1);
@@ -322,7 +322,7 @@ Deno.test("upgrade: a key that the old process gave out cancels in the new one",
   assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), ["57014"]);
   using queued = await service.login({ database: "one" });
   using holder = await service.login({ database: "one" });
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   queued.send(wire.query("SELECT 1"));
   await upgrade();
   await queued.cancel();

@@ -151,10 +151,10 @@ Deno.test("upgrade: to a version that knows more of everything, back to the prev
   using idle = await service.login({ parameters: { application_name: "kept" } });
   await idle.ask(wire.parse("mine", "SELECT $1::int + 1"), wire.SYNC);
   using inTransaction = await service.login();
-  await inTransaction.query("BEGIN");
+  await inTransaction.query("START TRANSACTION");
   const backend = await inTransaction.value("SELECT pg_backend_pid()");
   using failed = await service.login();
-  await failed.query("BEGIN");
+  await failed.query("START TRANSACTION");
   await failed.query("SELECT 1/0");
   using session = await service.login({ database: "session" });
   await session.query("CREATE TEMP TABLE mine AS SELECT 3 AS n; LISTEN news");
@@ -162,7 +162,7 @@ Deno.test("upgrade: to a version that knows more of everything, back to the prev
   slow.send(wire.query("SELECT n, repeat('z', 50000) FROM generate_series(1, 600) n"));
   const received: wire.Message[] = [await slow.read()];
   using holder = await service.login({ database: "one" });
-  await holder.query("BEGIN");
+  await holder.query("START TRANSACTION");
   using waiting = await service.login({ database: "one" });
   waiting.send(wire.query("SELECT 'served'"));
 
@@ -234,7 +234,7 @@ for (const direction of ["up", "down"]) {
     );
     using client = await service.login();
     using finishing = await service.login({ database: "session" });
-    await finishing.query("BEGIN");
+    await finishing.query("START TRANSACTION");
     const backend = await finishing.value("SELECT pg_backend_pid()");
     const { old } = await service.begin(
       direction === "up" ? () => service.replaceByFile(far) : undefined,

@@ -38,6 +38,8 @@ export class ModelServer {
   #portalText = "noportal";
   /** Text by name of prepared statement. */
   readonly statements = new Map<string, string>();
+  /** BEGIN fails, as if it were canceled. */
+  refusesBegin = false;
   /** Parse messages that were done. */
   parses = 0;
   #rest: Uint8Array = new Uint8Array(0);
@@ -146,6 +148,7 @@ export class ModelServer {
     const name = text(body.slice(1));
     const bad = name.startsWith("badclose");
     if (!bad && body[0] === 0x53) this.statements.delete(name);
+    else if (!bad && name === "") this.#portalText = "noportal";
     return this.#extended(bad, [reply("3")]);
   }
 
@@ -187,9 +190,17 @@ export class ModelServer {
       case "noportal":
         return [this.#fail(), false];
       case "begin":
+      case "BEGIN":
+        if (this.refusesBegin) {
+          return [
+            [reply("E", encoder.encode("SERROR\0VERROR\0C57014\0Mcanceled\0\0"))],
+            false,
+          ];
+        }
         if (this.status === "I") this.status = "T";
         return [[complete("BEGIN")], false];
       case "commit":
+      case "rollback":
       case "ROLLBACK":
         this.status = "I";
         return [[complete(word.toUpperCase())], false];

@@ -1,0 +1,75 @@
+// hot path
+/**
+ * Queries of a client without a server that are answered without one: BEGIN and what ends a transaction in which nothing
+ * was done, and a DEALLOCATE of what only this session knows. Called for the first message of each request, so that the
+ * common one, which is none of these, must be told by its first byte.
+ */
+
+import { commandComplete, join } from "../protocol/messages.ts";
+import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
+import type { Session } from "./session.ts";
+import { clearStatements, findStatement, setStatement } from "./statements.ts";
+import {
+  answerTo,
+  mayBeCommand,
+  MOST_COMMAND_BYTES,
+  readyWithoutServer,
+  TransactionCommand,
+  transactionCommand,
+} from "./transaction.ts";
+
+/** What became of a Query: PostgreSQL is to answer it, it was answered, or too little of it is there to tell. */
+export const LocalAnswer = { None: 0, Given: 1, NeedMore: 2 } as const;
+
+/** Answers the Query at `bytes[at]`, of this length, if it needs no server; bytes are there up to `end`. */
+export function answerLocally(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+  length: number,
+): number {
+  if (end - at < 6) return length > 4 ? LocalAnswer.NeedMore : LocalAnswer.None;
+  const next = at + length + 1;
+  if (length <= MOST_COMMAND_BYTES && mayBeCommand(bytes[at + 5])) {
+    if (next > end) return LocalAnswer.NeedMore;
+    const { state } = session;
+    const command = transactionCommand(bytes, at + 5, next);
+    const answer = answerTo(command, state.deferredBegin);
+    // Nothing new begins at a pooler that shuts down.
+    const late = session.context.draining && command === TransactionCommand.Begin;
+    if (answer !== undefined && !late) {
+      state.deferredBegin = command === TransactionCommand.Begin;
+      // A simple query destroys the unnamed statement.
+      state.unnamedId = 0;
+      session.write(answer);
+      return LocalAnswer.Given;
+    }
+  }
+  if (session.rewrites && mayDeallocate(bytes, at + 5, next) && next <= end) {
+    if (deallocate(session, bytes, at + 5, next)) return LocalAnswer.Given;
+  }
+  return LocalAnswer.None;
+}
+
+/** A DEALLOCATE of what only this session knows; `false`: PostgreSQL is to answer. */
+function deallocate(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): boolean {
+  const { state } = session;
+  const what = parseDeallocate(textAt(bytes, start, end));
+  if (what === undefined) return false;
+  if (what === "ALL") clearStatements(state, session.pool!.statements);
+  else {
+    const name = deallocatedName(bytes, start, end)!;
+    if (findStatement(state, name, 0, name.length) === undefined) return false;
+    setStatement(state, session.pool!.statements, name, undefined);
+  }
+  state.unnamedId = 0;
+  const tag = what === "ALL" ? "DEALLOCATE ALL" : "DEALLOCATE";
+  session.write(join(commandComplete(tag), readyWithoutServer(state.deferredBegin)));
+  return true;
+}
