@@ -48,7 +48,7 @@ const READY_MS = 10_000;
 const LOOK_MS = 25;
 /** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
 const STUCK_MS = 10_000;
-/** After so long the log says what is still waited for. */
+/** After so long the log says what is still waited for, and again when that has changed. */
 const REPORT_MS = 1000;
 /** For the last words to leave the sockets. */
 const LAST_WORDS_MS = 200;
@@ -326,6 +326,7 @@ export class Upgrade {
     // A session on its way between two workers is seen by neither: one look is not enough.
     let empty = 0;
     let reportAt = begunAt + REPORT_MS;
+    let reported = "";
     for (;;) {
       if (lost()) return "lost";
       const rows = await supervisor.ask<MovingRow>("moving");
@@ -336,9 +337,10 @@ export class Upgrade {
       const now = performance.now();
       if (now > begunAt + shutdownTimeoutMs()) return "timeout";
       if (now > reportAt) {
-        reportAt = Infinity;
-        const moved = movedText(movedSoFar(rows));
-        log.info(TARGET, `binary upgrade: ${moved}; waiting for ${leftText(left, late)}`);
+        reportAt = now + REPORT_MS;
+        const report = `${movedText(movedSoFar(rows))}; waiting for ${leftText(left, late)}`;
+        if (report !== reported) log.info(TARGET, `binary upgrade: ${report}`);
+        reported = report;
       }
       this.#watchForStuck(now);
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));

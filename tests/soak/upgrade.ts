@@ -49,10 +49,6 @@ async function part(name: string, run: (service: Service) => Promise<unknown>): 
 if (asked.includes("pgbench")) {
   for (const database of ["app", "session"]) {
     for (const protocol of ["simple", "extended", "prepared"]) {
-      if (database === "app" && protocol === "prepared") {
-        say("pgbench -M prepared in transaction mode: needs prepared statements of the pooler");
-        continue;
-      }
       await part(`pgbench ${database} ${protocol}`, async (service) => {
         const { transactions, mostBackends, longestMs } = await bench(service, postgres, {
           database,

@@ -57,10 +57,12 @@ export async function bench(
   const script = join(service.dir, "script.sql");
   await Deno.writeTextFile(script, SCRIPT);
   const watch = new BackendWatch(postgres, 20);
+  // pgbench waits for the answer to a Parse: a thread with several clients would wait for a server that one of them has.
+  const threads = protocol === "prepared" ? clients : 2;
   const child = new Deno.Command("pgbench", {
     args: [
       ...["-n", "-h", "127.0.0.1", "-p", String(service.port), "-U", "postgres"],
-      ...["-c", String(clients), "-j", "2", "-T", String(seconds), "-M", protocol],
+      ...["-c", String(clients), "-j", String(threads), "-T", String(seconds), "-M", protocol],
       ...["-f", script, "-l", "--log-prefix", join(service.dir, `bench-${database}-${protocol}`)],
       database,
     ],

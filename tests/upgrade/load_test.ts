@@ -28,7 +28,6 @@ function start(): Promise<Service> {
       general: { max_connections: 8192, query_wait_timeout: "30s" },
       pools: {
         app: poolOf(postgres, {}, { pool_size: POOL_SIZE, min_pool_size: POOL_SIZE }),
-        wide: poolOf(postgres, {}, { pool_size: CLIENTS }),
         session: poolOf(postgres, { pool_mode: "session" }, { pool_size: CLIENTS }),
       },
     },
@@ -39,8 +38,7 @@ for (
   const [database, protocol, poolSize] of [
     ["app", "simple", POOL_SIZE],
     ["app", "extended", POOL_SIZE],
-    // A server for each client: pgbench prepares synchronously, and would wait for clients of its own.
-    ["wide", "prepared", CLIENTS],
+    ["app", "prepared", POOL_SIZE],
     ["session", "prepared", CLIENTS],
   ] as const
 ) {

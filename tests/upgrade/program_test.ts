@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
 
@@ -131,7 +132,7 @@ Deno.test("upgrade: a program that is gone, is none, refuses, or crashes changes
   });
   using client = await service.login();
   await client.query("START TRANSACTION");
-  const descriptors = [...service.descriptors().values()].sort();
+  const descriptors = [...service.descriptors().values()];
   await Deno.remove(service.program);
   assert.match(await service.failedUpgrade(), /No such file/);
   await service.replaceByScript("this is no program\n");
@@ -145,7 +146,17 @@ Deno.test("upgrade: a program that is gone, is none, refuses, or crashes changes
     /process \d+ ended before it was ready \(status 139\)/,
   );
   assert.deepEqual(service.children(), []);
-  assert.deepEqual([...service.descriptors().values()].sort(), descriptors);
+  // The runtime has some for a moment only, when it starts a process: what counts is that no other one stays.
+  let more: string[] = [];
+  await waitFor("the descriptors of before", 2000, () => {
+    const before = [...descriptors];
+    more = [...service.descriptors().values()].filter((what) => {
+      const at = before.indexOf(what);
+      if (at >= 0) before.splice(at, 1);
+      return at < 0;
+    });
+    return more.length === 0 || undefined;
+  }).catch((error) => assert.fail(`${error.message}: ${more.join(", ")}`));
   assert.equal(await client.value("SELECT 1"), "1");
   await service.upgrade();
   assert.equal(await client.value("SELECT 1"), "1");
