@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { available, Environment, MODES, run } from "./environment.ts";
 
 const psql = await available("psql", ["--version"]);
@@ -79,6 +80,23 @@ test("psql -1 and -c: one transaction, several commands, exit status of a failur
   ]);
   assert.equal(await run("psql", ["-XAtq", "-c", "TABLE once; DROP TABLE once", url]), "1\n");
   await assert.rejects(run("psql", ["-X", "-c", "SELECT nonsense", url]), /ended with 1/);
+});
+
+test("psql \\lo_import and \\lo_export: what goes in comes out", async () => {
+  const folder = await makeTestFolder("psql");
+  try {
+    const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+    await Deno.writeFile(`${folder}/in`, bytes);
+    for (const mode of MODES) {
+      const url = environment.doorman.url(mode, "postgres");
+      const script = `\\set ON_ERROR_STOP on\n\\lo_import ${folder}/in\n` +
+        `\\lo_export :LASTOID ${folder}/out-${mode}\n\\lo_unlink :LASTOID\n`;
+      await run("psql", ["-X", url], script);
+      assert.deepEqual(await Deno.readFile(`${folder}/out-${mode}`), bytes);
+    }
+  } finally {
+    await removeFolder(folder);
+  }
 });
 
 test("psql with a wrong password, a wrong database and sslmode=require says why", async () => {
