@@ -59,7 +59,8 @@ export type ControlToWorker =
   | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
   | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
-  | { kind: "ask"; request: number; what: WorkerQuestion }
+  /** `most`: of a list without end, so many rows at most. */
+  | { kind: "ask"; request: number; what: WorkerQuestion; most?: number }
   | { kind: "command"; request: number; command: WorkerCommand };
 
 /**
@@ -83,6 +84,7 @@ export type WorkerQuestion =
   | "servers"
   | "prepared"
   | "interner"
+  | "interner_texts"
   | "prepared_memory"
   | "counts"
   | "limits"
@@ -111,7 +113,7 @@ export interface MovingRow {
  */
 export type WorkerCommand =
   | { name: "pause" | "resume" | "reconnect" | "kill"; database: string | undefined }
-  | { name: "stop_accepting" | "drain" | "send_home"; database: undefined };
+  | { name: "stop_accepting" | "drain" | "send_home" | "reset_interner"; database: undefined };
 
 /** Where a pool is, and how its user logs in: what a worker knows of pools that live elsewhere. */
 export interface PoolPlace {
@@ -191,6 +193,8 @@ export interface PoolRow {
   sv_idle: number;
   sv_used: number;
   sv_login: number;
+  /** Apart from the others: they are no part of `pool_size`. */
+  sv_replication: number;
   maxwait_us: number;
   oldest_active_age_ms: number;
   total: PoolCounters;
@@ -272,10 +276,22 @@ export interface PreparedRow {
   worker: number;
 }
 
-/** Texts of statements that a worker keeps: named ones once each, unnamed ones by client. */
+/** Texts of statements that a worker keeps: named ones once each, unnamed ones by client until they rest. */
 export interface InternerRow {
   named: { entries: number; bytes: number };
   anonymous: { entries: number; bytes: number };
+  worker: number;
+}
+
+/** A text that a worker keeps. */
+export interface InternerTextRow {
+  hash: number;
+  kind: "named" | "anonymous";
+  bytes: number;
+  /** Since it was parsed last; −1: not known of named ones. */
+  idle_ms: number;
+  /** Its beginning. */
+  query: string;
   worker: number;
 }
 

@@ -16,7 +16,7 @@ import { showClients } from "./show/clients.ts";
 import { showConfig } from "./show/config.ts";
 import { showConnections } from "./show/connections.ts";
 import { showDatabases } from "./show/databases.ts";
-import { showInterner } from "./show/interner.ts";
+import { showInterner, showInternerTexts } from "./show/interner.ts";
 import { showHelp } from "./show/help.ts";
 import { showLists } from "./show/lists.ts";
 import { showLogLevel } from "./show/log_level.ts";
@@ -39,6 +39,7 @@ export type Command =
   | { kind: "complete"; completion: Completion }
   | { kind: "pool"; verb: PoolCommand | "kill"; database: DatabaseName | undefined }
   | { kind: "reload" }
+  | { kind: "reset_interner" }
   | { kind: "shutdown" }
   | { kind: "upgrade" }
   | { kind: "set_log_level"; filter: string }
@@ -124,6 +125,12 @@ const VERBS: readonly Verb[] = [
     available: (environment) => environment.kill !== undefined,
     parse: (statement) => onPools(statement, "kill"),
   },
+  {
+    verb: "RESET",
+    help: ["RESET INTERNER"],
+    available: (environment) => environment.resetInterner !== undefined,
+    parse: parseReset,
+  },
 ];
 
 function helpLines(environment: AdminEnvironment): string[] {
@@ -148,7 +155,6 @@ function parseStatement(statement: StatementText): Command {
   if (word === "COPY") {
     throw new Refusal("0A000", "COPY is not supported on the admin database", hint);
   }
-  if (word === "RESET") throw new Refusal("58000", "unsupported RESET on the admin database", hint);
   // Not more than the first word: the rest may hold what is nobody's business, and goes to the log.
   const named = word === "" ? "query" : `query ${shorten(word)}`;
   throw new Refusal("58000", `unsupported ${named} on the admin database`, hint);
@@ -164,11 +170,26 @@ function parseShow(statement: StatementText): Command {
   // The other spelling has always been understood.
   const known = wanted === "pool_memory" ? "pools_memory" : wanted;
   const show = SHOWS.find((candidate) => candidate.name === known);
+  if (show === showInterner && /^\d+$/.test(statement.tokens[2]?.text ?? "")) {
+    const most = Math.min(Number(statement.tokens[2].text), Number.MAX_SAFE_INTEGER);
+    return { kind: "show", show: showInternerTexts(most) };
+  }
   if (show !== undefined) return { kind: "show", show };
   const parameter = parseShowParameter(statement);
   if (parameter !== undefined) return parameter;
   const message = `unsupported SHOW "${shorten(name.text)}" on the admin database`;
   throw new Refusal("58000", message, hint);
+}
+
+function parseReset(statement: StatementText): Command {
+  if (statement.tokens[1]?.text.toLowerCase() !== "interner") {
+    const own = parseSessionSql(statement);
+    if (own !== undefined) return own;
+    const hint = { hint: "RESET INTERNER is the only one that concerns the pooler" };
+    throw new Refusal("58000", "unsupported RESET on the admin database", hint);
+  }
+  if (statement.tokens.length > 2) throw unexpected(statement.tokens[2]);
+  return { kind: "reset_interner" };
 }
 
 function parseSetting(statement: StatementText): Command {

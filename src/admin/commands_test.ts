@@ -83,7 +83,8 @@ Deno.test("commands: unknown ones give 58000 and show no more than a word", () =
   refused("'secret'", "58000", /^unsupported query on the admin database$/);
   refused("SHOW", "58000", /SHOW/);
   refused("SHOW FDS", "58000", /unsupported SHOW "FDS"/);
-  refused("RESET INTERNER", "58000", /RESET/);
+  refused("RESET pools", "58000", /RESET/);
+  refused("RESET INTERNER now", "42601", /at or near "now"/);
   refused("SELECT * FROM t", "58000", /SELECT/);
   refused("COPY t FROM STDIN", "0A000", /COPY/);
   refused("ROLLBACK TO SAVEPOINT a", "58000", /ROLLBACK/);

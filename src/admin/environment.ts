@@ -8,6 +8,7 @@ import type {
   ClientRow,
   CountsRow,
   InternerRow,
+  InternerTextRow,
   LimitRow,
   LogLevel,
   PoolRow,
@@ -58,6 +59,8 @@ export interface AdminEnvironment {
   servers(): Promise<ServerRow[]>;
   prepared(): Promise<PreparedRow[]>;
   interner(): Promise<InternerRow[]>;
+  /** The longest texts of each worker, `most` of each at most. */
+  internerTexts(most: number): Promise<InternerTextRow[]>;
   preparedMemory(): Promise<PreparedMemoryRow[]>;
   counts(): Promise<CountsRow[]>;
   /** Databases with `max_db_connections`. */
@@ -71,6 +74,8 @@ export interface AdminEnvironment {
   logLevel(): string;
   log(level: LogLevel, message: string): void;
 
+  /** Forgets the texts of statements; clients keep what they have prepared. */
+  resetInterner?(): Promise<number>;
   /** Ends every client and server connection of the pools; resolves to the number of pools touched. */
   kill?(database: string | undefined): Promise<number>;
   reload?(): Promise<ReloadOutcome>;

@@ -22,7 +22,7 @@ export interface Outcome {
 /** The commands that are run here. */
 export type ControlCommand = Extract<
   Command,
-  { kind: "show" | "pool" | "reload" | "shutdown" | "upgrade" | "set_log_level" }
+  { kind: "show" | "pool" | "reload" | "shutdown" | "upgrade" | "set_log_level" | "reset_interner" }
 >;
 
 /** An outcome without rows, counts or notices unless given. */
@@ -47,6 +47,11 @@ export async function execute(
       return executeShutdown(environment, who);
     case "upgrade":
       return executeUpgrade(environment, who);
+    case "reset_interner":
+      if (environment.resetInterner === undefined) throw unavailable("RESET INTERNER");
+      await environment.resetInterner();
+      environment.log("info", `${who} RESET INTERNER`);
+      return outcome("RESET");
     case "set_log_level":
       return executeSetLogLevel(command.filter, environment, who);
     default:

@@ -28,6 +28,7 @@ export function freezeSession(session: Session): SessionSnapshot {
   const { now } = session.context.reactor;
   const state = { ...session.state };
   state.connectedAtMs = now - state.connectedAtMs;
+  state.unnamedAtMs = now - state.unnamedAtMs;
   // Hashes of names are another process's own.
   state.statements = new Map();
   return {
@@ -62,6 +63,7 @@ export function thawSession(
     }
     session.rewrites = server !== undefined && session.mayRewrite;
   }
+  state.unnamedAtMs = now - state.unnamedAtMs;
   if (state.unnamedId !== 0) {
     state.unnamedId = nextUnnamedId();
     if (state.unnamed !== undefined) state.unnamed = state.unnamed.slice();

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { shareUnnamed } from "./unnamed.ts";
+import { QueryInterner } from "../server/query_interner.ts";
 import { clearStatements } from "./statements.ts";
 import { Stage } from "./state.ts";
 import { type FakeServer, World } from "./testing/world.ts";
@@ -117,6 +119,7 @@ for (const moves of [false, true]) {
         const models = all.map(() => new ModelServer());
         const clients = all.map(() => world.addClient(new Uint8Array(0)));
         const wanted: Uint8Array[] = all.map(() => new Uint8Array(0));
+        const resting = new QueryInterner();
         for (let round = 0; round < rounds; round++) {
           all.forEach((mine, i) => {
             if (mine[round] === undefined) return;
@@ -129,6 +132,12 @@ for (const moves of [false, true]) {
             if (moves && (c >> 8) % 30 === 0) world.move();
             // Elsewhere a table was changed that none of the statements names.
             if ((c >> 8) % 31 === 0) world.generation++;
+            // Unnamed statements rest, and their texts are shared.
+            if ((c >> 8) % 29 === 0) {
+              for (const { session } of clients) shareUnnamed(session, resting, Infinity);
+              resting.sweep();
+            }
+            if ((c >> 8) % 211 === 0) resting.clear();
             step(world, c);
           }
           world.settle();

@@ -21,6 +21,7 @@ import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import type { LoginFailure } from "../server/login.ts";
 import { difference, differenceQuery } from "../server/parameters.ts";
+import type { InternedQuery } from "../server/query_interner.ts";
 import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
@@ -58,6 +59,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   xactStartMs = 0;
   /** Prepared statements of this session are rewritten. */
   rewrites = false;
+  /** What its unnamed statement's text is shared with others as. */
+  restingText: InternedQuery | undefined = undefined;
   #closingTimer: Timer | undefined = undefined;
 
   // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────

@@ -75,6 +75,8 @@ export interface SessionState {
   unnamedLength: number;
   /** How much of it is there: the rest is part of the message under way. */
   unnamedFilled: number;
+  /** When it was parsed. */
+  unnamedAtMs: number;
   /** Tells the unnamed statements of a worker's sessions apart; 0: there is none. New numbers after thawing. */
   unnamedId: number;
   /** Marks of its text (server/marks.ts). */
@@ -124,6 +126,7 @@ export function newSessionState(id: number, now: number): SessionState {
     unnamed: undefined,
     unnamedLength: 0,
     unnamedFilled: 0,
+    unnamedAtMs: now,
     unnamedId: 0,
     unnamedMarks: 0,
     boundLocalSet: false,

@@ -6,6 +6,7 @@
 
 import { Owed, SWALLOW, UNNAMED } from "../protocol/owed_replies.ts";
 import { sendClose, sendUnnamed } from "./gather.ts";
+import { FORGOTTEN, type QueryInterner } from "../server/query_interner.ts";
 import type { Session } from "./session.ts";
 
 /** Longest that is kept for a later transaction; a longer one is known to the server that parsed it alone. */
@@ -34,13 +35,17 @@ export function keepUnnamed(
   session.server!.state.unnamedSegment = session.server!.state.segment;
   state.unnamedFilled = 0;
   if (size > MOST_UNNAMED_BYTES) {
+    session.restingText = undefined;
     state.unnamed = undefined;
     state.unnamedLength = -1;
     return;
   }
   state.unnamedLength = size;
+  state.unnamedAtMs = session.context.reactor.now;
   const room = state.unnamed?.length ?? 0;
-  if (room < size || room > 4096 && room > 4 * size) {
+  if (session.restingText !== undefined || room < size || room > 4096 && room > 4 * size) {
+    // What rests is not only this session's.
+    session.restingText = undefined;
     state.unnamed = new Uint8Array(Math.max(256, size));
   }
   fillUnnamed(session, bytes, at + 6, Math.min(at + length + 1, end));
@@ -60,6 +65,35 @@ export function fillUnnamed(
     for (let i = 0; i < count; i++) buffer[state.unnamedFilled + i] = bytes[start + i];
   } else buffer.set(bytes.subarray(start, end), state.unnamedFilled);
   state.unnamedFilled += count;
+}
+
+/**
+ * Gives the unnamed statement's own copy of its text up for one that is shared, if it was parsed before `beforeMs`, and
+ * says that a shared one is still in use. Returns how many bytes were compared.
+ */
+export function shareUnnamed(session: Session, texts: QueryInterner, beforeMs: number): number {
+  const { state, restingText } = session;
+  if (restingText !== undefined && restingText.sweeps !== FORGOTTEN) {
+    // A statement that is gone holds nothing.
+    if (state.unnamedId !== 0 && state.unnamedLength >= 0) restingText.sweeps = 0;
+    else forgetUnnamed(session);
+    return 0;
+  }
+  const { unnamed, unnamedLength } = state;
+  if (unnamed === undefined || state.unnamedAtMs > beforeMs) return 0;
+  if (state.unnamedFilled < unnamedLength) return 0;
+  if (state.unnamedId === 0 || unnamedLength < 0) {
+    forgetUnnamed(session);
+    return 0;
+  }
+  session.restingText = texts.intern(unnamed, 0, unnamedLength, "");
+  state.unnamed = session.restingText.body;
+  return unnamedLength;
+}
+
+function forgetUnnamed(session: Session): void {
+  session.restingText = undefined;
+  session.state.unnamed = undefined;
 }
 
 /** Puts the client's unnamed statement on the server, or takes another's away if the client has none. */

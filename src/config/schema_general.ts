@@ -472,7 +472,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "N",
     unset: "the pool's `prepared_statements_cache_size`",
     aliases: ["client_prepared_statements_cache_size"],
-    doc: "Accepted; a client's last unnamed statement is remembered, which is all that it can use.",
+    ignored: "a client has one unnamed statement, as at PostgreSQL, and that one is kept",
+    doc: "How many unnamed statements of a client upstream keeps.",
   },
   query_interner_gc_interval_seconds: {
     type: "seconds",
@@ -486,7 +487,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "seconds",
     default: 60,
     reload: "A",
-    doc: "Accepted; a client's last unnamed statement is kept as long as the client.",
+    doc:
+      "Clients share the text of equal unnamed statements that were not replaced for so long; 0 = each keeps its own. Upstream forgets it.",
   },
   pooler_check_query: {
     type: "string",

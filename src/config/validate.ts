@@ -95,12 +95,6 @@ function checkPrepared(general: GeneralConfig, report: Report): void {
       "set prepared_statements to false",
     );
   }
-  if (general.client_anonymous_prepared_cache_size === 0) {
-    report.warn(
-      "general.client_anonymous_prepared_cache_size",
-      "0 lets each client's memory grow without limit",
-    );
-  }
 }
 
 function checkClientTls(checked: Checked): void {

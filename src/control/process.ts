@@ -19,6 +19,7 @@ import type {
   ClientRow,
   CountsRow,
   InternerRow,
+  InternerTextRow,
   LimitRow,
   PoolRow,
   PreparedMemoryRow,
@@ -429,6 +430,14 @@ export class Doorman implements AdminEnvironment {
 
   interner(): Promise<InternerRow[]> {
     return this.#supervisor.ask("interner");
+  }
+
+  internerTexts(most: number): Promise<InternerTextRow[]> {
+    return this.#supervisor.ask("interner_texts", most);
+  }
+
+  resetInterner(): Promise<number> {
+    return this.#supervisor.command({ name: "reset_interner", database: undefined });
   }
 
   preparedMemory(): Promise<PreparedMemoryRow[]> {

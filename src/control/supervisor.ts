@@ -132,8 +132,8 @@ export class Supervisor {
   }
 
   /** Rows of all workers. */
-  ask<T>(what: WorkerQuestion): Promise<T[]> {
-    return this.#gather((request) => ({ kind: "ask", request, what })) as Promise<T[]>;
+  ask<T>(what: WorkerQuestion, most?: number): Promise<T[]> {
+    return this.#gather((request) => ({ kind: "ask", request, what, most })) as Promise<T[]>;
   }
 
   /** Resolves to the number of pools concerned, when all workers have obeyed. */

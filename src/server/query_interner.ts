@@ -20,6 +20,9 @@ export interface InternedQuery {
   next: InternedQuery | undefined;
 }
 
+/** `sweeps` of an entry that `clear` has taken out. */
+export const FORGOTTEN = -1;
+
 /** Seeded, so that nobody can choose texts whose hashes are equal. */
 const SEED = randomFillSync(new Int32Array(1))[0] | 1;
 
@@ -45,7 +48,10 @@ export function sameBytes(
 const decoder = new TextDecoder();
 
 /** The query's text, at most `most` bytes of it. */
-export function queryText({ body }: InternedQuery, most: number = body.length): string {
+export function queryText(
+  { body }: Pick<InternedQuery, "body">,
+  most: number = body.length,
+): string {
   const zero = body.indexOf(0);
   return decoder.decode(body.subarray(0, Math.min(zero, most)));
 }
@@ -104,6 +110,7 @@ export class QueryInterner {
 
   /** Forgets everything: texts in use stay with their statements, equal ones to come are new. */
   clear(): void {
+    for (const entry of this.all()) entry.sweeps = FORGOTTEN;
     this.#byHash.clear();
     this.entries = 0;
     this.bytes = 0;

@@ -3,11 +3,11 @@
  * a text that several clients share counts once for the pool and once for each client that refers to it.
  */
 
-import type { InternerRow, PreparedMemoryRow, PreparedRow } from "../mail.ts";
+import type { PreparedMemoryRow, PreparedRow } from "../mail.ts";
 import type { Session } from "../client/session.ts";
 import { namedStatements } from "../client/statements.ts";
 import type { Pool } from "../pool/pool.ts";
-import { type QueryInterner, queryText } from "../server/query_interner.ts";
+import { queryText } from "../server/query_interner.ts";
 
 const decoder = new TextDecoder();
 
@@ -29,21 +29,6 @@ export function preparedRows(pools: Iterable<Pool>, worker: number): PreparedRow
     }
   }
   return rows;
-}
-
-/** The row of SHOW INTERNER. */
-export function internerRow(
-  interner: QueryInterner,
-  sessions: Iterable<Session>,
-  worker: number,
-): InternerRow {
-  const anonymous = { entries: 0, bytes: 0 };
-  for (const { state } of sessions) {
-    if (state.unnamedId === 0 || state.unnamedLength < 0) continue;
-    anonymous.entries++;
-    anonymous.bytes += state.unnamedLength;
-  }
-  return { named: { entries: interner.entries, bytes: interner.bytes }, anonymous, worker };
 }
 
 /** Rows of SHOW POOLS_MEMORY. */

@@ -33,7 +33,7 @@ import type {
   WorkerToWorker,
 } from "../mail.ts";
 import type { StatementSource } from "../pool/statement_cache.ts";
-import { QueryInterner } from "../server/query_interner.ts";
+import type { QueryInterner } from "../server/query_interner.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { Coordinator } from "../pool/coordinator.ts";
@@ -49,8 +49,9 @@ import { literalAddress, resolvedAddresses } from "./addresses.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
-import { internerRow, preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
+import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { closePeriod, retain } from "./rounds.ts";
+import { StatementTexts } from "./statement_texts.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
 class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler {
@@ -58,7 +59,8 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly log: Log;
   readonly shared: Int32Array;
   readonly mockSecret: Uint8Array;
-  readonly interner: QueryInterner = new QueryInterner();
+  readonly #texts = new StatementTexts();
+  readonly interner: QueryInterner = this.#texts.named;
   readonly statements: StatementSource = this;
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
@@ -390,7 +392,11 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         return;
       }
       case "ask":
-        this.toControl({ kind: "answer", request: mail.request, rows: this.#rows(mail.what) });
+        this.toControl({
+          kind: "answer",
+          request: mail.request,
+          rows: this.#rows(mail.what, mail.most),
+        });
         return;
       case "command":
         this.toControl({
@@ -423,7 +429,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     return { worker: this.#index, tookMs: performance.now() - started };
   }
 
-  #rows(what: WorkerQuestion): unknown[] {
+  #rows(what: WorkerQuestion, most = 0): unknown[] {
     const { now } = this.reactor;
     switch (what) {
       case "pools":
@@ -433,7 +439,13 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       case "prepared":
         return preparedRows(this.#directory.all(), this.#index);
       case "interner":
-        return [internerRow(this.interner, this.#sessions.values(), this.#index)];
+        return [this.#texts.row(this.#sessions.values(), this.#index)];
+      case "interner_texts":
+        return this.#texts.longest([...this.#sessions.values()], {
+          most,
+          now,
+          worker: this.#index,
+        });
       case "prepared_memory":
         return preparedMemoryRows(this.#directory.all(), this.#sessions.values(), this.#index);
       case "servers":
@@ -460,6 +472,10 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     }
     if (command.name === "kill") return this.#kill(command.database);
     if (command.name === "send_home") return this.#sendHome();
+    if (command.name === "reset_interner") {
+      this.#texts.clear();
+      return 0;
+    }
     let touched = 0;
     for (const pool of this.#directory.named(command.database)) {
       touched++;
@@ -529,7 +545,8 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   #sweepLater(): void {
     const periodMs = this.general.query_interner_gc_interval_seconds * 1000 / 4;
     this.reactor.at(this.reactor.now + periodMs, () => {
-      this.interner.sweep();
+      const ttlMs = this.general.query_interner_anon_idle_ttl_seconds * 1000;
+      this.#texts.sweep(this.#sessions.values(), ttlMs, this.reactor.now);
       this.#sweepLater();
     });
   }

@@ -31,7 +31,10 @@ Deno.test.beforeAll(async () => {
       pools: {
         app: poolOf(postgres, { users: USERS, max_replication_connections: 2 }),
         none: poolOf(postgres, { max_replication_connections: 0 }),
-        limited: poolOf(postgres, { max_db_connections: 2 }),
+        limited: poolOf(postgres, {
+          max_db_connections: 2,
+          users: [{ username: "postgres", password: "postgres", pool_size: 2 }],
+        }),
         // What PostgreSQL's own programs name for physical replication.
         replication: poolOf(postgres),
         pinned: poolOf(postgres, {
@@ -239,7 +242,7 @@ Deno.test("replication: a stream runs both ways, ends by CopyDone, and the conne
         ) === "0/7FFFFFFF" || undefined,
   );
   const letters = await endOfStream(client);
-  assert.match(letters, /^d*cd*CC?Z$/);
+  assert.match(letters, /^[d*]*c[d*]*CC?Z$/);
   assert.equal((await client.rows("IDENTIFY_SYSTEM")).length, 1);
   assert.equal(await client.value("SELECT 5"), "5");
   await client.query("DROP_REPLICATION_SLOT both_ways");
@@ -282,7 +285,7 @@ Deno.test("replication: a receiver that does not read stops PostgreSQL, and then
     if (body[0] === 0x77 && body.length > size) received++;
     return received === count;
   });
-  assert.match(await endOfStream(client), /^d*cd*CC?Z$/);
+  assert.match(await endOfStream(client), /^[d*]*c[d*]*CC?Z$/);
   await client.query("DROP_REPLICATION_SLOT slow");
 });
 
@@ -295,11 +298,11 @@ Deno.test("replication: SHOW CLIENTS and SHOW SERVERS name it; KILL ends it, PAU
   using client = await login("true", { database: "replication" }, { application_name: "shown" });
   using logical = await login("database", { database: "replication" });
   for (const [show, name] of [["CLIENTS", 3], ["SERVERS", 4]] as const) {
-    const kinds = (await admin.rows(`SHOW ${show}`)).filter((row) =>
-      row.includes("replication") && row.at(-1) !== "none"
-    );
-    assert.deepEqual(kinds.map((row) => row.at(-1)).sort(), ["logical", "physical"]);
-    assert.equal(kinds.find((row) => row.at(-1) === "physical")![name], "shown");
+    const rows = (await admin.rows(`SHOW ${show}`)).filter((row) => row.includes("replication"));
+    const ofKind = (kind: string) => rows.filter((row) => row.includes(kind));
+    assert.equal(ofKind("logical").length, 1, show);
+    assert.equal(ofKind("physical").length, 1, show);
+    assert.equal(ofKind("physical")[0]![name], "shown");
   }
   const pool = (await admin.rows("SHOW POOLS")).find(([database]) => database === "replication");
   assert.deepEqual([pool![7], pool![8]], ["0", "0"], "no server of the pool's is in use or idle");

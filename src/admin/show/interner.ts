@@ -1,4 +1,7 @@
-/** SHOW INTERNER: how many texts of statements are kept, and how long they are together. */
+/**
+ * SHOW INTERNER: how many texts of statements are kept, and how long they are together. SHOW INTERNER with a number: the
+ * longest of them.
+ */
 
 import { numeric, text } from "../rows.ts";
 import type { Show } from "./show.ts";
@@ -19,3 +22,21 @@ export const showInterner: Show = {
     });
   },
 };
+
+/** The `most` longest texts. */
+export function showInternerTexts(most: number): Show {
+  return {
+    name: "interner",
+    columns: [text("hash"), text("kind"), numeric("bytes"), numeric("idle_ms"), text("query")],
+    async rows(environment) {
+      const texts = await environment.internerTexts(most);
+      return [...texts].sort((a, b) => b.bytes - a.bytes).slice(0, most).map((each) => [
+        `0x${each.hash.toString(16)}`,
+        each.kind,
+        each.bytes,
+        each.idle_ms,
+        each.query,
+      ]);
+    },
+  };
+}

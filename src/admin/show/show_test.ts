@@ -279,6 +279,12 @@ Deno.test("show: prepared statements, their texts and their memory", async () =>
     ["app@app", "4000000000", "DOORMAN_7", "SELECT $1", "3", "named"],
   ]);
   assert.deepEqual((await show("INTERNER")).rows, [["named", "4", "40"], ["anonymous", "2", "10"]]);
+  assert.deepEqual((await show("INTERNER 9")).rows, [
+    ["0x1", "anonymous", "30", "5", "SELECT 2"],
+    ["0xff", "named", "20", "-1", "SELECT 1"],
+  ]);
+  assert.deepEqual((await show("INTERNER 0")).rows, []);
+  assert.equal((await show("INTERNER many")).rows.length, 2);
   const memory = [["app", "app", "1", "10", "5", "54", "2", "3", "0", "0"]];
   assert.deepEqual((await show("POOLS_MEMORY")).rows, memory);
   assert.deepEqual((await show("POOL_MEMORY")).rows, memory);
@@ -308,13 +314,13 @@ Deno.test("show: USERS counts a user's servers over all databases", async () => 
   const rows = [
     poolRow({ ...alice, database: "a", sv_active: 1, sv_idle: 2 }),
     poolRow({ ...alice, database: "b", sv_login: 1 }),
-    poolRow({ database: "b", user: "bob", sv_idle: 1 }),
+    poolRow({ database: "b", user: "bob", sv_idle: 1, sv_replication: 2 }),
   ];
   const shown = await show("USERS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
     "alice transaction 7 4",
     "alice transaction 7 4",
-    "bob transaction 0 1",
+    "bob transaction 0 3",
   ]);
 });
 

@@ -19,8 +19,8 @@ export const showUsers: Show = {
   async rows(environment) {
     const pools = await gatherPools(environment);
     const current = new Map<string, number>();
-    for (const { user, sv_active, sv_idle, sv_used, sv_login } of pools) {
-      const sum = sv_active + sv_idle + sv_used + sv_login;
+    for (const { user, sv_active, sv_idle, sv_used, sv_login, sv_replication } of pools) {
+      const sum = sv_active + sv_idle + sv_used + sv_login + sv_replication;
       current.set(user, (current.get(user) ?? 0) + sum);
     }
     return pools.map((pool) => [

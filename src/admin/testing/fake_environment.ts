@@ -26,6 +26,7 @@ export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
     sv_idle: 0,
     sv_used: 0,
     sv_login: 0,
+    sv_replication: 0,
     maxwait_us: 0,
     oldest_active_age_ms: 0,
     total: counters(),
@@ -125,6 +126,27 @@ export function fakeEnvironment(
         parses: 3,
         worker: 0,
       }]),
+    internerTexts: (most) =>
+      Promise.resolve(
+        [
+          {
+            hash: 0xff,
+            kind: "named" as const,
+            bytes: 20,
+            idle_ms: -1,
+            query: "SELECT 1",
+            worker: 0,
+          },
+          {
+            hash: 1,
+            kind: "anonymous" as const,
+            bytes: 30,
+            idle_ms: 5,
+            query: "SELECT 2",
+            worker: 1,
+          },
+        ].slice(0, most),
+      ),
     interner: () =>
       Promise.resolve([0, 1].map((worker) => ({
         named: { entries: 2, bytes: 20 },
