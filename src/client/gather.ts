@@ -7,7 +7,7 @@
 
 import { Frontend } from "../protocol/codes.ts";
 import { Owed, SWALLOW } from "../protocol/owed_replies.ts";
-import { READ_BYTES } from "../reactor/stream.ts";
+import { writeBuffer } from "../reactor/stream.ts";
 import type { ServerConnection } from "../server/connection.ts";
 
 /** Longer ranges are sent from where they are. */
@@ -15,7 +15,7 @@ const MOST_GATHERED_BYTES = 8192;
 const LOOP_BYTES = 128;
 const STATEMENT = 0x53;
 
-const out: Uint8Array<ArrayBuffer> = new Uint8Array(READ_BYTES);
+const out = writeBuffer;
 let outLength = 0;
 
 /** Sends what was gathered. */

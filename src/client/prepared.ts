@@ -37,6 +37,7 @@ import {
   addByte,
   flush,
   head,
+  pass,
   sendClose,
   sendDescribe,
   sendFlush,
@@ -296,8 +297,7 @@ export function relayPrepared(
     }
     if (server.congested) break;
   }
-  add(server, bytes, from, at);
-  flush(server);
+  pass(server, bytes, from, at);
   // To a Flush PostgreSQL may have nothing to say.
   if (flushed && owed.madeUp()) {
     server.makeUp();

@@ -15,6 +15,10 @@ export const READ_BYTES = 65_536;
 export const readBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(2 * READ_BYTES);
 const readBufferAt = libc.pointerTo(readBuffer);
 
+/** Room to put together what is sent in one piece; whoever uses it sends it before he returns. */
+export const writeBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(READ_BYTES);
+const writeBufferAt = libc.pointerTo(writeBuffer);
+
 /** What a connection reads from and writes to. */
 export interface ByteStream {
   readonly fd: Fd;
@@ -40,6 +44,7 @@ export class PlainStream implements ByteStream {
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
     if (start === 0) {
       if (bytes === readBuffer) return libc.sendFrom(this.fd, readBufferAt, end);
+      if (bytes === writeBuffer) return libc.sendFrom(this.fd, writeBufferAt, end);
       return libc.send(this.fd, bytes, end);
     }
     return libc.send(this.fd, bytes.subarray(start, end), end - start);
