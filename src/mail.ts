@@ -318,6 +318,10 @@ export interface CountsRow extends ConnectionCounts {
 export type WorkerToWorker =
   /** `session` is a `SessionSnapshot` of client/freeze.ts. */
   | { kind: "hand_over"; fd: number; session: unknown }
+  /** Parts of a pool whose home the other worker is now; the descriptors are its own. */
+  | { kind: "thaw"; items: FrozenItem[] }
+  /** That was all of it. */
+  | { kind: "thaw_over"; database: string; user: string }
   | { kind: "cancel"; processId: number; secret: Uint8Array };
 
 /** What a worker is started with; ports can't be mailed later. */

@@ -130,6 +130,21 @@ Deno.test("session: a server that is being cleaned after a client was lost is no
   assert.equal(server.connection.state.dirty, 0);
 });
 
+Deno.test("session: a log-in that waits for the first server, which arrives after its pool", () => {
+  const world = new World();
+  const client = world.addNewClient(startup({ user: "me", database: "db" }));
+  world.pool.defaults = undefined;
+  world.pool.reported.clear();
+  world.settle();
+  assert.equal(client.session.state.stage, Stage.Preparing);
+  world.move();
+  const server = world.addLateServer();
+  world.settle();
+  assert.equal(types(client.received), "RSKZ");
+  assert.deepEqual([...world.pool.reported], ["application_name"]);
+  world.checkIdle(server);
+});
+
 Deno.test("session: what comes in one piece with the StartupMessage is done once", () => {
   for (const cut of [Infinity, 1, 3, 40, 45]) {
     const world = new World();

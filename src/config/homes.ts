@@ -25,21 +25,24 @@ export function assignHomes(
   const place = (group: readonly PoolSettings[], home: number): void => {
     counts[home] = (counts[home] as number) + group.length;
     for (const pool of group) {
-      pool.home = knownHome(pool) ?? home;
-      homes.set(poolKey(pool.database, pool.user), pool.home);
+      pool.home = home;
+      homes.set(poolKey(pool.database, pool.user), home);
     }
   };
   const homeless: PoolSettings[][] = [];
   for (const group of groupsOf(pools)) {
-    const home = mostCommon(group.map(knownHome));
+    const home = mostCommon(group.map(knownHome), counts);
     if (home === undefined) homeless.push(group);
     else place(group, home);
   }
   for (const group of homeless) place(group, counts.indexOf(Math.min(...counts)));
 }
 
-/** The home of most of them, the lowest of several: as few pools as possible move. */
-function mostCommon(homes: readonly (number | undefined)[]): number | undefined {
+/** The home of most of them, so that few pools move; of several such the one with the fewest pools. */
+function mostCommon(
+  homes: readonly (number | undefined)[],
+  counts: readonly number[],
+): number | undefined {
   const votes = new Map<number, number>();
   for (const home of homes) {
     if (home !== undefined) votes.set(home, (votes.get(home) ?? 0) + 1);
@@ -47,7 +50,7 @@ function mostCommon(homes: readonly (number | undefined)[]): number | undefined 
   let best: number | undefined;
   for (const [home, count] of votes) {
     const most = best === undefined ? 0 : votes.get(best)!;
-    if (count > most || (count === most && home < best!)) best = home;
+    if (count > most || (count === most && counts[home]! < counts[best!]!)) best = home;
   }
   return best;
 }

@@ -41,12 +41,22 @@ Deno.test("homes: groups that overlap are one group", () => {
   assert.equal(new Set([0, 1, 3, 4, 5].map((i) => turned[i])).size, 1);
 });
 
-Deno.test("homes: a new pool of a group joins it, and pools stay where they are", () => {
+Deno.test("homes: a new pool of a group joins it, a new limit moves as few as possible", () => {
   const homes = new Map<string, number>();
   assert.deepEqual(homesOf(["a@x d", "b@x d", "c@y"], homes), [0, 0, 1]);
   assert.deepEqual(homesOf(["a@x d", "b@x d", "c@x d", "c@y"], homes), [0, 0, 0, 1]);
   const spread = new Map([["x\0a", 0], ["x\0b", 2], ["x\0c", 2], ["y\0a", 3]]);
-  assert.deepEqual(homesOf(["a@x d", "b@x d", "c@x d", "d@x d", "a@y"], spread), [0, 2, 2, 2, 3]);
+  assert.deepEqual(homesOf(["a@x d", "b@x d", "c@x d", "a@y"], spread), [2, 2, 2, 3]);
+  // The limit is gone: nobody moves for that.
+  assert.deepEqual(homesOf(["a@x", "b@x", "c@x", "a@y"], spread), [2, 2, 2, 3]);
+});
+
+Deno.test("homes: groups that come together spread over the workers", () => {
+  const names = ["a@x", "b@x", "c@x", "a@y", "b@y", "c@y", "a@z", "b@z", "c@z"];
+  const homes = new Map<string, number>();
+  assert.deepEqual(homesOf(names, homes), [0, 1, 2, 3, 0, 1, 2, 3, 0]);
+  const tied = homesOf(names.map((name) => `${name} u`), homes);
+  assert.deepEqual(tied, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
 });
 
 Deno.test("homes: fewer workers than before", () => {

@@ -37,6 +37,8 @@ export interface LimitedPool {
   /** Servers that another process still has and will send. */
   readonly expected: number;
   readonly waiting: number;
+  /** It lives on elsewhere, with its counts. */
+  readonly moved: boolean;
   /** Mean time of a transaction, 0 when unknown. Slow pools give their servers first. */
   readonly transactionTime: number;
   longestWaitMs(now: number): number;
@@ -264,7 +266,7 @@ export class Coordinator {
       ]] as const
     ) {
       if (!limit.shares.delete(share)) continue;
-      addTo(limit.before, share.counts);
+      if (!share.pool.moved) addTo(limit.before, share.counts);
       if (limit.shares.size > 0) continue;
       limit.timer?.cancel();
       limits.delete(limit.name);

@@ -96,6 +96,7 @@ class FakePool implements LimitedPool {
   readonly servers: FakeServer[] = [];
   waits: number[] = [];
   expected = 0;
+  moved = false;
   transactionTime = 0;
   readonly #world: World;
 

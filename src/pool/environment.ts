@@ -26,6 +26,8 @@ export interface PoolEnvironment {
   derive: LoginSecrets["derive"];
   /** The last client of a retired pool has left. */
   retiredEmpty(pool: Pool): void;
+  /** The pool's home is another worker from now on. */
+  relocate(pool: Pool, home: number): void;
   /** A client of a pool that has moved asks for a server: it has to move, too. */
   stranded(pool: Pool): void;
   /** A server of a pool that has moved is free to follow; `undefined`: it is gone instead. */

@@ -24,7 +24,7 @@ import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { Replication } from "./replication.ts";
 import { closedLine, closeUnlinked, expiredServers, giveLimits, Outdated } from "./retain.ts";
-import { type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
+import { learnFrom, type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
 import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
@@ -555,6 +555,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   /** A server connection from another process. */
   adoptThawed(server: ServerConnection): void {
     if (server.state.epoch === 0) server.state.epoch = this.#epoch;
+    learnFrom(this, server.state);
     this.adopt(server);
     this.arrived();
     this.#resume(server);

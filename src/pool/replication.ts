@@ -34,6 +34,7 @@ export interface ReplicatedPool
   readonly settings: PoolSettings;
   readonly name: string;
   readonly paused: boolean;
+  readonly moved: boolean;
 }
 
 /** What a client wants, and whom to tell; one of the two is called, once. */
@@ -74,6 +75,10 @@ export class Replication implements ServerOwner, LimitedPool {
 
   get name(): string {
     return this.#pool.name;
+  }
+
+  get moved(): boolean {
+    return this.#pool.moved;
   }
 
   longestWaitMs(): number {

@@ -4,6 +4,7 @@
 
 import type { PoolCounters } from "../stats/counters.ts";
 import { parameterSet } from "../server/parameters.ts";
+import type { ServerState } from "../server/state.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
 import type { LimitCounts } from "./coordinator.ts";
 import type { Pool } from "./pool.ts";
@@ -38,6 +39,13 @@ export function snapshotOf(pool: Pool): PoolSnapshot {
     statements: pool.statements.freezeAll(),
     limits: { ...pool.share.counts },
   };
+}
+
+/** A server that logged in while its pool moved may be the first one: then it tells what a new client has. */
+export function learnFrom(pool: Pool, { uses, digest, parameters }: ServerState): void {
+  if (pool.defaults !== undefined || uses > 0 || digest !== pool.settings.server_digest) return;
+  pool.defaults = parameters;
+  for (const name of parameters.values.keys()) pool.reported.add(name);
 }
 
 /** Gives a pool its own part of what has moved. */

@@ -46,7 +46,8 @@ export class Departure {
   readonly #batches = new Map<number, Held[]>();
   readonly #frozen = new Set<Session>();
   readonly #stranded = new Set<Pool>();
-  #pools: Pool[] = [];
+  readonly #done: (() => void) | undefined;
+  readonly #pools = new Set<Pool>();
   #candidates: Session[] = [];
   #lastBatch = 0;
   #ended = false;
@@ -61,6 +62,8 @@ export class Departure {
       sessions: ReadonlyMap<number, Session>;
       directory: Directory;
       post: (mail: WorkerToControl) => void;
+      /** Only pools move, no sessions that have none yet; called when nothing of them is left. */
+      done?: () => void;
     },
   ) {
     this.#reactor = worker.reactor;
@@ -68,10 +71,19 @@ export class Departure {
     this.#sessions = worker.sessions;
     this.#directory = worker.directory;
     this.#post = worker.post;
+    this.#done = worker.done;
   }
 
   /** Begins with the pools that the new process has, too. */
   start(pools: readonly { database: string; user: string }[]): void {
+    this.begin(pools.flatMap(({ database, user }) => {
+      const found = this.#directory.find(database, user);
+      return found.kind === "here" ? [found.pool] : [];
+    }));
+  }
+
+  /** Begins with these pools. */
+  begin(pools: readonly Pool[]): void {
     const linked = new Map<Pool, Session[]>();
     for (const session of this.#sessions.values()) {
       if (session.server === undefined || session.pool === undefined) continue;
@@ -79,11 +91,9 @@ export class Departure {
       if (known === undefined) linked.set(session.pool, [session]);
       else known.push(session);
     }
-    for (const { database, user } of pools) {
-      const found = this.#directory.find(database, user);
-      if (found.kind !== "here") continue;
-      this.#pools.push(found.pool);
-      this.#ship(this.#freezePool(found.pool, linked.get(found.pool) ?? []));
+    for (const pool of pools) {
+      this.#pools.add(pool);
+      this.#ship(this.#freezePool(pool, linked.get(pool) ?? []));
     }
     this.#sweep();
   }
@@ -219,10 +229,21 @@ export class Departure {
       this.#ship(held);
     }
     if (this.#candidates.length > 0) return;
+    if (this.#done !== undefined && this.#empty) {
+      this.#ended = true;
+      this.#done();
+      return;
+    }
     this.#candidates = [...this.#sessions.values()].filter((session) => this.#mayGo(session));
     if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
       this.#reactor.atEndOfTurn(() => this.#sweep());
     } else this.#sweepLater();
+  }
+
+  get #empty(): boolean {
+    if (this.#batches.size > 0) return false;
+    for (const { size, clients } of this.#pools) if (size + clients > 0) return false;
+    return true;
   }
 
   /** Sessions come late, too: from another worker, or when their login is through. */
@@ -233,7 +254,7 @@ export class Departure {
 
   #mayGo(session: Session): boolean {
     return session.movable && !this.#frozen.has(session) &&
-      (session.pool === undefined || session.pool.moved);
+      (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
   }
 
   /** The new process has these: here they are forgotten. */

@@ -23,6 +23,8 @@ export class Directory {
   readonly #places = new Map<string, Map<string, PoolPlace>>();
   readonly #pools = new Map<string, Pool>();
   readonly #retired = new Map<string, Pool>();
+  /** On their way to another worker. */
+  readonly #leaving = new Set<Pool>();
 
   constructor(
     index: number,
@@ -52,6 +54,7 @@ export class Directory {
   *all(): Iterable<Pool> {
     yield* this.#pools.values();
     yield* this.#retired.values();
+    yield* this.#leaving;
   }
 
   /** The pools that a command names; all of them without a database. */
@@ -67,17 +70,40 @@ export class Directory {
     for (const settings of pools) {
       const known = this.#pools.get(key(settings.database, settings.user)) ??
         this.#revive(settings);
-      if (known === undefined) this.#add(settings);
+      // Its home was elsewhere: it moves here.
+      const moving = this.#homeOf(settings) ?? this.#index;
+      if (known === undefined) this.#add(settings, moving !== this.#index);
       else known.apply(settings);
     }
     // A place is found by clients only once its pool is there.
     for (const place of places) this.#place(place);
   }
 
+  #homeOf({ database, user }: { database: string; user: string }): number | undefined {
+    return this.#places.get(database)?.get(user)?.home;
+  }
+
   #place(place: PoolPlace): void {
+    if (place.home !== this.#index) this.#leave(place);
     const users = this.#places.get(place.database);
     if (users === undefined) this.#places.set(place.database, new Map([[place.user, place]]));
     else users.set(place.user, place);
+  }
+
+  /** The pool moves, unless it is on its way to another process already. */
+  #leave({ database, user, home }: PoolPlace): void {
+    const name = key(database, user);
+    const pool = this.#pools.get(name);
+    if (pool === undefined || pool.moved) return;
+    this.#pools.delete(name);
+    this.#leaving.add(pool);
+    this.#environment.relocate(pool, home);
+  }
+
+  /** Nothing of the pool is left here. */
+  left(pool: Pool): void {
+    this.#leaving.delete(pool);
+    pool.close();
   }
 
   #add(settings: PoolSettings, expecting = false): void {

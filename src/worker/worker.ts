@@ -47,9 +47,11 @@ import { Shared } from "../stats/shared.ts";
 import { type Accepted, Listener } from "./accept.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
+import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
+import { Relocations } from "./relocation.ts";
 import { closePeriod, retain } from "./rounds.ts";
 import { StatementTexts } from "./statement_texts.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
@@ -75,6 +77,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   #departure: Departure | undefined;
   readonly coordinator: Coordinator;
   readonly #directory: Directory;
+  readonly #relocations: Relocations;
   readonly #sessions = new Map<number, Session>();
   readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
   readonly #deriving = new Map<number, (salted: Uint8Array | undefined) => void>();
@@ -101,6 +104,14 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#setGeneral(mail.settings.general);
     this.coordinator = new Coordinator(this);
     this.#directory = new Directory(mail.index, this, mail);
+    this.#relocations = new Relocations({
+      reactor: this.reactor,
+      log: this.log,
+      index: this.#index,
+      sessions: this.#sessions,
+      directory: this.#directory,
+      post: (worker, mail) => this.#toPeer(worker, mail),
+    });
     this.#listen(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
     this.#retainLater();
@@ -149,14 +160,18 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#directory.dismiss(pool);
   }
 
+  relocate(pool: Pool, home: number): void {
+    this.#relocations.begin(pool, home);
+  }
+
   // ── binary upgrade ──────────────────────────────────────────────────────────────────────────────────────────────
 
   stranded(pool: Pool): void {
-    this.#departure?.strand(pool);
+    (this.#relocations.departureOf(pool) ?? this.#departure)?.strand(pool);
   }
 
   lateServer(pool: Pool, server: ServerConnection | undefined): void {
-    this.#departure?.late(pool, server);
+    (this.#relocations.departureOf(pool) ?? this.#departure)?.late(pool, server);
   }
 
   pool(database: string, user: string): Pool | undefined {
@@ -240,7 +255,9 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     if (session === undefined) return false;
     const own = session.state.secret;
     if (session.frozen) {
-      this.toControl({ kind: "cancel_elsewhere", processId, secret });
+      const home = this.#relocations.homeOf(session.pool);
+      if (home !== undefined) this.#toPeer(home, { kind: "cancel", processId, secret });
+      else this.toControl({ kind: "cancel_elsewhere", processId, secret });
       return true;
     }
     if (own.length > 0 && own.length === secret.length && own.every((b, i) => b === secret[i])) {
@@ -322,6 +339,12 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     switch (mail.kind) {
       case "hand_over":
         this.#takeOver(mail.fd as Fd, mail.session as SessionSnapshot);
+        return;
+      case "thaw":
+        for (const item of mail.items) this.#thaw(item);
+        return;
+      case "thaw_over":
+        this.pool(mail.database, mail.user)?.expectNothing();
         return;
       case "cancel":
         this.#cancelHere(mail.processId, mail.secret);
@@ -467,54 +490,19 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   #obey(command: WorkerCommand): number {
     if (command.name === "stop_accepting" || command.name === "drain") {
       for (const listener of this.#listeners.splice(0)) listener.stop();
-      if (command.name === "drain") this.#drain();
+      if (command.name === "stop_accepting") return 0;
+      this.draining = true;
+      sendHomeAtRest(this.#sessions.values());
       return 0;
     }
-    if (command.name === "kill") return this.#kill(command.database);
-    if (command.name === "send_home") return this.#sendHome();
+    const pools = this.#directory.named(command.database);
+    if (command.name === "kill") return killPools(pools, this.#sessions.values(), this.log);
+    if (command.name === "send_home") return sendHome(this.#sessions.values());
     if (command.name === "reset_interner") {
       this.#texts.clear();
       return 0;
     }
-    let touched = 0;
-    for (const pool of this.#directory.named(command.database)) {
-      touched++;
-      if (command.name === "pause") pool.pause();
-      else if (command.name === "resume") pool.resume();
-      else pool.reconnect();
-      this.log.info("pg_doorman::admin", `${command.name.toUpperCase()}: [${pool.name}]`);
-    }
-    return touched;
-  }
-
-  /** Who is at rest is sent home now, the others when they have finished what they do. */
-  #drain(): void {
-    this.draining = true;
-    for (const session of [...this.#sessions.values()]) {
-      if (session.atRest) session.fail("FATAL", REASONS.shuttingDown, "", "");
-    }
-  }
-
-  /** What could not move in time. */
-  #sendHome(): number {
-    for (const session of [...this.#sessions.values()]) {
-      session.fail("FATAL", REASONS.adminShutdown, "", "");
-    }
-    return 0;
-  }
-
-  #kill(database: string | undefined): number {
-    const pools = new Set(this.#directory.named(database));
-    for (const pool of pools) pool.cancelRunning();
-    for (const session of [...this.#sessions.values()]) {
-      if (session.pool === undefined || !pools.has(session.pool)) continue;
-      session.fail("FATAL", REASONS.adminShutdown, "", "");
-    }
-    for (const pool of pools) {
-      pool.kill();
-      this.log.info("pg_doorman::admin", `KILL: [${pool.name}]`);
-    }
-    return pools.size;
+    return commandPools(command.name, pools, this.log);
   }
 
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -552,6 +540,12 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   }
 
   #thaw(item: FrozenItem): void {
+    const found = this.#directory.find(item.database, item.user);
+    if (found.kind === "elsewhere") {
+      // It has moved on since this was sent.
+      this.#toPeer(found.worker, { kind: "thaw", items: [item] });
+      return;
+    }
     try {
       thaw(item, this);
     } catch (error) {

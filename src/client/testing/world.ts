@@ -249,6 +249,7 @@ export class World {
       addresses: () => assert.fail("no server is to be connected to"),
       derive: () => assert.fail("no key is to be derived"),
       retiredEmpty: () => {},
+      relocate: () => assert.fail("there is one worker"),
       stranded: (...told: Parameters<PoolEnvironment["stranded"]>) => this.stranded(...told),
       lateServer: (...told: Parameters<PoolEnvironment["lateServer"]>) => this.lateServer(...told),
       coordinator: new Coordinator({ reactor, log }),
@@ -289,6 +290,21 @@ export class World {
 
   /** A server connection that has logged in. */
   addServer(): FakeServer {
+    const server = this.#newServer();
+    this.pool.adopt(server.connection);
+    this.pool.checkIn(server.connection);
+    return server;
+  }
+
+  /** One that logged in where the pool was before, when the pool had moved already. */
+  addLateServer(): FakeServer {
+    const server = this.#newServer();
+    server.connection.state.stage = ServerStage.Idle;
+    this.pool.adoptThawed(server.connection);
+    return server;
+  }
+
+  #newServer(): FakeServer {
     const stream = new FakeStream(++this.#lastFd);
     const state = newServerState(this.#lastFd, this.reactor.now);
     state.parameters = parameterSet(REPORTED);
@@ -302,8 +318,6 @@ export class World {
     const model = new ModelServer();
     const server = { connection, stream, model, toModel: nothing, fromModel: nothing };
     this.servers.push(server);
-    this.pool.adopt(connection);
-    this.pool.checkIn(connection);
     return server;
   }
 
@@ -374,6 +388,7 @@ export class World {
     for (const { client, server, snapshot } of moving) {
       const connection = server === undefined ? undefined : thawServer(server, snapshot.server!);
       const session = new Session(this.#context, client.stream, snapshot.state);
+      if (session.state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
       session.pool = pool;
       pool.enter();
       session.thaw(snapshot, connection);

@@ -1,0 +1,69 @@
+/** Limits over several pools in a binary upgrade: what moved counts, what was counted stays, who waits goes on waiting. */
+
+import assert from "node:assert/strict";
+import { waitFor } from "../support/detached_process.ts";
+import { Postgres } from "../support/postgres.ts";
+import type { WireClient } from "../support/wire_client.ts";
+import * as wire from "../support/wire_messages.ts";
+import { show } from "../reload/support.ts";
+import { poolOf, removeCopies, Service } from "./support.ts";
+
+Deno.test("upgrade: max_db_connections holds, with its reserve, its counts and those who wait", async () => {
+  await using postgres = await Postgres.start();
+  const users = ["alice", "bob", "carol", "dave"];
+  for (const user of users) await postgres.query(`CREATE ROLE ${user} LOGIN`);
+  await using service = await Service.start({
+    config: {
+      general: { worker_threads: 2, query_wait_timeout: "20s" },
+      pools: {
+        app: poolOf(postgres, {
+          max_db_connections: 2,
+          reserve_pool_size: 1,
+          reserve_pool_timeout: 20_000,
+          min_connection_lifetime: 0,
+          users: users.map((username) => ({ username, password: username, pool_size: 2 })),
+        }),
+      },
+    },
+  });
+  const login = (user: string) => service.login({ user, password: user });
+  const clients: WireClient[] = [];
+  const counts = async () => {
+    using admin = await service.console();
+    const [row] = await show(admin, "POOL_COORDINATOR");
+    return [row!.current, row!.reserve_used, row!.evictions, row!.reserve_acq].map(Number);
+  };
+  try {
+    for (const user of ["alice", "bob", "carol"]) {
+      const client = await login(user);
+      clients.push(client);
+      await client.query(user === "alice" ? "SELECT 1" : "BEGIN");
+    }
+    const more = await login("bob");
+    clients.push(more);
+    // alice's idle one makes room.
+    await more.query("BEGIN");
+    assert.deepEqual(await counts(), [3, 1, 1, 1]);
+    let answered = false;
+    const waiting = login("dave").then((client) => {
+      clients.push(client);
+      answered = true;
+      return client.value("SELECT 'in the end'");
+    });
+    for (let i = 0; i < 2; i++) {
+      await service.upgrade();
+      assert.deepEqual(await counts(), [3, 1, 1, 1]);
+    }
+    assert.ok(!answered);
+    const third = await login("alice");
+    clients.push(third);
+    third.send(wire.query("SELECT 'after dave'"));
+    await clients[1]!.query("COMMIT");
+    assert.equal(await waiting, "in the end");
+    assert.deepEqual(wire.rowsOf(await third.readUntil("Z")), [["after dave"]]);
+    await waitFor("no more than allowed", 5000, async () => (await counts())[0]! <= 3 || undefined);
+  } finally {
+    for (const client of clients) client.close();
+  }
+  await removeCopies();
+});
