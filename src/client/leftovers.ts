@@ -99,8 +99,22 @@ function plainQuestion(about: number): string {
 
 /** Whether PostgreSQL has to be asked before this server may go back. */
 export function mustAsk(session: Session, server: ServerConnection): boolean {
-  return (server.state.dirty & DIRTY_ASK) !== 0 && !session.state.keepsServer &&
+  const { state } = session;
+  if (state.keepsServer) return mustRestore(session, server);
+  return (server.state.dirty & DIRTY_ASK) !== 0 &&
     session.pool!.settings.cleanup_server_connections;
+}
+
+/** In session mode nothing is to be followed, but RESET leads back to what the StartupMessage asked for. */
+function mustRestore(session: Session, server: ServerConnection): boolean {
+  const { state } = server;
+  if ((state.dirty & Dirty.Reset) === 0 || session.state.replication !== "none") return false;
+  if (restoration(session) !== "") {
+    state.dirty |= Dirty.Set;
+    return true;
+  }
+  state.dirty &= ~Dirty.Reset;
+  return false;
 }
 
 /** Asks. The answer comes by `settleLeftovers`; what is done on the server meanwhile makes it dirty anew. */

@@ -356,8 +356,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
   #releaseIfDone(server: ServerConnection): void {
     if (
-      (!this.state.keepsServer || this.context.draining) && this.state.stage === Stage.Linked &&
-      (this.state.left === 0 || this.state.leftDropped) &&
+      this.state.stage === Stage.Linked && (this.state.left === 0 || this.state.leftDropped) &&
       server.state.status === TransactionStatus.Idle && !server.state.unsynced &&
       server.owed.length === 0 && !server.owed.skipping && !server.congested
     ) this.#releaseUnlessLeft(server);
@@ -369,7 +368,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
         askLeftovers(this, server);
         return;
       }
-      if (this.state.pinned !== 0) return;
+      if (this.state.pinned !== 0 || this.state.keepsServer) return;
     }
     this.release();
   }
@@ -395,7 +394,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       this.fail("FATAL", REASONS.shuttingDown, "", "");
       return;
     }
-    if (this.state.keepsServer) server.state.dirty |= Dirty.All;
     if (this.state.keepsServer || this.state.pinned !== 0) server.state.dirty |= Dirty.All;
     this.server = undefined;
     this.state.pinned = 0;

@@ -20,6 +20,7 @@ Deno.test.beforeAll(async () => {
     config: {
       general: { server_round_robin: true },
       pools: {
+        kept: poolOf(postgres, { pool_mode: "session" }),
         app: poolOf(postgres, {
           users: [{ username: "postgres", password: "postgres", pool_size: 2, min_pool_size: 2 }],
         }),
@@ -33,13 +34,11 @@ Deno.test.afterAll(async () => {
   await postgres[Symbol.asyncDispose]();
 });
 
-async function login(parameters: Record<string, string> = {}): Promise<WireClient> {
-  return await WireClient.login({
-    port: doorman.port,
-    user: "postgres",
-    database: "app",
-    parameters,
-  });
+async function login(
+  parameters: Record<string, string> = {},
+  database: string = "app",
+): Promise<WireClient> {
+  return await WireClient.login({ port: doorman.port, user: "postgres", database, parameters });
 }
 
 /** The client's answer on each of the two servers: idle ones are taken in turn. */
@@ -266,4 +265,18 @@ Deno.test("a client whose statement_timeout is a millisecond is followed, too", 
   await client.query("SET statement_timeout = 1; SET app.hasty = 'yes'");
   await client.query("SET statement_timeout = 0");
   assert.deepEqual(await onBothServers(client, show("app.hasty")), ["yes", "yes"]);
+});
+
+Deno.test("session mode: RESET and DISCARD ALL lead back to what the StartupMessage asked for", async () => {
+  using client = await login({ lock_timeout: "66s", TimeZone: "Europe/Paris" }, "kept");
+  for (const back of ["RESET ALL", "RESET lock_timeout; RESET TimeZone", "DISCARD ALL"]) {
+    await client.query(
+      "SET lock_timeout = '5s'; SET TimeZone = 'America/Lima'; SET work_mem = '7MB'",
+    );
+    await client.query(back);
+    assert.equal(await client.value(show("lock_timeout")), "66s", back);
+    assert.equal(await client.value(show("TimeZone")), "Europe/Paris", back);
+    assert.equal(client.parameters.get("TimeZone"), "Europe/Paris", back);
+    assert.equal(await client.value(show("work_mem")), back.includes(" ALL") ? "4MB" : "7MB");
+  }
 });
