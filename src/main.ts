@@ -5,7 +5,13 @@
 import { EXIT, parseCommandLine, type RunOptions } from "./cli/args.ts";
 import { configFaults, testConfigOutput } from "./cli/test_config.ts";
 import { VERSION } from "./cli/version.ts";
-import { load, makeVerifiers, setSaltSecret, setStartDirectory } from "./control/configuration.ts";
+import {
+  load,
+  makeVerifiers,
+  setHandedVerifiers,
+  setSaltSecret,
+  setStartDirectory,
+} from "./control/configuration.ts";
 import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/daemon.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { findProgram } from "./control/program.ts";
@@ -70,7 +76,11 @@ async function serve(options: RunOptions): Promise<void> {
   }
   try {
     const succession = takeOver === undefined ? undefined : await Succession.open(takeOver);
-    if (succession !== undefined) setSaltSecret(succession.init.secrets.salt);
+    if (succession !== undefined) {
+      const { salt, verifiers } = succession.init.secrets;
+      setSaltSecret(salt);
+      setHandedVerifiers(verifiers ?? new Map());
+    }
     await makeVerifiers(result.config, navigator.hardwareConcurrency);
     await new Doorman(options, result.config, { signals, program, succession }).start(result);
   } catch (error) {

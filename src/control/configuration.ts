@@ -4,7 +4,7 @@
  * in, also when a daemon has left it.
  */
 
-import { pbkdf2 } from "node:crypto";
+import { createHmac, pbkdf2 } from "node:crypto";
 import { legacyHbaRules } from "../auth/hba.ts";
 import { parseHba } from "../auth/hba_file.ts";
 import { md5Hash } from "../auth/md5.ts";
@@ -28,6 +28,8 @@ export interface Configured {
 const homes = new Map<string, number>();
 /** Verifiers made ahead of the next `resolve`. */
 const madeAhead = new Map<string, string>();
+/** Verifiers that another process has made, by `blindKey`: for the start of this one. */
+let handedVerifiers: ReadonlyMap<string, string> = new Map();
 /** Makes the salts of plain passwords' verifiers, for the life of the process. */
 let saltSecret = crypto.getRandomValues(new Uint8Array(32));
 let startDirectory = Deno.cwd();
@@ -40,6 +42,25 @@ export function currentSaltSecret(): Uint8Array {
 /** Salts as another process made them: a client that logs in around an upgrade sees the same one. */
 export function setSaltSecret(secret: Uint8Array): void {
   saltSecret = secret.slice();
+}
+
+/**
+ * Verifiers of the plain passwords in force, for a process that takes over: thousands of them take longer to make than
+ * it has. By a keyed digest of user and password, so that no password travels; secrets all the same.
+ */
+export function verifiersToHand(configured: Configured): Map<string, string> {
+  return new Map(
+    Array.from(configured.verifiers, ([key, verifier]) => [blindKey(key), verifier]),
+  );
+}
+
+/** Verifiers as another process made them with the same salt secret; used by the next `makeVerifiers`. */
+export function setHandedVerifiers(verifiers: ReadonlyMap<string, string>): void {
+  handedVerifiers = verifiers;
+}
+
+function blindKey(key: string): string {
+  return createHmac("sha256", saltSecret).update(key).digest("base64");
 }
 
 /** Where relative names count from, if not from where the process is now. */
@@ -64,7 +85,7 @@ export function load(path: string): LoadResult {
 
 /**
  * Makes the verifiers that `resolve` will ask for, on `threads` other threads: a thousand new passwords would hold this
- * one up for more than a second. Those of `before` are there already.
+ * one up for more than a second. Those of `before`, and those that another process has handed on, are there already.
  */
 export async function makeVerifiers(
   config: Config,
@@ -77,9 +98,13 @@ export async function makeVerifiers(
     for (const { username: user, password, auth_pam_service } of users) {
       const key = verifierKey(password, user);
       if (auth_pam_service !== undefined || before?.verifiers.has(key)) continue;
-      if (PLAIN_FORMS.has(passwordForm(password))) missing.set(key, { user, password });
+      if (!PLAIN_FORMS.has(passwordForm(password))) continue;
+      const handed = handedVerifiers.size > 0 ? handedVerifiers.get(blindKey(key)) : undefined;
+      if (handed !== undefined) madeAhead.set(key, handed);
+      else missing.set(key, { user, password });
     }
   }
+  handedVerifiers = new Map();
   const waiting = missing.entries();
   const work = async () => {
     for (const [key, { user, password }] of waiting) {

@@ -36,6 +36,7 @@ import {
   fromStartDirectory,
   load,
   resolve,
+  verifiersToHand,
 } from "./configuration.ts";
 import { daemonVariables, letGoOfLauncher } from "./daemon.ts";
 import { ListenError, type OpenListener, openListeners } from "./listeners.ts";
@@ -243,7 +244,11 @@ export class Doorman implements AdminEnvironment {
       program,
       configFile: this.#options.configFile,
       supervisor: this.#supervisor,
-      secrets: { mock: this.#mockSecret, salt: currentSaltSecret() },
+      secrets: () => ({
+        mock: this.#mockSecret,
+        salt: currentSaltSecret(),
+        verifiers: verifiersToHand(this.#configured),
+      }),
       totals: this.#upgradeTotals,
       directory: fromStartDirectory("."),
       variables: () => this.#options.daemon ? daemonVariables(fromStartDirectory("")) : {},

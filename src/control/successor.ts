@@ -38,6 +38,8 @@ export interface Inherited {
 export interface CommonSecrets {
   mock: Uint8Array;
   salt: Uint8Array;
+  /** Of plain passwords (`verifiersToHand`). Absent from a process of before it knew them. */
+  verifiers?: Map<string, string>;
 }
 
 /** Old → new, first of all. */

@@ -60,7 +60,7 @@ export interface UpgradeEnvironment {
   /** The path of the configuration as it was given. */
   readonly configFile: string;
   readonly supervisor: Supervisor;
-  readonly secrets: CommonSecrets;
+  readonly secrets: () => CommonSecrets;
   /** The process's own, which this class writes to. */
   readonly totals: UpgradeTotals;
   /** The directory that relative names count from. */
@@ -103,6 +103,8 @@ export class Upgrade {
   #reloadWanted = false;
   /** It was killed for taking nothing. */
   #stuck = false;
+  /** Ends the check of the program. */
+  #stopValidation = new AbortController();
 
   constructor(environment: UpgradeEnvironment) {
     this.#environment = environment;
@@ -152,6 +154,7 @@ export class Upgrade {
   /** A shutdown comes in between: a new process that does not serve yet goes, too. */
   abandon(): void {
     if (this.#phase === "starting") this.#kill();
+    else if (this.#phase === "validating") this.#stopValidation.abort();
   }
 
   /** This process is about to exit: with the new one serving already, that one is the service. */
@@ -171,6 +174,8 @@ export class Upgrade {
 
   async #validate(): Promise<string | undefined> {
     const { program, configFile } = this.#environment;
+    this.#stopValidation = new AbortController();
+    const signals = [this.#stopValidation.signal, AbortSignal.timeout(VALIDATION_MS)];
     try {
       const { code, stdout, stderr } = await new Deno.Command(program.path, {
         args: [...program.prefix, "-t", configFile],
@@ -178,7 +183,7 @@ export class Upgrade {
         stdin: "null",
         stdout: "piped",
         stderr: "piped",
-        signal: AbortSignal.timeout(VALIDATION_MS),
+        signal: AbortSignal.any(signals),
       }).output();
       if (code === 0) return undefined;
       const decoder = new TextDecoder();
@@ -205,9 +210,9 @@ export class Upgrade {
     this.#stuck = false;
     log.info(TARGET, `binary upgrade: process ${child.pid} started`);
     child.status.then(() => this.#childIsGone = true);
-    const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets, totals };
-    // One that has ended already is not ready, either.
-    await frames.send(FrameKind.Init, init).catch(() => {});
+    const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets: secrets(), totals };
+    // One that has ended already is not ready, either; nor is one that does not read it.
+    frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
     if (typeof ready === "string") {
       this.#kill();

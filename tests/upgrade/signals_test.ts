@@ -149,6 +149,56 @@ Deno.test("upgrade: SIGTERM while it starts ends both processes", async () => {
   assert.equal(readIfThere(join(service.dir, `.s.PGSQL.${service.port}`)), undefined);
 });
 
+Deno.test("upgrade: SIGTERM while the program is checked ends the check, too", async () => {
+  await using service = await start({}, { allowLog: [/BINARY UPGRADE ABORTED/] });
+  await service.replaceByScript(`#!/bin/sh\necho $$ > ${service.dir}/checking; exec sleep 60\n`);
+  service.signal("SIGUSR2");
+  const checking = await waitFor(
+    "the check",
+    5000,
+    () => Number(readIfThere(join(service.dir, "checking"))) || undefined,
+  );
+  service.signal("SIGTERM");
+  await service.waitForEnd(service.pid);
+  await waitFor("the end of the check", 2000, () => !isRunning(checking) || undefined);
+  service.endExpected = true;
+});
+
+Deno.test("upgrade: a SIGHUP before the new process is ready counts for both", async () => {
+  await using service = await start();
+  using client = await service.login();
+  // A new process that is not ready yet: whether it reads the configuration of before is chance.
+  const held = join(service.dir, "held");
+  await service.replaceProgram(`${service.program}.real`);
+  await service.replaceByScript(
+    `#!/bin/sh\n[ "$1" = -t ] && exit 0\n` +
+      `touch ${held}; while [ -e ${held} ]; do sleep 0.05; done\n` +
+      `exec ${service.program}.real "$@"\n`,
+  );
+  const from = service.log.length;
+  const old = service.pid;
+  service.signal("SIGUSR2");
+  await waitFor("a new process that waits", 5000, () => readIfThere(held) === "" || undefined);
+  await service.writeConfig(configOf({}, { added: poolOf(postgres) }));
+  service.signal("SIGHUP");
+  await service.waitForLog(/configuration reloaded/, 5000, from);
+  using added = await service.login({ database: "added" });
+  await added.query("SELECT 1");
+  await added.terminate();
+  await Deno.remove(held);
+  const [, pid] = await service.waitForLog(/process (\d+) ready/, 5000, from);
+  service.pid = Number(pid);
+  await service.waitForEnd(old);
+  await waitFor(
+    "a reload in the new process, too",
+    5000,
+    () => service.log.slice(from).split("configuration reloaded").length > 2 || undefined,
+  );
+  using another = await service.login({ database: "added" });
+  assert.equal(await another.value("SELECT 1"), "1");
+  assert.equal(await client.value("SELECT 1"), "1");
+});
+
 Deno.test("upgrade: SIGTERM to the old process while clients move leaves the new one serving", async () => {
   await using service = await start({}, { allowLog: [/the old process ended in the middle/] });
   using client = await service.login();

@@ -31,6 +31,8 @@ export interface ServiceOptions {
   call?: string[];
   /** Log lines of level WARN or ERROR that the test provokes. */
   allowLog?: RegExp[];
+  /** How long its start may take; 20 s if absent. */
+  startMs?: number;
 }
 
 /** What the log tells of an upgrade. */
@@ -127,7 +129,8 @@ export class Service {
   }
 
   async start(): Promise<void> {
-    const { call = ["{path}"], args = [this.configPath], env = {} } = this.#options;
+    const { call = ["{path}"], args = [this.configPath], env = {}, startMs = 20_000 } =
+      this.#options;
     const fill = (text: string) =>
       text.replaceAll("{path}", this.program).replaceAll("{dir}", this.dir);
     const launched = await DetachedProcess.launch({
@@ -144,7 +147,7 @@ export class Service {
     });
     this.#launched = launched;
     this.#pid = launched.pid;
-    await waitFor(`port ${this.port} is listened on`, 20_000, () => {
+    await waitFor(`port ${this.port} is listened on`, startMs, () => {
       if (!launched.running && launched.exitStatus !== 0) {
         throw new Error(`it ended with status ${launched.exitStatus}:\n${this.log}`);
       }
