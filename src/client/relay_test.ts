@@ -93,7 +93,12 @@ for (const pool_mode of ["transaction", "session"] as const) {
           assert.equal(readable(seen), readable(bytesOfAll(pipeline.slice(elided))));
         }
         const { owed, state } = server.connection;
-        assert.deepEqual(owed.freeze(), { entries: [], skipping: false, copyIn: false });
+        assert.deepEqual(owed.freeze(), {
+          entries: [],
+          skipping: false,
+          copyIn: false,
+          copyBoth: false,
+        });
         assert.equal(state.left, 0);
         assert.equal(state.status, server.model.status.charCodeAt(0));
       }),

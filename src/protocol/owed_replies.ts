@@ -262,8 +262,12 @@ export class OwedReplies {
       records.push(this.#records[at]);
       if (this.#records[at] !== undefined) tracked = true;
     }
-    const frozen: FrozenReplies = { entries, skipping: this.#skipping, copyIn: this.#copyIn };
-    if (this.#copyBoth) frozen.copyBoth = true;
+    const frozen = {
+      entries,
+      skipping: this.#skipping,
+      copyIn: this.#copyIn,
+      copyBoth: this.#copyBoth,
+    };
     return tracked ? { ...frozen, records } : frozen;
   }
 
@@ -277,7 +281,7 @@ export class OwedReplies {
     });
     owed.#skipping = frozen.skipping;
     owed.#copyIn = frozen.copyIn;
-    owed.#copyBoth = frozen.copyBoth === true;
+    owed.#copyBoth = frozen.copyBoth;
     return owed;
   }
 
@@ -352,8 +356,7 @@ export interface FrozenReplies {
   records?: (object | undefined)[];
   skipping: boolean;
   copyIn: boolean;
-  /** Left out when it is false. */
-  copyBoth?: boolean;
+  copyBoth: boolean;
 }
 
 /** Whether what answers this kind comes to its end with a ReadyForQuery, after an error too. */

@@ -174,7 +174,7 @@ Deno.test("owed replies: a second COPY of the same query counts as one that runs
   owed.push(Owed.CopyEnd);
   owed.receive(0x43);
   owed.receive(0x5a);
-  assert.deepEqual(owed.freeze(), { entries: [], skipping: false, copyIn: false });
+  assert.deepEqual(owed.freeze(), { entries: [], skipping: false, copyIn: false, copyBoth: false });
 });
 
 Deno.test("owed replies: the ring grows with its content in order", () => {
@@ -266,6 +266,11 @@ Deno.test("owed replies: a replication stream runs from CopyBothResponse to Read
     assert.equal(one.copyBoth, true);
     assert.equal(one.receive(0x5a), Verdict.Forward);
     assert.equal(one.copyBoth, false);
-    assert.deepEqual(one.freeze(), { entries: [], skipping: false, copyIn: false });
+    assert.deepEqual(one.freeze(), {
+      entries: [],
+      skipping: false,
+      copyIn: false,
+      copyBoth: false,
+    });
   }
 });

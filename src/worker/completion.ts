@@ -29,7 +29,7 @@ const emptySession = (): SessionSnapshot => ({
 
 const emptyServer = (): ServerSnapshot => ({
   state: newServerState(0, 0),
-  owed: { entries: [], records: undefined, skipping: false, copyIn: false },
+  owed: { entries: [], records: undefined, skipping: false, copyIn: false, copyBoth: false },
   outbox: undefined,
   tail: undefined,
   ownError: undefined,

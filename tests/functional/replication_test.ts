@@ -321,6 +321,41 @@ Deno.test("replication: SHOW CLIENTS and SHOW SERVERS name it; KILL ends it, PAU
   doorman.allowLog(/is paused/);
 });
 
+Deno.test("replication: a subscription copies its tables and follows, by the walsenders of the pooler", async () => {
+  await using subscriber = await Postgres.start({ settings: ["max_replication_slots = 10"] });
+  const table = "CREATE TABLE followed (n int PRIMARY KEY, t text)";
+  await postgres.query(table);
+  await postgres.query(
+    "INSERT INTO followed SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i",
+  );
+  await postgres.query("CREATE PUBLICATION followed FOR TABLE followed");
+  await subscriber.query(table);
+  await subscriber.query(
+    `CREATE SUBSCRIPTION follower CONNECTION 'host=127.0.0.1 port=${doorman.port} user=postgres ` +
+      "password=postgres dbname=pinned' PUBLICATION followed",
+  );
+  const rows = (count: number) =>
+    waitFor(
+      `${count} rows`,
+      15_000,
+      async () =>
+        await subscriber.psql("SELECT count(*) FROM followed") === String(count) || undefined,
+    );
+  await rows(5000);
+  await postgres.query("INSERT INTO followed SELECT i, 'y' FROM generate_series(5001, 6000) i");
+  await postgres.query("DELETE FROM followed WHERE n <= 500");
+  await rows(5500);
+  assert.equal(
+    await subscriber.psql("SELECT sum(n), count(DISTINCT t) FROM followed"),
+    await postgres.psql("SELECT sum(n), count(DISTINCT t) FROM followed"),
+  );
+  await subscriber.query("DROP SUBSCRIPTION follower");
+  assert.equal(
+    await postgres.psql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'follower'"),
+    "0",
+  );
+});
+
 Deno.test("replication: physical needs pg_hba's keyword, logical its database", async () => {
   await using strict = await Doorman.start({
     config: {

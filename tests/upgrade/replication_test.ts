@@ -6,6 +6,7 @@ import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { hasDebianPostgres } from "../support/postgres_binaries.ts";
 import { copyData, endOfStream, logicalStream, statusUpdate } from "../support/replication.ts";
+import * as wire from "../support/wire_messages.ts";
 import { available } from "../drivers/environment.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
 
@@ -77,6 +78,22 @@ Deno.test("upgrade: a stream goes on in both directions, with bytes that its rec
   using admin = await service.console();
   const kinds = (await admin.rows("SHOW SERVERS")).flat();
   for (const kind of ["logical", "physical"]) assert.ok(kinds.includes(kind), kind);
+});
+
+Deno.test("upgrade: a stream that came is known as one: a shutdown does not wait for it", async () => {
+  await using postgres = await Postgres.start({ settings: SETTINGS });
+  await postgres.query("CREATE PUBLICATION everything");
+  await using service = await start(postgres);
+  using client = await service.login({ parameters: { replication: "database" } });
+  await logicalStream(client, "moving");
+  await service.upgrade();
+  using admin = await service.console();
+  service.endExpected = true;
+  await admin.query("SHUTDOWN");
+  assert.deepEqual(wire.errorCodes(await client.readToEnd()), ["58006"]);
+  client.close();
+  admin.close();
+  await service.waitForEnd(service.pid);
 });
 
 Deno.test({

@@ -469,7 +469,12 @@ export class World {
     assert.equal(connection.state.left, 0);
     assert.equal(connection.state.unsynced, false);
     assert.equal(connection.congested, false);
-    assert.deepEqual(connection.owed.freeze(), { entries: [], skipping: false, copyIn: false });
+    assert.deepEqual(connection.owed.freeze(), {
+      entries: [],
+      skipping: false,
+      copyIn: false,
+      copyBoth: false,
+    });
     assert.equal(model.status, "I");
     assert.equal(model.copying, false);
     assert.equal(model.skipping, false);
