@@ -123,7 +123,7 @@ Deno.test("relocation: the limit holds for servers that came from four workers",
     for (const user of [...USERS, ...USERS]) {
       const client = await login(doorman, user);
       clients.push(client);
-      await client.query("BEGIN");
+      await client.query("BEGIN; SELECT 1");
     }
     assert.equal(await backends(), 8);
     await reload(doorman, configOf({ max_db_connections: 3, min_connection_lifetime: 0 }));

@@ -37,12 +37,12 @@ Deno.test("upgrade: max_db_connections holds, with its reserve, its counts and t
     for (const user of ["alice", "bob", "carol"]) {
       const client = await login(user);
       clients.push(client);
-      await client.query(user === "alice" ? "SELECT 1" : "BEGIN");
+      await client.query(user === "alice" ? "SELECT 1" : "BEGIN; SELECT 1");
     }
     const more = await login("bob");
     clients.push(more);
     // alice's idle one makes room.
-    await more.query("BEGIN");
+    await more.query("BEGIN; SELECT 1");
     assert.deepEqual(await counts(), [3, 1, 1, 1]);
     let answered = false;
     const waiting = login("dave").then((client) => {
