@@ -313,6 +313,35 @@ Deno.test("upgrade: parameters of a client are its own", async () => {
   assert.equal(await other.value("SHOW search_path"), '"$user", public');
 });
 
+Deno.test("upgrade: what a client has set follows it, and what pins it stays with it, in transaction mode", async () => {
+  using pinned = await service.login();
+  await pinned.query("CREATE TEMP TABLE mine (x int); INSERT INTO mine VALUES (7)");
+  await pinned.query("SELECT pg_advisory_lock(99)");
+  const pid = await pinned.value("SELECT pg_backend_pid()");
+  using setting = await service.login();
+  await setting.query("SET work_mem = '7MB'; SET app.who = 'me'");
+  using asked = await service.login();
+  // Perhaps the question of what it has left is under way.
+  await asked.query("SET lock_timeout = '77s'");
+  await upgrade();
+  assert.equal(await pinned.value("SELECT x FROM mine"), "7");
+  assert.equal(await pinned.value("SELECT pg_backend_pid()"), pid);
+  using other = await service.login();
+  for (let i = 0; i < 5; i++) {
+    assert.notEqual(await other.value("SELECT pg_backend_pid()"), pid);
+    assert.equal(await setting.value("SHOW work_mem"), "7MB");
+    assert.equal(await setting.value("SHOW app.who"), "me");
+    assert.equal(await asked.value("SHOW lock_timeout"), "77s");
+    assert.equal(await other.value("SHOW work_mem"), "4MB");
+  }
+  await pinned.query("DROP TABLE mine; SELECT pg_advisory_unlock_all()");
+  await waitFor(
+    "the pin is gone",
+    5000,
+    async () => await other.value("SELECT pg_backend_pid()") === pid || undefined,
+  );
+});
+
 Deno.test("upgrade: a key that the old process gave out cancels in the new one", async () => {
   using client = await service.login();
   client.send(wire.query("SELECT pg_sleep(60)"));
