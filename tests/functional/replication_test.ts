@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { waitFor } from "../support/detached_process.ts";
 import { ADMIN, Doorman, poolOf } from "../support/doorman.ts";
+import { freePort } from "../support/ports.ts";
 import { Postgres } from "../support/postgres.ts";
 import { type LoginOptions, Refused, WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
@@ -35,6 +36,8 @@ Deno.test.beforeAll(async () => {
           max_db_connections: 2,
           users: [{ username: "postgres", password: "postgres", pool_size: 2 }],
         }),
+        down: { ...poolOf(postgres), server_port: freePort() },
+        nameless: { ...poolOf(postgres), server_host: "no-such-host.invalid" },
         // What PostgreSQL's own programs name for physical replication.
         replication: poolOf(postgres),
         pinned: poolOf(postgres, {
@@ -219,6 +222,35 @@ Deno.test("replication: wrong values, wrong password, console, unknown pool", as
     "0A000",
   );
   assert.equal((await refusal(login("true", { database: "nowhere" }))).C, "3D000");
+});
+
+Deno.test("replication: a server that can't be reached, and a StartupMessage that is too long for it", async () => {
+  doorman.allowLog(/replication login failed|too long|login_error/);
+  const down = await refusal(login("true", { database: "down" }));
+  assert.equal(down.C, "53300");
+  assert.match(down.M!, /connect to 127\.0\.0\.1:\d+: /);
+  const nameless = await refusal(login("true", { database: "nameless" }));
+  assert.match(nameless.M!, /resolve "no-such-host\.invalid"/);
+  const long = { options: `-c application_name=${"x".repeat(9890)}` };
+  const error = await refusal(login("true", { database: "pinned" }, long));
+  assert.equal(error.C, "22023");
+  assert.match(error.M!, /startup parameters are too long/);
+});
+
+Deno.test("replication: a cancel request reaches the query of its client", async () => {
+  using client = await login("database");
+  client.send(wire.query("SELECT pg_sleep(30)"));
+  await waitFor(
+    "the query",
+    5000,
+    async () =>
+      await postgres.psql(
+          "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND wait_event = 'PgSleep'",
+        ) === "1" || undefined,
+  );
+  await client.cancel();
+  assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), ["57014"]);
+  assert.equal(await client.value("SELECT 8"), "8");
 });
 
 Deno.test("replication: a stream runs both ways, ends by CopyDone, and the connection goes on", async () => {
