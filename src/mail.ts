@@ -4,7 +4,13 @@
  * epoll_wait and never runs Deno's event loop.
  */
 
-import type { GeneralSettings, PoolSettings, Settings, StoredPassword } from "./config/settings.ts";
+import type {
+  GeneralSettings,
+  PoolMode,
+  PoolSettings,
+  Settings,
+  StoredPassword,
+} from "./config/settings.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
 import type { Replication } from "./protocol/startup.ts";
@@ -175,7 +181,7 @@ export type WorkerToControl =
 export interface PoolRow {
   database: string;
   user: string;
-  pool_mode: "session" | "transaction";
+  pool_mode: PoolMode;
   pool_size: number;
   min_pool_size: number;
   max_user_connections: number;

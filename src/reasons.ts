@@ -66,6 +66,32 @@ export const REASONS = {
     "canceling statement due to user request",
     "info",
   ),
+  queryTimeout: reason(
+    "query_timeout",
+    "57014",
+    "terminating connection: its query was over query_timeout ({0} ms) and could not be canceled",
+  ),
+  transactionTimeout: reason(
+    "transaction_timeout",
+    "25P04",
+    "terminating connection due to transaction timeout (transaction_timeout, {0} ms)",
+  ),
+  idleTransaction: reason(
+    "idle_transaction_timeout",
+    "25P03",
+    "terminating connection due to idle-in-transaction timeout (idle_transaction_timeout, {0} ms)",
+  ),
+  clientIdle: reason(
+    "client_idle_timeout",
+    "57P05",
+    "terminating connection due to idle-session timeout (client_idle_timeout, {0} ms)",
+    "info",
+  ),
+  noBlocks: reason(
+    "statement_mode",
+    "0A000",
+    "transaction blocks not allowed in statement pooling mode",
+  ),
   internalError: reason("internal_error", "XX000", "internal error of the pooler", "error"),
 
   // A checkout fails

@@ -7,10 +7,18 @@ import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Session } from "./session.ts";
 
+/** It has waited for a server. */
+export function countWait({ context, pool, state, waitStartMs }: Session): void {
+  const waitedUs = Math.round((context.reactor.now - waitStartMs) * 1000);
+  pool!.counters.total.wait_time += waitedUs;
+  if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
+}
+
 /** A ReadyForQuery of the client's was delivered. */
 export function countQuery(session: Session, settled: boolean): void {
   const { now } = session.context.reactor;
   const { total } = session.pool!.counters;
+  session.readyMs = now;
   session.state.queryCount++;
   total.query_count++;
   if (session.queryStartMs !== 0) {

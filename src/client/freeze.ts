@@ -19,6 +19,10 @@ export interface SessionSnapshot extends SocketSnapshot {
   queryAgeMs: number;
   xactAgeMs: number;
   waitAgeMs: number;
+  requestAgeMs: number;
+  readyAgeMs: number;
+  /** −1: never. */
+  timeoutCancelAgeMs: number;
   statements: [name: Uint8Array, statement: FrozenStatement][];
   server: ServerSnapshot | undefined;
 }
@@ -38,6 +42,9 @@ export function freezeSession(session: Session): SessionSnapshot {
     queryAgeMs: session.queryStartMs === 0 ? -1 : now - session.queryStartMs,
     xactAgeMs: now - session.xactStartMs,
     waitAgeMs: now - session.waitStartMs,
+    requestAgeMs: now - session.requestMs,
+    readyAgeMs: now - session.readyMs,
+    timeoutCancelAgeMs: session.timeoutCancelMs === -Infinity ? -1 : now - session.timeoutCancelMs,
     server: session.server?.freeze(),
   };
 }
@@ -55,6 +62,10 @@ export function thawSession(
   session.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
   session.xactStartMs = now - snapshot.xactAgeMs;
   session.waitStartMs = now - snapshot.waitAgeMs;
+  session.requestMs = now - snapshot.requestAgeMs;
+  session.readyMs = now - snapshot.readyAgeMs;
+  const { timeoutCancelAgeMs } = snapshot;
+  session.timeoutCancelMs = timeoutCancelAgeMs < 0 ? -Infinity : now - timeoutCancelAgeMs;
   if (pool !== undefined) {
     const limit = pool.settings.prepared_statements_cache_size;
     for (const [name, frozen] of snapshot.statements) {

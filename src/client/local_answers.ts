@@ -7,6 +7,7 @@
 
 import { commandComplete, join } from "../protocol/messages.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
+import { refuseBlock } from "./limits.ts";
 import type { Session } from "./session.ts";
 import { clearStatements, findStatement, setStatement } from "./statements.ts";
 import {
@@ -38,10 +39,15 @@ export function answerLocally(
     const answer = answerTo(command, state.deferredBegin);
     // Nothing new begins at a pooler that shuts down.
     const late = session.context.draining && command === TransactionCommand.Begin;
+    if (command === TransactionCommand.Begin && session.pool!.settings.pool_mode === "statement") {
+      refuseBlock(session);
+      return LocalAnswer.Given;
+    }
     if (answer !== undefined && !late) {
       state.deferredBegin = command === TransactionCommand.Begin;
       // A simple query destroys the unnamed statement.
       state.unnamedId = 0;
+      session.readyMs = session.context.reactor.now;
       session.write(answer);
       return LocalAnswer.Given;
     }
@@ -70,6 +76,7 @@ function deallocate(
   }
   state.unnamedId = 0;
   const tag = what === "ALL" ? "DEALLOCATE ALL" : "DEALLOCATE";
+  session.readyMs = session.context.reactor.now;
   session.write(join(commandComplete(tag), readyWithoutServer(state.deferredBegin)));
   return true;
 }

@@ -438,6 +438,7 @@ export class ClientLogin {
     state.startup = [];
     if (server === undefined) state.stage = Stage.Idle;
     else session.own(server);
+    session.readyMs = session.context.reactor.now;
     this.#welcome(state.parameters);
     session.startReading();
     session.takeKept();

@@ -152,6 +152,7 @@ export function route(
         return;
       case Frontend.Sync:
         state.skipToSync = false;
+        session.readyMs = session.context.reactor.now;
         session.write(readyWithoutServer(state.deferredBegin));
         if (state.stage !== Stage.Idle) return;
         break;

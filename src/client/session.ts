@@ -26,10 +26,18 @@ import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
-import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
+import {
+  countCommand,
+  countQuery,
+  countTransaction,
+  countWait,
+  logEnd,
+  logServerError,
+} from "./counts.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
 import type { ClientLogin } from "./login.ts";
+import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./limits.ts";
 import { adoptParameters, backToInitial } from "./parameters.ts";
 import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
@@ -165,6 +173,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   #relay(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
+    noteRequest(this);
     if (this.rewrites) relayPrepared(this, bytes, at, end);
     else relay(this, bytes, at, end);
   }
@@ -235,17 +244,14 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Pairs with a server; `false` when it must get the client's parameters first. */
   #link(server: ServerConnection): boolean {
     const { state } = this;
-    const now = this.context.reactor.now;
-    const waitedUs = Math.round((now - this.waitStartMs) * 1000);
-    this.pool!.counters.total.wait_time += waitedUs;
-    if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
+    countWait(this);
     server.link = this;
     server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
     server.state.localSets = 0;
     this.server = server;
     state.keepsServer = this.pool!.settings.pool_mode === "session";
     this.rewrites = this.mayRewrite;
-    this.xactStartMs = now;
+    noteCheckOut(this, server);
     if (this.backlogged) server.pauseReading();
     if (server.state.parameters !== state.parameters) {
       const differs = difference(server.state.parameters, state.parameters, this.pool!.reported);
@@ -296,6 +302,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       return;
     }
     adoptParameters(this, server);
+    if (this.state.canceled) return refuseCanceled(this);
     this.#linked(server);
     if (this.backlogged) server.pauseReading();
     this.#relayKept();
@@ -320,11 +327,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     const tail = this.kept!;
     state.stage = Stage.Idle;
     state.errorCount++;
-    const error = errorResponse({
-      severity: "ERROR",
-      code: code ?? reason.code,
-      message: reasonText(reason, first, second),
-    });
+    noteRefusal(this);
+    const message = reasonText(reason, first, second);
+    const error = errorResponse({ severity: "ERROR", code: code ?? reason.code, message });
     const simple = tail[0] === Frontend.Query || tail[0] === Frontend.FunctionCall;
     if (simple) {
       this.write(join(error, IDLE_READY));
@@ -351,6 +356,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   #commandDone(settled: boolean): void {
     countCommand(this);
     if (settled) this.#releaseIfDone(this.server!);
+  }
+
+  blockOpened(): void {
+    refuseBlock(this);
   }
 
   /** In transaction mode the server goes back when it is idle and no message is half-way to it. */
@@ -498,11 +507,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Sends last words, and closes when the client has. */
   say(bytes: Uint8Array): void {
     if (this.state.stage >= Stage.Closing || this.frozen) return;
-    const left = this.server?.state;
-    // In the middle of a message it would be read as a part of it.
-    const cut = left !== undefined && left.left > 0 && !left.leftDropped;
-    if (bytes.length > 0 && !cut) this.write(bytes);
-    if (this.#isClosed()) return;
+    if (bytes.length > 0 && !this.midMessage) this.write(bytes);
+    if (this.state.stage === Stage.Closed) return;
     this.#detach();
     this.state.stage = Stage.Closing;
     const { reactor } = this.context;
@@ -511,10 +517,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       () => this.close(REASONS.clientTerminated, ""),
     );
     if (!this.backlogged) this.shutdown();
-  }
-
-  #isClosed(): boolean {
-    return this.state.stage === Stage.Closed;
   }
 
   /** Ends the session without another word. Harmless when it has ended. */
@@ -586,6 +588,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (this.state.stage === Stage.Waiting) {
       this.pool!.leaveQueue(this);
       this.refuse(REASONS.canceled, "", "");
+    } else if (this.state.stage === Stage.Syncing) {
+      // The request has not been sent: it is answered when the server is free of what was.
+      this.state.canceled = true;
     } else if (this.state.stage === Stage.Linked && this.server!.owed.length > 0) {
       this.pool!.cancel(this.server!);
     }

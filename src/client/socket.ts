@@ -46,6 +46,14 @@ export abstract class ClientSocket implements Handler {
   readonly state: SessionState;
   /** The server connection that the client is linked with. */
   server: ServerConnection | undefined = undefined;
+  /** When the last request began that came while nothing was owed; of a long message, when its last part came. */
+  requestMs = 0;
+  /** When it was last told that it may go on. */
+  readyMs = 0;
+  /** Since when it has been seen to send nothing in a transaction that only a Sync would show. */
+  quietMs = -Infinity;
+  /** When PostgreSQL was last asked to cancel a query for `query_timeout`. Not 0: times before a process began are less. */
+  timeoutCancelMs = -Infinity;
   /** The tail waits until it is known what a statement of its returns on this server. */
   protected checking = false;
   #outbox: Outbox | undefined = undefined;
@@ -176,6 +184,7 @@ export abstract class ClientSocket implements Handler {
     }
     this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
     this.#tailLength += n;
+    this.requestMs = this.context.reactor.now;
     if (this.#tailLength >= this.#need) this.takeKept();
   }
 
@@ -328,6 +337,12 @@ export abstract class ClientSocket implements Handler {
   /** Reads again, unless something else is in the way. */
   protected readOn(): void {
     if (!this.#throttled && this.server?.congested !== true) this.startReading();
+  }
+
+  /** Part of a message of PostgreSQL's was passed on: whatever is said now would be read as the rest of it. */
+  get midMessage(): boolean {
+    const { server } = this;
+    return server !== undefined && server.state.left > 0 && !server.state.leftDropped;
   }
 
   /** Whether the client has yet to take what was written. */

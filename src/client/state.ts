@@ -62,6 +62,10 @@ export interface SessionState {
   left: number;
   /** The server was checked out in session mode: the client keeps it, whatever the mode becomes meanwhile. */
   keepsServer: boolean;
+  /** It knows that it waits for a server. */
+  toldWaiting: boolean;
+  /** A CancelRequest came before its request was sent to the server. */
+  canceled: boolean;
   /** The message that `left` belongs to is dropped, not sent on. */
   leftDropped: boolean;
   /** The client was told that its transaction has begun, and no server knows of it yet (transaction.ts). */
@@ -119,6 +123,8 @@ export function newSessionState(id: number, now: number): SessionState {
     initial: NO_PARAMETERS,
     left: 0,
     keepsServer: false,
+    toldWaiting: false,
+    canceled: false,
     leftDropped: false,
     deferredBegin: false,
     skipToSync: false,

@@ -9,6 +9,7 @@ import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
+  ClientLimit,
   GeneralSettings,
   PoolSettings,
   ServerCredentials,
@@ -140,6 +141,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     query_wait_timeout: pool.query_wait_timeout ?? general.query_wait_timeout,
     idle_timeout: user.idle_timeout ?? pool.idle_timeout ?? general.idle_timeout,
     server_lifetime: user.server_lifetime ?? pool.server_lifetime ?? general.server_lifetime,
+    ...clientLimits(from),
     server_idle_check_timeout: general.server_idle_check_timeout,
     server_round_robin: general.server_round_robin,
     sync_server_parameters: general.sync_server_parameters,
@@ -158,6 +160,18 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
   };
   settings.server_digest = serverDigest(settings, from);
   return settings;
+}
+
+/** How long a client of the pool may do this or that; 0 = as long as it likes. */
+function clientLimits({ general, pool, user }: Inheritance): Record<ClientLimit, number> {
+  const limit = (key: ClientLimit) => user[key] ?? pool[key] ?? general[key];
+  return {
+    query_timeout: limit("query_timeout"),
+    transaction_timeout: limit("transaction_timeout"),
+    idle_transaction_timeout: limit("idle_transaction_timeout"),
+    client_idle_timeout: limit("client_idle_timeout"),
+    query_wait_notify: limit("query_wait_notify"),
+  };
 }
 
 /** A pool without a cache keeps no statements on its servers either, whatever the server key says. */

@@ -68,6 +68,30 @@ scaling_fast_retries = 17`;
   assert.deepEqual(pick(own), ["transaction", 11, 12, 23, 24, 5, 16, 17, 8, 9, true, true]);
 });
 
+Deno.test("effective: limits for clients, user beats pool beats general, and 0 is a value", () => {
+  const keys = [
+    "query_timeout",
+    "transaction_timeout",
+    "idle_transaction_timeout",
+    "client_idle_timeout",
+    "query_wait_notify",
+  ] as const;
+  for (const key of keys) {
+    const of = (user: string, pool: string, general: string) =>
+      poolOf(
+        `password = ""\n${user}`,
+        pool,
+        `pooler_check_query = "select 1"\n${general}`,
+      )[key];
+    assert.equal(of("", "", ""), 0);
+    assert.equal(of("", "", `${key} = "1s"`), 1000);
+    assert.equal(of("", `${key} = 2`, `${key} = "1s"`), 2);
+    assert.equal(of(`${key} = "3m"`, `${key} = 2`, `${key} = "1s"`), 180_000);
+    assert.equal(of("", `${key} = 0`, `${key} = "1s"`), 0);
+    assert.equal(of(`${key} = 0`, `${key} = 2`, ""), 0);
+  }
+});
+
 Deno.test("effective: caches follow each other", () => {
   const sizes = (poolLines: string, generalLines: string) => {
     const pool = poolOf('password = ""', poolLines, generalLines);

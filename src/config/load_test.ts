@@ -165,7 +165,7 @@ Deno.test("load: all faults of a file at once, each with its line and without se
       "16: general.admin_password: must be a string, is an integer (quote it)",
       "17: general.startup_parameters.work_mem: must be a string, is an integer (quote it)",
       '17: general.startup_parameters.role: "role" is reserved: the pooler decides it itself',
-      '20: pools.app.pool_mode: "statement" is not known here (one of transaction, session)',
+      '20: pools.app.pool_mode: "query" is not known here (one of transaction, session, statement)',
       "21: pools.app.server_tls_mode: verify-full needs server_tls_ca_cert",
       "22: pools.app.patroni_api_urls: must not be empty (leave the key out instead)",
       "26: pools.app.users[0].password: starts like a SCRAM verifier and is none " +

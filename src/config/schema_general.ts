@@ -175,6 +175,42 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc: "A client that takes nothing of a large message for so long is disconnected.",
   },
 
+  query_timeout: {
+    heading: "Limits for clients",
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc:
+      "A query that runs for longer is canceled (57014); if PostgreSQL does not react, the client is disconnected. 0 = no limit.",
+  },
+  transaction_timeout: {
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc:
+      "A client whose transaction, or query outside of one, takes longer is disconnected (25P04). 0 = no limit.",
+  },
+  idle_transaction_timeout: {
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc:
+      "A client that sends nothing for longer while its transaction is open is disconnected (25P03). 0 = no limit.",
+  },
+  client_idle_timeout: {
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc:
+      "A client that sends nothing for longer outside of a transaction is disconnected (57P05). 0 = no limit.",
+  },
+  query_wait_notify: {
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc: "A client that has waited so long for a server connection is told by a NOTICE. 0 = never.",
+  },
+
   max_user_connections: {
     heading: "Sizing and memory",
     type: "u32",

@@ -36,11 +36,12 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   },
   pool_mode: {
     type: "enum",
-    choices: ["transaction", "session"],
+    choices: ["transaction", "session", "statement"],
     anyCase: true,
     default: "transaction",
     reload: "P",
-    doc: "When a client gives its server connection back: after a transaction, or when it leaves.",
+    doc:
+      "When a client gives its server connection back: after a transaction, when it leaves, or after each query (`statement`: transaction blocks are refused; not in upstream).",
   },
   connect_timeout: {
     type: "duration",
@@ -58,6 +59,36 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   },
   idle_timeout: { type: "duration", reload: "P", unset: "general", doc: "As in `[general]`." },
   server_lifetime: { type: "duration", reload: "P", unset: "general", doc: "As in `[general]`." },
+  query_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  transaction_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  idle_transaction_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  client_idle_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  query_wait_notify: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
   cleanup_server_connections: {
     type: "bool",
     default: true,
@@ -277,7 +308,7 @@ const USER_TABLE: KeyTable<UserConfig> = {
   },
   pool_mode: {
     type: "enum",
-    choices: ["transaction", "session"],
+    choices: ["transaction", "session", "statement"],
     anyCase: true,
     reload: "P",
     unset: "the pool's",
@@ -292,6 +323,36 @@ const USER_TABLE: KeyTable<UserConfig> = {
   idle_timeout: {
     type: "duration",
     reload: "P",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
+  },
+  query_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
+  },
+  transaction_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
+  },
+  idle_transaction_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
+  },
+  client_idle_timeout: {
+    type: "duration",
+    reload: "A",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
+  },
+  query_wait_notify: {
+    type: "duration",
+    reload: "A",
     unset: "the pool's",
     doc: "As in the pool. Not in upstream.",
   },

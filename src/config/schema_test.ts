@@ -163,18 +163,28 @@ cache_failure_ttl duration 30000
 min_interval duration 1000
 `;
 
+/** Limits for clients, which upstream lacks. */
+const LIMITS = [
+  "query_timeout",
+  "transaction_timeout",
+  "idle_transaction_timeout",
+  "client_idle_timeout",
+  "query_wait_notify",
+];
+
 const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] = [
   ["general", GENERAL, GENERAL_KEYS, 67, [
     "client_login_timeout",
     "log_level",
     "log_format",
     "max_user_connections",
+    ...LIMITS,
   ]],
   ["web", WEB, WEB_KEYS, 15, []],
   ["talos", TALOS, TALOS_KEYS, 2, []],
   ["include", "files path_list ", INCLUDE_KEYS, 1, []],
-  ["pool", POOL, POOL_KEYS, 31, ["max_replication_connections", "query_wait_timeout"]],
-  ["user", USER, USER_KEYS, 9, ["idle_timeout", "max_user_connections"]],
+  ["pool", POOL, POOL_KEYS, 31, ["max_replication_connections", "query_wait_timeout", ...LIMITS]],
+  ["user", USER, USER_KEYS, 9, ["idle_timeout", "max_user_connections", ...LIMITS]],
   ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, []],
 ];
 

@@ -7,7 +7,7 @@
 import type { HbaRule } from "./hba_rule.ts";
 
 /** How long a client keeps its server connection. */
-export type PoolMode = "session" | "transaction";
+export type PoolMode = "session" | "transaction" | "statement";
 
 /** What a user's `password` is, found once when the config is loaded. */
 export type StoredPassword =
@@ -30,8 +30,16 @@ export type ServerCredentials =
   /** Nothing: PostgreSQL must trust this role. */
   | { kind: "none" };
 
+/** Limits for what clients do; 0 = none. */
+export type ClientLimit =
+  | "query_timeout"
+  | "transaction_timeout"
+  | "idle_transaction_timeout"
+  | "client_idle_timeout"
+  | "query_wait_notify";
+
 /** One (database, user) pool. */
-export interface PoolSettings {
+export interface PoolSettings extends Record<ClientLimit, number> {
   database: string;
   user: string;
   /** Index of the worker that owns this pool. */

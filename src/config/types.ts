@@ -63,6 +63,12 @@ export interface GeneralConfig {
   shutdown_timeout: number;
   proxy_copy_data_timeout: number;
 
+  query_timeout: number;
+  transaction_timeout: number;
+  idle_transaction_timeout: number;
+  client_idle_timeout: number;
+  query_wait_notify: number;
+
   max_user_connections: number;
   max_concurrent_creates: number;
   scaling_warm_pool_ratio: number;
@@ -154,6 +160,11 @@ export interface UserConfig {
   pool_mode?: PoolMode;
   server_lifetime?: number;
   idle_timeout?: number;
+  query_timeout?: number;
+  transaction_timeout?: number;
+  idle_transaction_timeout?: number;
+  client_idle_timeout?: number;
+  query_wait_notify?: number;
   server_username?: string;
   server_password?: string;
   auth_pam_service?: string;
@@ -186,6 +197,11 @@ export interface PoolConfig {
   query_wait_timeout?: number;
   idle_timeout?: number;
   server_lifetime?: number;
+  query_timeout?: number;
+  transaction_timeout?: number;
+  idle_transaction_timeout?: number;
+  client_idle_timeout?: number;
+  query_wait_notify?: number;
   cleanup_server_connections: boolean;
   log_client_parameter_status_changes: boolean;
   max_replication_connections: number;

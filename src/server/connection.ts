@@ -135,7 +135,7 @@ export class ServerConnection implements Handler {
     server.#ownError = snapshot.ownError;
     server.#fatal = snapshot.fatal;
     server.#drained = snapshot.drained;
-    if (snapshot.tail !== undefined) server.#tail = ownBytes(snapshot.tail);
+    if (snapshot.tail !== undefined) server.#tail = snapshot.tail.slice();
     if (snapshot.outbox !== undefined) {
       server.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
       server.#events |= EPOLLOUT;
@@ -436,6 +436,9 @@ export class ServerConnection implements Handler {
       this.#deliver(from, at);
       if (state.asked !== 0) this.#answered(settled);
       else if (settled && this.link === link) this.#ownQueryThrough();
+    } else if (status !== 0x49 && state.refusesBlocks && link !== undefined) {
+      this.#deliver(from, at);
+      if (this.link === link) link.blockOpened();
     } else {
       this.#deliver(from, at + 6);
       // A client may be lost over it: its server is back in the pool then, and with the next client perhaps.
@@ -593,8 +596,4 @@ export class ServerConnection implements Handler {
     this.owner.serverClosed(this, reason, why);
     link?.serverLost(reason, why, this.#fatal !== undefined);
   }
-}
-
-function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.slice();
 }

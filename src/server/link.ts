@@ -16,6 +16,8 @@ export interface ServerLink extends StatementLink {
   deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
   /** A ReadyForQuery of the client's was delivered. `settled`: nothing more is owed, nothing is unsent. */
   readyForQuery(status: number, settled: boolean): void;
+  /** A transaction is open that must not be (`ServerState.refusesBlocks`); the ReadyForQuery that says so is kept back. */
+  blockOpened(): void;
   /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
   errorDelivered(error: ReceivedError): void;
   /** The server reported a parameter to the client. */

@@ -80,6 +80,8 @@ export interface ServerState {
   digest: string;
   /** Transaction status of the last ReadyForQuery. */
   status: number;
+  /** Checked out in statement mode: no transaction may stay open. */
+  refusesBlocks: boolean;
   /** Extended-protocol messages were sent since the last Sync that was answered. */
   unsynced: boolean;
   /** A BEGIN of the pooler's is under way: an error that comes now is that one's. */
@@ -139,6 +141,7 @@ export function newServerState(id: number, now: number): ServerState {
     epoch: 0,
     digest: "",
     status: 0x49,
+    refusesBlocks: false,
     unsynced: false,
     beginning: false,
     dirty: 0,

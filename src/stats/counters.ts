@@ -17,6 +17,11 @@ export interface PoolCounters {
   errors: number;
   /** Times that a client began to keep its server between transactions. */
   pins: number;
+  /** Times that a limit for clients ended a query or a session. */
+  query_timeouts: number;
+  transaction_timeouts: number;
+  idle_transaction_timeouts: number;
+  client_idle_timeouts: number;
 }
 
 /** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
@@ -33,6 +38,10 @@ function zero(): PoolCounters {
     wait_time: 0,
     errors: 0,
     pins: 0,
+    query_timeouts: 0,
+    transaction_timeouts: 0,
+    idle_transaction_timeouts: 0,
+    client_idle_timeouts: 0,
   };
 }
 
@@ -69,6 +78,12 @@ export class Counters {
       wait_time: each(total.wait_time - start.wait_time, xacts),
       errors: perSecond(total.errors - start.errors),
       pins: perSecond(total.pins - start.pins),
+      query_timeouts: perSecond(total.query_timeouts - start.query_timeouts),
+      transaction_timeouts: perSecond(total.transaction_timeouts - start.transaction_timeouts),
+      idle_transaction_timeouts: perSecond(
+        total.idle_transaction_timeouts - start.idle_transaction_timeouts,
+      ),
+      client_idle_timeouts: perSecond(total.client_idle_timeouts - start.client_idle_timeouts),
     };
     this.#atPeriodStart = { ...total };
   }

@@ -13,6 +13,10 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     query_time: 125,
     wait_time: 93,
     errors: 14,
+    query_timeouts: 29,
+    transaction_timeouts: 30,
+    idle_transaction_timeouts: 45,
+    client_idle_timeouts: 1,
   });
   counters.closePeriod();
   assert.deepEqual(counters.averages, {
@@ -25,6 +29,10 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     wait_time: 3,
     errors: 0,
     pins: 0,
+    query_timeouts: 1,
+    transaction_timeouts: 2,
+    idle_transaction_timeouts: 3,
+    client_idle_timeouts: 0,
   });
   // Sums stay, and the next period counts from here.
   assert.equal(total.xact_count, 31);

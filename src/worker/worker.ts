@@ -50,6 +50,7 @@ import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
+import { Limits } from "./limits.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { Relocations } from "./relocation.ts";
 import { closePeriod, retain } from "./rounds.ts";
@@ -78,6 +79,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly coordinator: Coordinator;
   readonly #directory: Directory;
   readonly #relocations: Relocations;
+  readonly #limits: Limits;
   readonly #sessions = new Map<number, Session>();
   readonly #resolving = new Map<number, (addresses: string[], error: string | undefined) => void>();
   readonly #deriving = new Map<number, (salted: Uint8Array | undefined) => void>();
@@ -116,6 +118,12 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
     this.#retainLater();
     this.#sweepLater();
+    this.#limits = new Limits({
+      reactor: this.reactor,
+      pools: () => this.#directory.all(),
+      sessions: () => this.#sessions.values(),
+    });
+    this.#limits.lookSoon();
   }
 
   get mostLongBytes(): number {
@@ -376,6 +384,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         return;
       case "move_failed":
         this.#departure?.failed();
+        this.#limits.lookSoon();
         this.#departure = undefined;
         return;
       case "expect":
@@ -449,6 +458,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       if (general.retain_connections_time !== period) this.#retainLater();
     }
     this.#directory.apply(change);
+    this.#limits.lookSoon();
     return { worker: this.#index, tookMs: performance.now() - started };
   }
 
@@ -540,6 +550,8 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   }
 
   #thaw(item: FrozenItem): void {
+    // It may be overdue already.
+    this.#limits.lookSoon();
     const found = this.#directory.find(item.database, item.user);
     if (found.kind === "elsewhere") {
       // It has moved on since this was sent.

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { waitFor } from "../support/detached_process.ts";
 import { type Config, Doorman, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
+import { WireServer } from "../support/wire_server.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 
@@ -136,6 +137,56 @@ Deno.test("a client that waits for a server: its request ends with 57014 and nev
   assert.equal(wire.letters(await client.readUntil("Z")), "EZ");
   await holder.query("COMMIT");
   assert.equal(await client.value("SELECT count(*) FROM ran"), "0");
+});
+
+Deno.test("a cancel while the parameters are being set: the request ends with 57014 and never reaches the server", async () => {
+  const { promise: setting, resolve: sets } = Promise.withResolvers<void>();
+  const { promise: canceled, resolve: goOn } = Promise.withResolvers<void>();
+  const asked: string[] = [];
+  await using server = new WireServer(async (peer) => {
+    await peer.welcome({ application_name: "pg_doorman" });
+    for (;;) {
+      const sql = wire.strings(await peer.read())[0]!;
+      asked.push(sql);
+      if (!sql.startsWith("SET") && !sql.includes("set_config")) {
+        await peer.answer("1");
+        continue;
+      }
+      sets();
+      await canceled;
+      await peer.send(
+        wire.message("S", wire.cstring("application_name"), wire.cstring("mine")),
+        wire.message("C", wire.cstring("SET")),
+        wire.message("Z", wire.text("I")),
+      );
+    }
+  });
+  await using own = await Doorman.start({
+    config: {
+      pools: {
+        app: {
+          server_host: "127.0.0.1",
+          server_port: server.port,
+          users: [{ username: "postgres", password: "postgres", pool_size: 1 }],
+        },
+      },
+    },
+  });
+  using client = await WireClient.login({
+    port: own.port,
+    user: "postgres",
+    database: "app",
+    parameters: { application_name: "mine" },
+  });
+  client.send(wire.query("DELETE FROM everything"));
+  await setting;
+  await client.cancel();
+  assert.ok(await client.silent(50));
+  goOn();
+  const answer = await client.readUntil("Z");
+  assert.deepEqual(wire.errorCodes(answer), ["57014"]);
+  assert.equal(await client.value("SELECT 1"), "1");
+  assert.ok(!asked.some((sql) => sql.startsWith("DELETE")), asked.join("; "));
 });
 
 Deno.test("an idle client, also one in a transaction: nothing happens, nothing is canceled later", async () => {

@@ -145,7 +145,7 @@ Deno.test("-t tells all faults at once, each with file, key and what would be ri
   withConfig(
     VALID.replace("port = ${PORT}", 'port = "many"')
       .replace("pool_size = 1", "pool_size = 0")
-      .replace("server_port = 1", 'server_port = 99999\npool_mode = "statement"')
+      .replace("server_port = 1", 'server_port = 99999\npool_mode = "query"')
       .replace("[general]", '[general]\nquery_wait_timeout = "1h30m"\npg_hba = "host all"'),
     async (path) => {
       const { code, stdout, stderr } = await runDoorman(["-t", path]);

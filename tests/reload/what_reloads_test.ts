@@ -211,6 +211,34 @@ Deno.test("what reloads: every timeout, for existing clients and those that wait
   assert.match(wire.errorFields(error!).M!, /query_wait_timeout \(200 ms\)/);
 });
 
+Deno.test("what reloads: limits for clients, at once and for what is under way, at each level", async () => {
+  const limits = {
+    idle_transaction_timeout: "25P03",
+    transaction_timeout: "25P04",
+    client_idle_timeout: "57P05",
+  };
+  await using doorman = await startDoorman(configOf(postgres), {
+    allowLog: [/_timeout of \d+ ms reached/, /client disconnected .*\(\w+_timeout, 100 ms\)/],
+  });
+  for (const [key, code] of Object.entries(limits)) {
+    for (const level of ["general", "pool", "user"]) {
+      await reload(doorman, configOf(postgres));
+      using client = await login(doorman);
+      await client.query(key === "client_idle_timeout" ? "SELECT 1" : "BEGIN; SELECT 1");
+      assert.ok(await client.silent(150));
+      await reload(doorman, configOf(postgres, { [level]: { [key]: 100 } }));
+      const [error] = await client.readUntil("E");
+      assert.equal(wire.errorFields(error!).C, code);
+    }
+  }
+  await reload(doorman, configOf(postgres));
+  using client = await login(doorman);
+  client.send(wire.query("SELECT pg_sleep(60)"));
+  assert.ok(await client.silent(150));
+  await reload(doorman, configOf(postgres, { user: { query_timeout: 100 } }));
+  assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), ["57014"]);
+});
+
 Deno.test("what reloads: pool_mode: from the next checkout on; a held server stays held", async () => {
   const config = (pool_mode: string) => configOf(postgres, { pool: { pool_mode } });
   await using doorman = await startDoorman(config("session"));

@@ -27,6 +27,12 @@ Deno.test.beforeAll(async () => {
         app: poolOf(postgres, {}, { pool_size: 8 }),
         one: poolOf(postgres, {}, { pool_size: 1 }),
         session: poolOf(postgres, { pool_mode: "session" }, { pool_size: 4 }),
+        limited: poolOf(postgres, {
+          server_database: "template1",
+          idle_transaction_timeout: "4s",
+          query_timeout: "5s",
+        }),
+        idle: poolOf(postgres, { server_database: "template1", client_idle_timeout: "4s" }),
       },
     },
   });
@@ -132,6 +138,31 @@ Deno.test("upgrade: a transaction goes on with its server, and a failed one is s
   assert.deepEqual(wire.errorCodes(await failed.query("SELECT 1")), ["25P02"]);
   assert.equal((await failed.query("ROLLBACK")).at(-1)!.body[0], 0x49);
   assert.equal(await failed.value("SELECT 2"), "2");
+});
+
+Deno.test("upgrade: limits for clients go on counting", async () => {
+  service.allowLog(/idle_transaction_timeout, 4000 ms/, /query_timeout of 5000 ms reached/);
+  using open = await service.login({ database: "limited" });
+  using busy = await service.login({ database: "limited" });
+  using idle = await service.login({ database: "idle" });
+  const started = performance.now();
+  await open.query("BEGIN; SELECT 1");
+  await idle.query("SELECT 1");
+  busy.send(wire.query("SELECT pg_sleep(60)"));
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  await upgrade();
+  const ends = async (what: Promise<wire.Message[]>, code: string, afterMs: number) => {
+    assert.deepEqual(wire.errorCodes(await what), [code]);
+    const tookMs = performance.now() - started;
+    // Counted from the upgrade it would be two seconds more.
+    assert.ok(tookMs > afterMs - 100 && tookMs < afterMs + 1500, `${code} after ${tookMs} ms`);
+  };
+  await Promise.all([
+    ends(open.readToEnd(), "25P03", 4000),
+    ends(idle.readToEnd(), "57P05", 4000),
+    ends(busy.readUntil("Z"), "57014", 5000),
+  ]);
+  assert.equal(await busy.value("SELECT 1"), "1");
 });
 
 Deno.test("upgrade: clients in the queue are served in their order, within the time they had", async () => {

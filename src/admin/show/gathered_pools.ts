@@ -60,6 +60,10 @@ function add(a: PoolCounters, b: PoolCounters): PoolCounters {
     wait_time: a.wait_time + b.wait_time,
     errors: a.errors + b.errors,
     pins: a.pins + b.pins,
+    query_timeouts: a.query_timeouts + b.query_timeouts,
+    transaction_timeouts: a.transaction_timeouts + b.transaction_timeouts,
+    idle_transaction_timeouts: a.idle_transaction_timeouts + b.idle_transaction_timeouts,
+    client_idle_timeouts: a.client_idle_timeouts + b.client_idle_timeouts,
   };
 }
 

@@ -68,7 +68,10 @@ const COLUMNS: Record<string, string> = {
   STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
     "total_sent N, total_xact_time N, total_query_time N, total_wait_time N, total_errors N, " +
     "avg_xact_count N, avg_query_count N, avg_recv N, avg_sent N, avg_errors N, " +
-    "avg_xact_time N, avg_query_time N, avg_wait_time N, total_pins N",
+    "avg_xact_time N, avg_query_time N, avg_wait_time N, total_pins N, " +
+    "total_query_timeouts N, " +
+    "total_transaction_timeouts N, total_idle_transaction_timeouts N, " +
+    "total_client_idle_timeouts N",
   USERS: "name T, pool_mode T, max_user_connections N, current_connections N",
 };
 
@@ -179,6 +182,10 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     wait_time: 7,
     errors: 8,
     pins: 2,
+    query_timeouts: 21,
+    transaction_timeouts: 22,
+    idle_transaction_timeouts: 23,
+    client_idle_timeouts: 24,
   });
   const averages = counters({
     xact_count: 9,
@@ -195,7 +202,7 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(
     shown.rows[0].slice(2).join(" "),
-    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2",
+    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24",
   );
 });
 

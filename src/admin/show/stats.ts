@@ -1,7 +1,7 @@
 /**
  * SHOW STATS: sums since the pool's beginning, and averages of the last closed period. `PoolRow.averages` holds what
  * the period's end made of the sums: events and bytes per second, microseconds per transaction and per query, and
- * microseconds waited per second.
+ * microseconds waited per second. The last four columns, which upstream lacks, count what limits for clients have ended.
  */
 
 import type { PoolCounters } from "../../mail.ts";
@@ -32,6 +32,10 @@ export const showStats: Show = {
     numeric("avg_query_time"),
     numeric("avg_wait_time"),
     numeric("total_pins"),
+    numeric("total_query_timeouts"),
+    numeric("total_transaction_timeouts"),
+    numeric("total_idle_transaction_timeouts"),
+    numeric("total_client_idle_timeouts"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);
@@ -55,6 +59,10 @@ export const showStats: Show = {
       averages.query_time,
       waitPerTransaction(averages),
       total.pins,
+      total.query_timeouts,
+      total.transaction_timeouts,
+      total.idle_transaction_timeouts,
+      total.client_idle_timeouts,
     ]);
   },
 };

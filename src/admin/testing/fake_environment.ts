@@ -48,6 +48,10 @@ export function counters(changes: Partial<PoolCounters> = {}): PoolCounters {
     wait_time: 0,
     errors: 0,
     pins: 0,
+    query_timeouts: 0,
+    transaction_timeouts: 0,
+    idle_transaction_timeouts: 0,
+    client_idle_timeouts: 0,
     ...changes,
   };
 }

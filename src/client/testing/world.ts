@@ -188,6 +188,11 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     query_wait_timeout: 5000,
     idle_timeout: 0,
     server_lifetime: 0,
+    query_timeout: 0,
+    transaction_timeout: 0,
+    idle_transaction_timeout: 0,
+    client_idle_timeout: 0,
+    query_wait_notify: 0,
     server_idle_check_timeout: 0,
     server_round_robin: false,
     sync_server_parameters: true,
@@ -351,8 +356,11 @@ export class World {
     return client;
   }
 
-  /** Freezes all there is, makes it plain data, and thaws it around a new pool, as a binary upgrade does. */
-  move(): void {
+  /**
+   * Freezes all there is, makes it plain data, and thaws it around a new pool, as a binary upgrade does; `nowMs` is the
+   * time on the other process's clock.
+   */
+  move(nowMs: number = this.reactor.now): void {
     const reactor = this.reactor as unknown as Reactor;
     const old = this.pool;
     const poolSnapshot = throughBytes(old.beginMove());
@@ -382,6 +390,7 @@ export class World {
         if (server !== undefined) old.takeOut(server.connection);
         return { client, server, snapshot: throughBytes(session.freeze()) };
       });
+    this.reactor.now = nowMs;
     pool.expect();
     pool.thaw(poolSnapshot);
     for (const { server, snapshot } of alone) thawServer(server, snapshot);
