@@ -8,6 +8,8 @@ import * as wire from "../support/wire_messages.ts";
 import { show } from "../reload/support.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
 
+Deno.test.afterAll(removeCopies);
+
 Deno.test("upgrade: max_db_connections holds, with its reserve, its counts and those who wait", async () => {
   await using postgres = await Postgres.start();
   const users = ["alice", "bob", "carol", "dave"];
@@ -65,5 +67,45 @@ Deno.test("upgrade: max_db_connections holds, with its reserve, its counts and t
   } finally {
     for (const client of clients) client.close();
   }
-  await removeCopies();
+});
+
+Deno.test("upgrade: while a reload moves pools between workers, no client is lost", async () => {
+  await using postgres = await Postgres.start();
+  const users = ["alice", "bob", "carol"];
+  for (const user of users) await postgres.query(`CREATE ROLE ${user} LOGIN`);
+  const config = (max_user_connections: number) => ({
+    general: { worker_threads: 4, query_wait_timeout: "20s", max_user_connections },
+    pools: Object.fromEntries(["x", "y", "z"].map((database) => [
+      database,
+      poolOf(postgres, {
+        users: users.map((username) => ({ username, password: username, pool_size: 2 })),
+      }),
+    ])),
+  });
+  await using service = await Service.start({ config: config(0) });
+  const running = new AbortController();
+  let transactions = 0;
+  const work = ["x", "y", "z"].flatMap((database) =>
+    users.flatMap((user) =>
+      [1, 2, 3].map(async (which) => {
+        using client = await service.login({ user, password: user, database });
+        while (!running.signal.aborted) {
+          const sql = `BEGIN; SELECT current_user, ${which}; SELECT pg_sleep(0.002); COMMIT`;
+          assert.deepEqual(wire.rowsOf(await client.query(sql)), [[user, String(which)], [""]]);
+          transactions++;
+        }
+        await client.terminate();
+      })
+    )
+  );
+  await waitFor("load", 10_000, () => transactions > 100 || undefined);
+  await service.writeConfig(config(3));
+  const from = service.log.length;
+  service.signal("SIGHUP");
+  await service.waitForLog(/moves to worker/, 10_000, from);
+  await service.upgrade();
+  const before = transactions;
+  await waitFor("it goes on", 10_000, () => transactions > before + 100 || undefined);
+  running.abort();
+  await Promise.all(work);
 });
