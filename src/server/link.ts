@@ -20,7 +20,7 @@ export interface ServerLink extends StatementLink {
   blockOpened(): void;
   /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
   errorDelivered(error: ReceivedError): void;
-  /** The server reported a parameter to the client. */
+  /** The server reported a parameter to the client, or DISCARD ALL has reset all of them. */
   parametersChanged(server: ServerConnection): void;
   /** The server takes bytes again. */
   serverWritable(): void;

@@ -40,6 +40,7 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
         state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
         dropStatements(server);
         state.parameters = onlyReported(state.parameters, owner.reported);
+        server.link?.parametersChanged(server);
         askAgain(server);
       } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
         askAgain(server);

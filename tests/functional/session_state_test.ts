@@ -280,3 +280,19 @@ Deno.test("session mode: RESET and DISCARD ALL lead back to what the StartupMess
     assert.equal(await client.value(show("work_mem")), back.includes(" ALL") ? "4MB" : "7MB");
   }
 });
+
+Deno.test("DISCARD ALL takes from a client what it has set, role and unreported parameters, too, but not what it began with", async () => {
+  for (const lock of ["0", "5s"]) {
+    const parameters: Record<string, string> = lock === "0"
+      ? {}
+      : { options: `-c lock_timeout=${lock}` };
+    for (const set of ["enable_seqscan = off", "lock_timeout = '6s'", "ROLE pg_monitor"]) {
+      using client = await login(parameters);
+      await client.query(`SET ${set}`);
+      assert.deepEqual(wire.errorCodes(await client.query("DISCARD ALL")), []);
+      assert.deepEqual(await onBothServers(client, show("enable_seqscan")), ["on", "on"], set);
+      assert.deepEqual(await onBothServers(client, show("lock_timeout")), [lock, lock], set);
+      assert.deepEqual(await onBothServers(client, show("role")), ["none", "none"], set);
+    }
+  }
+});
