@@ -31,7 +31,7 @@ for (
     const [, pid] = await service.waitForLog(/binary upgrade: done .* to process (\d+)/);
     await service.waitForEnd(before);
     service.pid = Number(pid);
-    assert.match(service.log, cause);
+    assert.match(service.logs, cause);
     assert.equal(await client.value("SELECT 1"), "1");
     await client.query("COMMIT");
   });

@@ -9,25 +9,16 @@
  * error that the test had not announced in `allowLog`. `PG_DOORMAN_TEST_LOGS=1` prints the log of every instance.
  */
 
-import { join } from "node:path";
-import { stringify } from "smol-toml";
 import { build } from "../../tools/build.ts";
 import { say } from "../../tools/say.ts";
-import { DetachedProcess, readIfThere, type UnixUser, waitFor } from "./detached_process.ts";
+import { type DetachedProcess, readIfThere, type UnixUser } from "./detached_process.ts";
+import { ADMIN, type Config, Instance } from "./instance.ts";
 import { freePort } from "./ports.ts";
 import type { Postgres } from "./postgres.ts";
-import { killProcessesIn, makeTestFolder, removeFolder } from "./test_folder.ts";
+import { makeTestFolder } from "./test_folder.ts";
 
-/** A value of a configuration given as an object. */
-export type ConfigValue =
-  | string
-  | number
-  | boolean
-  | ConfigValue[]
-  | { [key: string]: ConfigValue };
-
-/** A configuration given as an object: tables and keys as in the file. */
-export type Config = { [key: string]: ConfigValue };
+export { ADMIN, isListening, unexpectedFaults } from "./instance.ts";
+export type { Config } from "./instance.ts";
 
 /** Options of an instance under test. */
 export interface DoormanOptions {
@@ -52,24 +43,9 @@ export interface DoormanOptions {
   user?: UnixUser;
 }
 
-/** Name and password of the admin user that `Doorman` puts into a configuration. */
-export const ADMIN = { user: "admin", password: "admin-secret" } as const;
-
 const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 15_000;
 const CLOCK_TICK_MS = 10;
-/** What the command line would else take from the environment of the tests. */
-const FOREIGN_ENVIRONMENT = [
-  "CONFIG_FILE",
-  "LOG_LEVEL",
-  "LOG_FORMAT",
-  "DAEMON",
-  "INHERIT_FD",
-  "NOTIFY_SOCKET",
-];
-const FAULT_IN_LOG =
-  /^(?:\S+\s+){0,3}\[?(?:WARN|ERROR|FATAL)\b|"level":\s*"(?:warn|error|fatal)"|^error: |^thread '.*panicked|\bUncaught\b/i;
-
 let executable: Promise<string> | undefined;
 
 /** The executable under test: made from the present sources, or the one that PG_DOORMAN_BINARY names. */
@@ -91,56 +67,14 @@ export function poolOf(postgres: Postgres, pool: Config = {}): Config {
   };
 }
 
-/** True if some process of this machine listens on a TCP port. */
-export function isListening(port: number): boolean {
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    for (const line of (readIfThere(table) ?? "").split("\n")) {
-      const [, local, , state] = line.trim().split(/\s+/);
-      if (state === "0A" && local?.endsWith(wanted)) return true;
-    }
-  }
-  return false;
-}
-
-function configText(options: DoormanOptions, port: number, dir: string): string {
-  const { config } = options;
-  if (typeof config === "string") {
-    return config.replaceAll("${PORT}", String(port)).replaceAll("${DIR}", dir);
-  }
-  const general = {
-    host: "127.0.0.1",
-    port,
-    admin_username: ADMIN.user,
-    admin_password: ADMIN.password,
-    ...config.general as Config | undefined,
-  };
-  return stringify({ ...config, general });
-}
-
-/** Log lines that tell of a fault and that none of the patterns allows. */
-export function unexpectedFaults(log: string, allowed: RegExp[]): string[] {
-  return log.split("\n").filter((line) =>
-    FAULT_IN_LOG.test(line) && !allowed.some((pattern) => pattern.test(line))
-  );
-}
-
-export class Doorman {
-  readonly port: number;
-  /** Folder of configuration and log; also its working directory. */
-  readonly dir: string;
-  readonly configPath: string;
+export class Doorman extends Instance {
   readonly #options: DoormanOptions;
-  readonly #allowedLog: RegExp[];
   #process: DetachedProcess | null = null;
   #stopAsked = false;
 
   private constructor(place: { port: number; dir: string }, options: DoormanOptions) {
-    this.port = place.port;
-    this.dir = place.dir;
-    this.configPath = join(place.dir, options.configName ?? "pg_doorman.toml");
+    super({ ...place, configName: options.configName ?? "pg_doorman.toml" }, options.allowLog);
     this.#options = options;
-    this.#allowedLog = [...options.allowLog ?? []];
   }
 
   /** Starts an instance and waits until it listens. */
@@ -150,7 +84,7 @@ export class Doorman {
       await doorman.start();
       return doorman;
     } catch (error) {
-      await doorman.#remove();
+      await doorman.remove();
       throw error;
     }
   }
@@ -167,40 +101,29 @@ export class Doorman {
     return doorman;
   }
 
-  /** Replaces the configuration file, by rename; the running instance does not learn of it until it is told. */
+  /** Replaces the configuration file; the running instance does not learn of it until it is told. */
   async writeConfig(config: Config | string): Promise<void> {
-    const text = configText({ ...this.#options, config }, this.port, this.dir);
-    const unfinished = `${this.configPath}.new`;
-    await Deno.writeTextFile(unfinished, text);
-    await Deno.rename(unfinished, this.configPath);
+    await this.writeConfigText(
+      typeof config === "string"
+        ? config.replaceAll("${PORT}", String(this.port)).replaceAll("${DIR}", this.dir)
+        : this.configText(config),
+    );
   }
 
   /** Starts the instance (again) and waits until it listens. */
   async start(): Promise<void> {
     if (this.running) throw new Error("pg_doorman runs already");
     this.#stopAsked = false;
-    const launched = await DetachedProcess.launch({
-      command: "env",
-      args: [
-        ...FOREIGN_ENVIRONMENT.flatMap((name) => ["-u", name]),
-        ...Object.entries(this.#options.env ?? {}).map(([name, value]) => `${name}=${value}`),
+    this.#process = await this.launch({
+      command: [
         ...this.#options.launcher ?? [],
         await doormanExecutable(),
         ...this.#options.args ?? [],
         this.configPath,
       ],
-      folder: this.dir,
-      name: "doorman",
+      env: this.#options.env,
       user: this.#options.user,
-    });
-    this.#process = launched;
-    await waitFor(`pg_doorman listens on port ${this.port}`, START_TIMEOUT_MS, () => {
-      if (!launched.running) {
-        throw new Error(`pg_doorman ended with status ${launched.exitStatus}:\n${this.logs}`);
-      }
-      return isListening(this.port) || undefined;
-    }).catch((error) => {
-      throw new Error(`${error.message}\n${this.logs}`, { cause: error });
+      timeoutMs: START_TIMEOUT_MS,
     });
   }
 
@@ -219,11 +142,6 @@ export class Doorman {
     return this.#process?.exitStatus;
   }
 
-  /** Everything that it has written to stdout and stderr. */
-  get logs(): string {
-    return readIfThere(join(this.dir, "doorman.log")) ?? "";
-  }
-
   /** Connection URL of a database for a user; the password is the user's name unless given. */
   url(database: string, user: string, password: string = user): string {
     const [name, secret] = [user, password].map(encodeURIComponent);
@@ -233,11 +151,6 @@ export class Doorman {
   /** Connection URL of the admin console. */
   get adminUrl(): string {
     return this.url("pgdoorman", ADMIN.user, ADMIN.password);
-  }
-
-  /** Announces more log lines of level WARN or ERROR that the test provokes from here on. */
-  allowLog(...patterns: RegExp[]): void {
-    this.#allowedLog.push(...patterns);
   }
 
   /** Sends a signal. One that ends the process must be followed by `waitForExit`. */
@@ -259,23 +172,6 @@ export class Doorman {
     return await this.waitForExit();
   }
 
-  /** Waits for a log line and returns the match. Only what was written at or after `from` (an index) counts. */
-  async waitForLog(
-    pattern: RegExp,
-    timeoutMs: number = 5_000,
-    from: number = 0,
-  ): Promise<RegExpMatchArray> {
-    try {
-      return await waitFor(
-        `log line ${pattern}`,
-        timeoutMs,
-        () => this.logs.slice(from).match(pattern) ?? undefined,
-      );
-    } catch (error) {
-      throw new Error(`${(error as Error).message}; the log:\n${this.logs}`, { cause: error });
-    }
-  }
-
   /** Number of open descriptors. */
   fdCount(): number {
     return [...Deno.readDirSync(`/proc/${this.pid}/fd`)].length;
@@ -293,11 +189,6 @@ export class Doorman {
     // The command's name may hold anything; the fields begin behind its closing parenthesis.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
-  }
-
-  async #remove(): Promise<void> {
-    killProcessesIn(this.dir);
-    await removeFolder(this.dir);
   }
 
   /** Stops it, judges its log and removes its folder. */
@@ -322,9 +213,9 @@ export class Doorman {
       }
     }
     const { logs } = this;
-    const lines = unexpectedFaults(logs, this.#allowedLog);
+    const lines = this.unexpectedFaults();
     if (lines.length > 0) faults.push(`unexpected in the log:\n${lines.join("\n")}`);
-    await this.#remove();
+    await this.remove();
     if (Deno.env.get("PG_DOORMAN_TEST_LOGS")) say(`--- log of pg_doorman:\n${logs}`);
     if (faults.length > 0) {
       throw new Error(`${faults.join("\n")}\n--- end of its log:\n${logs.slice(-4000)}`);

@@ -206,7 +206,7 @@ Deno.test("upgrade: kill -9 of the new process as soon as it is ready: who was n
   Deno.kill(Number(pid), "SIGKILL");
   await service.waitForLog(/BINARY UPGRADE FAILED: this process serves on|done after/);
   if (!isRunning(old)) throw new Error("it was too fast for this test");
-  const told = service.log.match(/serves on with the clients it has/);
+  const told = service.logs.match(/serves on with the clients it has/);
   assert.ok(told !== null);
   let alive = 0;
   for (const client of clients) {

@@ -184,11 +184,11 @@ Deno.test("upgrade: the log has each step, in both processes, in this order", as
   await using service = await start();
   using client = await service.login();
   await client.query("START TRANSACTION");
-  const from = service.log.length;
+  const from = service.logs.length;
   const old = service.pid;
   await service.upgrade();
   await service.started(2);
-  const log = service.log.slice(from);
+  const log = service.logs.slice(from);
   let at = 0;
   for (
     const step of [

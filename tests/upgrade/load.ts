@@ -176,7 +176,7 @@ export async function crowd(service: Service, idle: number, busy: number): Promi
     const longestMs = await ask(service, busy, 5, async () => {
       await new Promise((resolve) => setTimeout(resolve, 1500));
       descriptorsBefore = count(service.pid);
-      const from = service.log.length;
+      const from = service.logs.length;
       const { old } = await service.begin();
       const readyAt = performance.now();
       while (isThere(old)) {

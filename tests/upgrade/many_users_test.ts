@@ -67,7 +67,7 @@ Deno.test("upgrade: with 5,000 plain passwords the new process is ready at once,
       assert.doesNotMatch(text, /SCRAM|secret/, name);
     }
   }
-  assert.doesNotMatch(service.log, /SCRAM-SHA-256\$|secret \d/);
+  assert.doesNotMatch(service.logs, /SCRAM-SHA-256\$|secret \d/);
 });
 
 Deno.test("upgrade: a new process that does not even read what it is told is killed when its time is over", async () => {

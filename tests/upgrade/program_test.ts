@@ -50,7 +50,7 @@ Deno.test("upgrade: the file that was renamed over the running program is starte
   }
   const environment = Deno.readTextFileSync(`/proc/${service.pid}/environ`);
   assert.ok(environment.includes("PG_DOORMAN_UPGRADE="), "the first environment tells");
-  assert.match(service.log, /validation ok/);
+  assert.match(service.logs, /validation ok/);
 });
 
 Deno.test("upgrade: a link as the program's name is followed anew", async () => {

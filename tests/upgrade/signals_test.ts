@@ -42,7 +42,7 @@ function overUnixSocket(service: Service): Promise<WireClient> {
 /** An upgrade whose old process stays, since a console is open; its clients have moved. */
 async function beginAndHold(service: Service): Promise<{ old: number; admin: WireClient }> {
   const admin = await service.console();
-  const from = service.log.length;
+  const from = service.logs.length;
   const { old } = await service.begin();
   await service.waitForLog(/binary upgrade: moved \d+ clients.*; waiting for/, 5000, from);
   return { old, admin };
@@ -107,7 +107,7 @@ Deno.test("upgrade: UPGRADE on the console; the console stays until shutdown_tim
   assert.equal(wire.letters(await admin.query("SHOW VERSION")), "TDCZ");
   assert.deepEqual(wire.errorCodes(await admin.readToEnd()), ["57P01"]);
   await service.waitForEnd(old);
-  assert.match(service.log, /done after .* left behind 1\n/);
+  assert.match(service.logs, /done after .* left behind 1\n/);
   assert.equal(await client.value("SELECT 1"), "1");
 });
 
@@ -175,7 +175,7 @@ Deno.test("upgrade: a SIGHUP before the new process is ready counts for both", a
       `touch ${held}; while [ -e ${held} ]; do sleep 0.05; done\n` +
       `exec ${service.program}.real "$@"\n`,
   );
-  const from = service.log.length;
+  const from = service.logs.length;
   const old = service.pid;
   service.signal("SIGUSR2");
   await waitFor("a new process that waits", 5000, () => readIfThere(held) === "" || undefined);
@@ -192,7 +192,7 @@ Deno.test("upgrade: a SIGHUP before the new process is ready counts for both", a
   await waitFor(
     "a reload in the new process, too",
     5000,
-    () => service.log.slice(from).split("configuration reloaded").length > 2 || undefined,
+    () => service.logs.slice(from).split("configuration reloaded").length > 2 || undefined,
   );
   using another = await service.login({ database: "added" });
   assert.equal(await another.value("SELECT 1"), "1");

@@ -107,7 +107,7 @@ Deno.test("upgrade: a login under way ends where it began, and its client moves 
   client.send(wire.startup({ user: "postgres", database: "app" }));
   const request = await client.read();
   assert.equal(request.type, "R");
-  const from = service.log.length;
+  const from = service.logs.length;
   const { old } = await service.begin();
   await service.waitForLog(/moved \d+ clients.*; waiting for .* 1 clients that log in/, 5000, from);
   // A wrong SCRAM message would be refused: this is the same exchange, so the process must be the same.
@@ -287,7 +287,7 @@ Deno.test("upgrade: a client that takes nothing of a large row is given up after
     /client took none of its result for 1500 ms/,
     /left in a state that can't be reused/,
   );
-  const from = service.log.length;
+  const from = service.logs.length;
   await upgrade();
   await service.waitForLog(/client took none of its result for 1500 ms/, 5000, from);
 });

@@ -11,14 +11,18 @@
 
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
-import { stringify } from "smol-toml";
 import { say } from "../../tools/say.ts";
-import { DetachedProcess, isRunning, readIfThere, waitFor } from "../support/detached_process.ts";
-import { ADMIN, type Config, doormanExecutable, isListening } from "../support/doorman.ts";
-import { unexpectedFaults } from "../support/doorman.ts";
+import {
+  type DetachedProcess,
+  isRunning,
+  readIfThere,
+  waitFor,
+} from "../support/detached_process.ts";
+import { doormanExecutable } from "../support/doorman.ts";
+import { ADMIN, type Config, Instance } from "../support/instance.ts";
 import { freePort } from "../support/ports.ts";
 import type { Postgres } from "../support/postgres.ts";
-import { killProcessesIn, makeTestFolder, removeFolder } from "../support/test_folder.ts";
+import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { type LoginOptions, WireClient } from "../support/wire_client.ts";
 
 /** How to start an instance. */
@@ -85,13 +89,9 @@ export function poolOf(postgres: Postgres, pool: Config = {}, user: Config = {})
   };
 }
 
-export class Service {
-  readonly dir: string;
-  readonly port: number;
+export class Service extends Instance {
   readonly program: string;
-  readonly configPath: string;
   readonly #options: ServiceOptions;
-  readonly #allowed: RegExp[];
   #launched: DetachedProcess | undefined;
   #pid = 0;
   #next = 0;
@@ -99,12 +99,9 @@ export class Service {
   endExpected = false;
 
   private constructor(dir: string, options: ServiceOptions) {
-    this.dir = dir;
-    this.port = freePort();
+    super({ dir, port: freePort(), configName: "pg_doorman.toml" }, options.allowLog);
     this.program = join(dir, "bin", "pg_doorman");
-    this.configPath = join(dir, "pg_doorman.toml");
     this.#options = options;
-    this.#allowed = [...options.allowLog ?? []];
   }
 
   /** Makes the folder with program and configuration; nothing runs yet. */
@@ -122,8 +119,7 @@ export class Service {
       await service.start();
       return service;
     } catch (error) {
-      killProcessesIn(service.dir);
-      await removeFolder(service.dir);
+      await service.remove();
       throw error;
     }
   }
@@ -133,26 +129,14 @@ export class Service {
       this.#options;
     const fill = (text: string) =>
       text.replaceAll("{path}", this.program).replaceAll("{dir}", this.dir);
-    const launched = await DetachedProcess.launch({
-      command: "env",
-      args: [
-        ...["CONFIG_FILE", "LOG_LEVEL", "LOG_FORMAT", "DAEMON", "INHERIT_FD", "NOTIFY_SOCKET"]
-          .flatMap((name) => ["-u", name]),
-        ...Object.entries(env).map(([name, value]) => `${name}=${fill(value)}`),
-        ...call.map(fill),
-        ...args.map(fill),
-      ],
-      folder: this.dir,
-      name: "doorman",
+    this.#launched = await this.launch({
+      command: [...call.map(fill), ...args.map(fill)],
+      env: Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fill(value)])),
+      timeoutMs: startMs,
+      // A daemon's launcher ends when the daemon serves.
+      mayEnd: (status) => status === 0,
     });
-    this.#launched = launched;
-    this.#pid = launched.pid;
-    await waitFor(`port ${this.port} is listened on`, startMs, () => {
-      if (!launched.running && launched.exitStatus !== 0) {
-        throw new Error(`it ended with status ${launched.exitStatus}:\n${this.log}`);
-      }
-      return isListening(this.port) || undefined;
-    });
+    this.#pid = this.#launched.pid;
     await this.started(1);
   }
 
@@ -178,20 +162,8 @@ export class Service {
   }
 
   async writeConfig(config: Config): Promise<void> {
-    const general = {
-      host: "127.0.0.1",
-      port: this.port,
-      admin_username: ADMIN.user,
-      admin_password: ADMIN.password,
-      worker_threads: 2,
-      ...config.general as Config | undefined,
-    };
-    await this.writeConfigText(stringify({ ...config, general }).replaceAll("{dir}", this.dir));
-  }
-
-  async writeConfigText(text: string): Promise<void> {
-    await Deno.writeTextFile(`${this.configPath}.new`, text);
-    await Deno.rename(`${this.configPath}.new`, this.configPath);
+    const text = this.configText(config, { worker_threads: 2 });
+    await this.writeConfigText(text.replaceAll("{dir}", this.dir));
   }
 
   /** The process that serves now. */
@@ -204,32 +176,8 @@ export class Service {
     this.#pid = pid;
   }
 
-  get log(): string {
-    return readIfThere(join(this.dir, "doorman.log")) ?? "";
-  }
-
-  allowLog(...patterns: RegExp[]): void {
-    this.#allowed.push(...patterns);
-  }
-
   signal(signal: Deno.Signal, pid: number = this.#pid): void {
     Deno.kill(pid, signal);
-  }
-
-  async waitForLog(
-    pattern: RegExp,
-    timeoutMs: number = 5000,
-    from: number = 0,
-  ): Promise<RegExpMatchArray> {
-    try {
-      return await waitFor(
-        `log line ${pattern}`,
-        timeoutMs,
-        () => this.log.slice(from).match(pattern) ?? undefined,
-      );
-    } catch (error) {
-      throw new Error(`${(error as Error).message}; the log:\n${this.log.slice(-6000)}`);
-    }
   }
 
   async waitForEnd(pid: number, timeoutMs: number = 5000): Promise<void> {
@@ -240,7 +188,7 @@ export class Service {
   async begin(
     replace: () => Promise<void> = () => this.replaceProgram(),
   ): Promise<{ old: number; readyMs: number }> {
-    const from = this.log.length;
+    const from = this.logs.length;
     const old = this.#pid;
     await replace();
     this.signal("SIGUSR2");
@@ -251,7 +199,7 @@ export class Service {
 
   /** A whole upgrade, until the old process is gone. */
   async upgrade(replace?: () => Promise<void>): Promise<Upgraded> {
-    const from = this.log.length;
+    const from = this.logs.length;
     const { old, readyMs } = await this.begin(replace);
     const done = await this.waitForLog(DONE, 15_000, from);
     assert.equal(Number(done[4]), this.#pid);
@@ -271,7 +219,7 @@ export class Service {
     await waitFor(
       `start number ${count}`,
       10_000,
-      () => this.log.split("Accepting connections").length > count || undefined,
+      () => this.logs.split("Accepting connections").length > count || undefined,
     );
   }
 
@@ -283,14 +231,14 @@ export class Service {
 
   /** Asks for an upgrade that has to fail; returns what the log says of it. */
   async failedUpgrade(timeoutMs: number = 15_000): Promise<string> {
-    const from = this.log.length;
+    const from = this.logs.length;
     this.signal("SIGUSR2");
     await this.waitForLog(
       /BINARY UPGRADE (ABORTED|FAILED): this process serves on/,
       timeoutMs,
       from,
     );
-    return this.log.slice(from);
+    return this.logs.slice(from);
   }
 
   /** What the descriptors of a process are, by number. */
@@ -354,12 +302,11 @@ export class Service {
     }
     const processes = this.processes();
     if (processes.length > 0) faults.push(`left over: processes ${processes.join(", ")}`);
-    const { log } = this;
-    const lines = unexpectedFaults(log, this.#allowed);
+    const log = this.logs;
+    const lines = this.unexpectedFaults();
     if (lines.length > 0) faults.push(`unexpected in the log:\n${lines.join("\n")}`);
     for (const pid of processes) Deno.kill(pid, "SIGKILL");
-    killProcessesIn(this.dir);
-    await removeFolder(this.dir);
+    await this.remove();
     if (Deno.env.get("PG_DOORMAN_TEST_LOGS")) say(`--- log of pg_doorman:\n${log}`);
     if (faults.length > 0) {
       throw new Error(`${faults.join("\n")}\n--- end of its log:\n${log.slice(-6000)}`);

@@ -167,13 +167,13 @@ Deno.test("upgrade: to a version that knows more of everything, back to the prev
   waiting.send(wire.query("SELECT 'served'"));
 
   for (const [i, file] of [next, undefined, next, undefined].entries()) {
-    const from = service.log.length;
+    const from = service.logs.length;
     const { clients, left } = await upgradeTo(service, file, file ? /-next$/ : PRESENT);
     assert.deepEqual([clients, left], [7, 0], `upgrade ${i + 1}`);
     await service.started(i + 2);
     if (file !== undefined) {
       // As in a new session: what the previous version had of it is nothing, also the second time.
-      const told = [...service.log.slice(from).matchAll(/next: (.*)/g)].map(([, what]) => what);
+      const told = [...service.logs.slice(from).matchAll(/next: (.*)/g)].map(([, what]) => what);
       assert.deepEqual(told, Array(7).fill("moves=0 echo=0"));
     }
     for (let n = 0; n < 50; n++) received.push(await slow.read());
@@ -209,7 +209,7 @@ Deno.test("upgrade: what a version has added moves on with it", async () => {
   using client = await service.login();
   await upgradeTo(service, next, /-next$/);
   await service.started(2);
-  const from = service.log.length;
+  const from = service.logs.length;
   await upgradeTo(service, next, /-next$/);
   await service.waitForLog(/next: moves=1 echo=1/, 2000, from);
   assert.equal(await client.value("SELECT 1"), "1");
