@@ -100,7 +100,7 @@ Deno.test("upgrade: while a reload moves pools between workers, no client is los
   );
   await waitFor("load", 10_000, () => transactions > 100 || undefined);
   await service.writeConfig(config(3));
-  const from = service.log.length;
+  const from = service.logs.length;
   service.signal("SIGHUP");
   await service.waitForLog(/moves to worker/, 10_000, from);
   await service.upgrade();
