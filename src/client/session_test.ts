@@ -145,6 +145,34 @@ Deno.test("session: a log-in that waits for the first server, which arrives afte
   world.checkIdle(server);
 });
 
+Deno.test("session: those who wait at a limit of several pools have one timer, whatever happens", () => {
+  const world = new World({
+    max_db_connections: 1,
+    reserve_pool_timeout: 1000,
+    max_concurrent_creates: 4,
+    scaling_max_parallel_creates: 4,
+  });
+  world.addServer();
+  world.addClient(concat(query("begin"), query("none")));
+  world.settle();
+  const before = world.reactor.timers.size;
+  for (let i = 0; i < 50; i++) world.addClient(query("none"));
+  world.settle();
+  assert.equal(world.pool.waiting, 50);
+  assert.equal(world.pool.share.refusedBy!.of, "database");
+  for (let i = 0; i < 50; i++) {
+    world.pool.share.changed();
+    world.reactor.endTurn();
+  }
+  assert.equal(world.reactor.timers.size, before + 1);
+  world.reactor.now += 5000;
+  world.reactor.timers.expire(world.reactor.now);
+  world.settle();
+  assert.equal(world.pool.waiting, 0);
+  assert.equal(types(world.clients[50]!.received), "EZ");
+  assert.match(world.warnings[0]!, /checkout timeout after 5000ms: database "db" EXHAUSTED/);
+});
+
 Deno.test("session: what comes in one piece with the StartupMessage is done once", () => {
   for (const cut of [Infinity, 1, 3, 40, 45]) {
     const world = new World();

@@ -420,19 +420,16 @@ export class Coordinator {
   #next(limit: Limit, except: ReadonlySet<Share>): Share | undefined {
     const { now } = this.#reactor;
     const ofReserve = limit.reserve > 0 && limit.total >= limit.max;
+    const isBefore = (a: Share, b: Share): boolean => {
+      const below = Number(a.held < a.minimum) - Number(b.held < b.minimum);
+      if (below !== 0) return below > 0;
+      const longer = ofReserve ? queued(a) - queued(b) : 0;
+      return longer !== 0 ? longer > 0 : a.pool.longestWaitMs(now) > b.pool.longestWaitMs(now);
+    };
     let best: Share | undefined;
-    let bestRank: readonly number[] = [];
     for (const share of limit.line) {
       if (except.has(share)) continue;
-      const { pool, held, minimum } = share;
-      const rank = [
-        held < minimum ? 1 : 0,
-        ofReserve ? Math.max(0, pool.waiting - held) : 0,
-        pool.longestWaitMs(now),
-      ];
-      if (best !== undefined && !ranksBefore(rank, bestRank)) continue;
-      best = share;
-      bestRank = rank;
+      if (best === undefined || isBefore(share, best)) best = share;
     }
     return best;
   }
@@ -516,14 +513,13 @@ function oldest(servers: readonly LimitedServer[]): LimitedServer | undefined {
 }
 
 function givesBefore(a: Share, b: Share): boolean {
-  return ranksBefore([a.pool.transactionTime, a.spare], [b.pool.transactionTime, b.spare]);
+  const [slow, other] = [a.pool.transactionTime, b.pool.transactionTime];
+  return slow === other ? a.spare > b.spare : slow > other;
 }
 
-function ranksBefore(a: readonly number[], b: readonly number[]): boolean {
-  for (const [i, value] of a.entries()) {
-    if (value !== b[i]) return value > b[i]!;
-  }
-  return false;
+/** Clients that wait beyond what the pool has. */
+function queued({ pool, held }: Share): number {
+  return Math.max(0, pool.waiting - held);
 }
 
 /** Nothing has happened yet. */

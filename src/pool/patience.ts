@@ -25,7 +25,7 @@ export class Patience {
     this.#log = environment.log;
   }
 
-  /** Somebody waits: sees to it that it does not do so for ever. */
+  /** Somebody waits, or waits for something else: sees to it that it does not do so for ever. */
   watch(): void {
     const first = this.#waiting.first();
     if (first === undefined) return;
@@ -35,8 +35,11 @@ export class Patience {
       this.#reactor.atEndOfTurn(() => this.refuseAll(failure));
       return;
     }
-    if (this.#timer !== undefined) return;
-    this.#timer = this.#reactor.at(this.#deadline(first), () => {
+    const at = this.#deadline(first);
+    // One that fires too early is no harm; a new one at each checkout would be.
+    if (this.#timer !== undefined && this.#timer.at <= at) return;
+    this.#timer?.cancel();
+    this.#timer = this.#reactor.at(at, () => {
       this.#timer = undefined;
       this.#failOverdue();
       this.watch();
@@ -49,12 +52,6 @@ export class Patience {
       this.#pool.counters.total.errors++;
       waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
     }
-  }
-
-  /** What decides how long has changed. */
-  restart(): void {
-    this.stop();
-    this.watch();
   }
 
   /** The settings or the queue have changed: count anew. */

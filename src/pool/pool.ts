@@ -320,7 +320,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   grow(): void {
     while (this.#waiting.length > this.#creation.connecting && this.#mayConnect()) {
       if (!this.share.take()) {
-        this.#patience.restart();
+        this.#patience.watch();
         return;
       }
       this.#connect();
@@ -428,7 +428,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     }
     this.#closeStale();
     this.share.apply();
-    this.#patience.restart();
+    this.#patience.watch();
     this.grow();
   }
 
