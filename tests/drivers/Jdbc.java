@@ -39,6 +39,7 @@ public class Jdbc {
       try (Statement s = c.createStatement()) {
         s.execute("CREATE TABLE " + table + "(a int)");
         s.execute("SET TimeZone = '" + ZONES[who % 4] + "'");
+        s.execute("SET lock_timeout = " + (60001 + who));
       }
       int round = 0;
       // Used more than five times: then the driver names it on the server.
@@ -96,7 +97,18 @@ public class Jdbc {
               expect(e.getSQLState(), "22023");
             }
             // DISCARD ALL has reset it.
-            if (round == 18) s.execute("SET TimeZone = '" + ZONES[who % 4] + "'");
+            if (round == 18) {
+              expect(text(s, "SHOW lock_timeout"), "0");
+              s.execute("SET TimeZone = '" + ZONES[who % 4] + "'; SET lock_timeout = " + (60001 + who));
+            }
+            expect(text(s, "SHOW lock_timeout"), (60001 + who) + "ms");
+            if (round % 5 == who % 5) {
+              s.execute("SELECT pg_advisory_lock(" + who + ")");
+              s.execute("CREATE TEMP TABLE mine AS SELECT " + round + " AS x");
+              expect(text(s, "SELECT x FROM mine"), String.valueOf(round));
+              s.execute("DROP TABLE mine");
+              expect(text(s, "SELECT pg_advisory_unlock(" + who + ")"), "t");
+            }
             expect(text(s, "SELECT current_setting('TimeZone')"), ZONES[who % 4]);
             if (round % 9 == who % 9) s.execute("ALTER TABLE drivers_shared ALTER b SET DEFAULT " + round);
           }

@@ -23,6 +23,21 @@ function all(
   return Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number, goesOn)));
 }
 
+/** What keeps a client at its server until it is gone. */
+async function pinned(client: pg.Client, number: number, round: number): Promise<void> {
+  await client.query("SELECT pg_advisory_lock($1)", [number]);
+  await client.query(`CREATE TEMP TABLE mine AS SELECT ${round} AS x`);
+  await client.query(`LISTEN ear_${number}`);
+  const heard = new Promise((resolve) => client.once("notification", resolve));
+  await client.query("SELECT pg_notify($1, $2)", [`ear_${number}`, String(round)]);
+  assert.equal((await heard as pg.Notification).payload, String(round));
+  await client.query("UNLISTEN *");
+  assert.deepEqual((await client.query("SELECT x FROM mine")).rows, [{ x: round }]);
+  await client.query("DROP TABLE mine");
+  const released = await client.query("SELECT pg_advisory_unlock($1) AS yes", [number]);
+  assert.equal(released.rows[0].yes, true);
+}
+
 /** node-postgres. */
 export async function runNodePostgres(url: string, isOver: () => boolean): Promise<void> {
   await all(async (number, goesOn) => {
@@ -30,6 +45,7 @@ export async function runNodePostgres(url: string, isOver: () => boolean): Promi
     await client.connect();
     await client.query(`CREATE TABLE node_pg_${number}(a int)`);
     await client.query(`SET TimeZone = '${ZONES[number % 4]}'`);
+    await client.query(`SET lock_timeout = ${60001 + number}`);
     for (let round = 0; goesOn(round); round++) {
       const sum = await client.query("SELECT $1::int + 1 AS n", [round]);
       assert.equal(sum.rows[0].n, round + 1);
@@ -47,6 +63,9 @@ export async function runNodePostgres(url: string, isOver: () => boolean): Promi
       await assert.rejects(client.query("SET TimeZone = 'Nowhere/Here'"), { code: "22023" });
       const zone = await client.query("SELECT current_setting('TimeZone') AS zone");
       assert.equal(zone.rows[0].zone, ZONES[number % 4]);
+      const timeout = await client.query("SHOW lock_timeout");
+      assert.equal(timeout.rows[0].lock_timeout, `${60001 + number}ms`);
+      if (round % 5 === number % 5) await pinned(client, number, round);
       const shared = {
         name: "shared",
         text: "SELECT a FROM drivers_shared WHERE a = $1",
@@ -69,6 +88,7 @@ export async function runPostgresJs(url: string, isOver: () => boolean): Promise
     const table = sql(`postgres_js_${number}`);
     await sql`CREATE TABLE ${table}(a int)`;
     await sql.unsafe(`SET TimeZone = '${ZONES[number % 4]}'`);
+    await sql.unsafe(`SET lock_timeout = ${60001 + number}`);
     for (let round = 0; goesOn(round); round++) {
       // Sent together: the driver pipelines.
       const sums = await Promise.all(
@@ -88,6 +108,16 @@ export async function runPostgresJs(url: string, isOver: () => boolean): Promise
       await assert.rejects(sql`SET TimeZone = 'Nowhere/Here'`, { code: "22023" });
       const [zone] = await sql`SELECT current_setting('TimeZone') AS zone`;
       assert.equal(zone!.zone, ZONES[number % 4]);
+      const [timeout] = await sql`SHOW lock_timeout`;
+      assert.equal(timeout!.lock_timeout, `${60001 + number}ms`);
+      if (round % 5 === number % 5) {
+        await sql`SELECT pg_advisory_lock(${number})`;
+        await sql.unsafe(`CREATE TEMP TABLE mine AS SELECT ${round} AS x`);
+        assert.deepEqual((await sql.unsafe("SELECT x FROM mine")).map(({ x }) => x), [round]);
+        await sql.unsafe("DROP TABLE mine");
+        const [released] = await sql`SELECT pg_advisory_unlock(${number}) AS yes`;
+        assert.equal(released!.yes, true);
+      }
       const [shared] = await sql`SELECT a FROM drivers_shared WHERE a = ${number}`;
       assert.equal(shared!.a, number);
       if (round % 9 === number % 9) {

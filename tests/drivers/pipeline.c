@@ -149,6 +149,35 @@ static void oneRound(Client *client, int round) {
   expect(client, PGRES_COMMAND_OK, NULL);
   expect(client, PGRES_PIPELINE_SYNC, NULL);
 
+  ask(client, "SHOW lock_timeout", NULL);
+  check(client, PQpipelineSync(connection));
+  snprintf(sql, sizeof sql, "%dms", 60001 + number);
+  expect(client, PGRES_TUPLES_OK, sql);
+  expect(client, PGRES_PIPELINE_SYNC, NULL);
+
+  /* What keeps the client at its server until it is gone. */
+  if (round % 5 == number % 5) {
+    askNumber(client, "SELECT pg_advisory_lock($1)::text", number);
+    check(client, PQpipelineSync(connection));
+    snprintf(sql, sizeof sql, "CREATE TEMP TABLE mine AS SELECT %d AS x", round);
+    ask(client, sql, NULL);
+    check(client, PQpipelineSync(connection));
+    ask(client, "SELECT x FROM mine", NULL);
+    ask(client, "DROP TABLE mine", NULL);
+    check(client, PQpipelineSync(connection));
+    askNumber(client, "SELECT pg_advisory_unlock($1)", number);
+    check(client, PQpipelineSync(connection));
+    expect(client, PGRES_TUPLES_OK, NULL);
+    expect(client, PGRES_PIPELINE_SYNC, NULL);
+    expect(client, PGRES_COMMAND_OK, NULL);
+    expect(client, PGRES_PIPELINE_SYNC, NULL);
+    expectNumber(client, round);
+    expect(client, PGRES_COMMAND_OK, NULL);
+    expect(client, PGRES_PIPELINE_SYNC, NULL);
+    expect(client, PGRES_TUPLES_OK, "t");
+    expect(client, PGRES_PIPELINE_SYNC, NULL);
+  }
+
   if (round % 9 == number % 9) {
     snprintf(sql, sizeof sql, "ALTER TABLE drivers_shared ALTER b SET DEFAULT %d", round);
     ask(client, sql, NULL);
@@ -179,9 +208,12 @@ static void *live(void *argument) {
   check(client, PQpipelineSync(client->connection));
   snprintf(sql, sizeof sql, "SET TimeZone = '%s'", zones[client->number % 4]);
   ask(client, sql, NULL);
+  snprintf(sql, sizeof sql, "SET lock_timeout = %d", 60001 + client->number);
+  ask(client, sql, NULL);
   check(client, PQpipelineSync(client->connection));
   expect(client, PGRES_COMMAND_OK, NULL);
   expect(client, PGRES_PIPELINE_SYNC, NULL);
+  expect(client, PGRES_COMMAND_OK, NULL);
   expect(client, PGRES_COMMAND_OK, NULL);
   expect(client, PGRES_PIPELINE_SYNC, NULL);
   for (int round = 0; round < ROUNDS || (file != NULL && access(file, F_OK) != 0); round++) oneRound(client, round);

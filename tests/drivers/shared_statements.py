@@ -2,8 +2,8 @@
 
 usage: shared_statements.py URL DRIVER [FILE]      DRIVER: asyncpg, psycopg, psycopg2
 Mixed: statements that are prepared by default, transactions, errors, SET and SET LOCAL, DDL on a table of the client's
-own and on one that all share (drivers_shared, made by the test), pipelines where the driver has them. It ends after
-ROUNDS rounds, or later when FILE is there.
+own and on one that all share (drivers_shared, made by the test), pipelines where the driver has them, and what keeps a
+client at its server: temporary tables, advisory locks, LISTEN. It ends after ROUNDS rounds, or later when FILE is there.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sys
 import threading
 
 CLIENTS = 50
-ROUNDS = 25
+ROUNDS = 15
 URL, DRIVER, FILE = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
 ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"]
 
@@ -38,6 +38,7 @@ async def asyncpg_client(number):
     table = f"asyncpg_{number}"
     await connection.execute(f"CREATE TABLE {table}(a int)")
     await connection.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
+    await connection.execute(f"SET lock_timeout = {60001 + number}")
     for round in rounds():
         x = rng.randrange(1000)
         expect(await connection.fetchval("SELECT $1::int + 1", x), x + 1)
@@ -69,6 +70,20 @@ async def asyncpg_client(number):
         except asyncpg.InvalidParameterValueError:
             pass
         expect(await connection.fetchval("SELECT current_setting('TimeZone')"), ZONES[number % 4])
+        expect(await connection.fetchval("SHOW lock_timeout"), f"{60001 + number}ms")
+        if round % 5 == number % 5:
+            await connection.execute("SELECT pg_advisory_lock($1)", number)
+            await connection.execute(f"CREATE TEMP TABLE mine AS SELECT {x} AS x")
+            heard = asyncio.Queue()
+            listener = lambda *said: heard.put_nowait(said[2:])
+            await connection.add_listener(f"ear_{number}", listener)
+            await connection.execute("SELECT pg_notify($1, $2)", f"ear_{number}", str(x))
+            expect(await asyncio.wait_for(heard.get(), 30), (f"ear_{number}", str(x)))
+            await connection.remove_listener(f"ear_{number}", listener)
+            # Another table under the same name each time: no plan may outlive it.
+            expect([row["x"] for row in await connection.fetch(f"SELECT x FROM mine -- {round}")], [x])
+            await connection.execute("DROP TABLE mine")
+            expect(await connection.fetchval("SELECT pg_advisory_unlock($1)", number), True)
         expect(await connection.fetchval("SELECT a FROM drivers_shared WHERE a = $1", number), number)
         if round % 9 == number % 9:
             await connection.execute(f"ALTER TABLE drivers_shared ALTER b SET DEFAULT {round}")
@@ -91,6 +106,7 @@ def psycopg_client(number):
         table = f"psycopg_{number}"
         connection.execute(f"CREATE TABLE {table}(a int)")
         connection.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
+        connection.execute(f"SET lock_timeout = {60001 + number}")
         for round in rounds():
             x = rng.randrange(1000)
             # More than five times: then the driver prepares.
@@ -126,6 +142,18 @@ def psycopg_client(number):
             except psycopg.errors.InvalidParameterValue:
                 pass
             expect(connection.execute("SELECT current_setting('TimeZone')").fetchone()[0], ZONES[number % 4])
+            expect(connection.execute("SHOW lock_timeout").fetchone()[0], f"{60001 + number}ms")
+            if round % 5 == number % 5:
+                connection.execute("SELECT pg_advisory_lock(%s)", (number,))
+                connection.execute(f"CREATE TEMP TABLE mine AS SELECT {x} AS x")
+                connection.execute(f"LISTEN ear_{number}")
+                connection.execute("SELECT pg_notify(%s, %s)", (f"ear_{number}", str(x)))
+                heard = next(connection.notifies(timeout=30, stop_after=1))
+                expect((heard.channel, heard.payload), (f"ear_{number}", str(x)))
+                connection.execute("UNLISTEN *")
+                expect(connection.execute("SELECT x FROM mine").fetchall(), [(x,)])
+                connection.execute("DROP TABLE mine")
+                expect(connection.execute("SELECT pg_advisory_unlock(%s)", (number,)).fetchone()[0], True)
             shared = connection.execute("SELECT a FROM drivers_shared WHERE a = %s", (number,), prepare=True)
             expect(shared.fetchone()[0], number)
             if round % 9 == number % 9:
@@ -150,6 +178,7 @@ def psycopg2_client(number):
     cursor = connection.cursor()
     cursor.execute(f"CREATE TABLE psycopg2_{number}(a int)")
     cursor.execute(f"SET TimeZone = '{ZONES[number % 4]}'")
+    cursor.execute(f"SET lock_timeout = {60001 + number}")
     connection.commit()
     for round in rounds():
         x = rng.randrange(1000)
@@ -174,6 +203,20 @@ def psycopg2_client(number):
         cursor.execute("SELECT current_setting('TimeZone'), a FROM drivers_shared WHERE a = %s", (number,))
         expect(cursor.fetchone(), (ZONES[number % 4], number))
         connection.commit()
+        cursor.execute("SHOW lock_timeout")
+        expect(cursor.fetchone()[0], f"{60001 + number}ms")
+        connection.commit()
+        if round % 5 == number % 5:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (number,))
+            cursor.execute("CREATE TEMP TABLE mine AS SELECT %s AS x", (x,))
+            connection.commit()
+            cursor.execute("SELECT x FROM mine")
+            expect(cursor.fetchall(), [(x,)])
+            cursor.execute("DROP TABLE mine")
+            connection.commit()
+            cursor.execute("SELECT pg_advisory_unlock(%s)", (number,))
+            expect(cursor.fetchone()[0], True)
+            connection.commit()
         with connection.cursor(name="named") as named:
             named.itersize = 30
             named.execute("SELECT n FROM generate_series(1, 100) n")

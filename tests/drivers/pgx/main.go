@@ -38,6 +38,39 @@ func hasCode(err error, code string) bool {
 	return errors.As(err, &pgError) && pgError.Code == code
 }
 
+// What keeps the client at its server until it is gone.
+func pinned(ctx context.Context, c *pgx.Conn, number int, round int) error {
+	for _, sql := range []string{
+		fmt.Sprintf("SELECT pg_advisory_lock(%d)", number),
+		fmt.Sprintf("CREATE TEMP TABLE mine AS SELECT %d AS x", round),
+		fmt.Sprintf("LISTEN ear_%d", number),
+		fmt.Sprintf("NOTIFY ear_%d, '%d'", number, round),
+	} {
+		if _, err := c.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	heard, err := c.WaitForNotification(ctx)
+	if err != nil || heard.Payload != fmt.Sprint(round) {
+		return fmt.Errorf("notification: %v, %w", heard, err)
+	}
+	var x int
+	// Another table under the same name each time: no plan may outlive it.
+	if err := c.QueryRow(ctx, fmt.Sprintf("SELECT x FROM mine -- %d", round)).Scan(&x); err != nil || x != round {
+		return fmt.Errorf("temporary table: %d, %w", x, err)
+	}
+	for _, sql := range []string{"UNLISTEN *", "DROP TABLE mine"} {
+		if _, err := c.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	var released bool
+	if err := c.QueryRow(ctx, fmt.Sprintf("SELECT pg_advisory_unlock(%d)", number)).Scan(&released); err != nil || !released {
+		return fmt.Errorf("advisory lock: %v, %w", released, err)
+	}
+	return nil
+}
+
 func one(ctx context.Context, url string, number int) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -55,6 +88,10 @@ func one(ctx context.Context, url string, number int) error {
 	}
 	zone := zones[number%4]
 	if _, err := c.Exec(ctx, "SET TimeZone = '"+zone+"'"); err != nil {
+		return err
+	}
+	lockTimeout := fmt.Sprintf("%dms", 60001+number)
+	if _, err := c.Exec(ctx, "SET lock_timeout = '"+lockTimeout+"'"); err != nil {
 		return err
 	}
 	for r := 0; goesOn(r); r++ {
@@ -105,6 +142,14 @@ func one(ctx context.Context, url string, number int) error {
 		}
 		if err := c.QueryRow(ctx, "SELECT current_setting('TimeZone')").Scan(&said); err != nil || said != zone {
 			return fmt.Errorf("TimeZone: %s, %w", said, err)
+		}
+		if err := c.QueryRow(ctx, "SELECT current_setting('lock_timeout')").Scan(&said); err != nil || said != lockTimeout {
+			return fmt.Errorf("lock_timeout: %s, %w", said, err)
+		}
+		if r%5 == number%5 {
+			if err := pinned(ctx, c, number, r); err != nil {
+				return err
+			}
 		}
 		if err := c.QueryRow(ctx, "SELECT a FROM drivers_shared WHERE a = $1", number).Scan(&n); err != nil || n != number {
 			return fmt.Errorf("shared table: %d, %w", n, err)
