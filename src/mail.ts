@@ -14,7 +14,7 @@ import type {
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
 import type { Replication } from "./protocol/startup.ts";
-import type { PoolCounters } from "./stats/counters.ts";
+import type { PoolCounters, ScalingCounters } from "./stats/counters.ts";
 
 export type { LogLevel, PoolCounters };
 
@@ -206,6 +206,8 @@ export interface PoolRow {
   total: PoolCounters;
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
+  /** Connections that are being opened, and how they came to be. */
+  scaling: ScalingCounters & { inflight: number };
   worker: number;
 }
 

@@ -22,6 +22,7 @@ import { showLists } from "./show/lists.ts";
 import { showLogLevel } from "./show/log_level.ts";
 import { showPoolCoordinator } from "./show/pool_coordinator.ts";
 import { showPools } from "./show/pools.ts";
+import { showPoolScaling } from "./show/pool_scaling.ts";
 import { showPoolsMemory } from "./show/pools_memory.ts";
 import { showPreparedStatements } from "./show/prepared_statements.ts";
 import { showServers } from "./show/servers.ts";
@@ -64,6 +65,7 @@ const SHOWS: readonly Show[] = [
   showPools,
   showPoolsMemory,
   showPoolCoordinator,
+  showPoolScaling,
   showPreparedStatements,
   showInterner,
   showClients,

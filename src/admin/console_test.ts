@@ -326,7 +326,8 @@ Deno.test("console: psql's Tab key", async () => {
     "D pools",
     "D pools_memory",
     "D pool_coordinator",
-    "C SELECT 3",
+    "D pool_scaling",
+    "C SELECT 4",
     "Z I",
   ]);
 });

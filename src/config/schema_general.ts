@@ -232,15 +232,17 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "percent",
     default: 20,
     reload: "P",
-    later: true,
-    doc: "Below this percentage of `pool_size` new server connections are opened without waiting.",
+    doc:
+      "Below this percentage of `pool_size` a server connection is opened at once for a client that waits. From there on " +
+      "it first waits for one to come back, about twice as long as transactions take, 5 ms to 500 ms.",
   },
   scaling_fast_retries: {
     type: "u32",
     default: 10,
     reload: "P",
-    later: true,
-    doc: "Quick looks at the idle server connections before a longer wait.",
+    doc:
+      "How long a client of a warm pool waits for a server connection to come back before there are statistics: 10 ms for " +
+      "each. With `0` connections are opened at once, always.",
   },
   scaling_max_parallel_creates: {
     type: "u32",

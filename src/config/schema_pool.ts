@@ -123,14 +123,12 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   scaling_warm_pool_ratio: {
     type: "percent",
     reload: "P",
-    later: true,
     unset: "general",
     doc: "As in `[general]`.",
   },
   scaling_fast_retries: {
     type: "u32",
     reload: "P",
-    later: true,
     unset: "general",
     doc: "As in `[general]`.",
   },

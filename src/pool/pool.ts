@@ -20,6 +20,7 @@ import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./creation.ts";
 import type { LimitedPool, Share } from "./coordinator.ts";
 import { Deadlines } from "./deadlines.ts";
+import { type PacedPool, Pacing } from "./pacing.ts";
 import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { Replication } from "./replication.ts";
@@ -28,7 +29,7 @@ import { learnFrom, type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.t
 import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
-export class Pool implements ServerOwner, CreatingPool, LimitedPool {
+export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
@@ -55,6 +56,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   readonly #creation: Creation;
   readonly #deadlines: Deadlines;
   readonly #patience: Patience;
+  readonly pacing: Pacing;
   /** Its part in limits over several pools. */
   readonly share: Share;
   /** Its servers went to another process: none is made here, and who waits has to follow them. */
@@ -71,6 +73,12 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.replication = new Replication(this, environment, this.#creation.secrets);
     this.#patience = new Patience(this, this.#waiting, environment);
     this.share = environment.coordinator.join(this);
+    this.pacing = new Pacing(this, {
+      waiting: this.#waiting,
+      creation: this.#creation,
+      patience: this.#patience,
+      reactor: environment.reactor,
+    });
     this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     this.statements = new StatementCache(environment.statements);
@@ -152,6 +160,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
       this.#environment.stranded(this);
       return undefined;
     }
+    this.pacing.queued();
     this.grow();
     // A refusal that is still fresh has answered already.
     if (waiter.waitSinceMs !== 0) this.#patience.watch();
@@ -274,6 +283,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
       if (this.share.contended) this.share.changed();
       return;
     }
+    if (state.uses > 0) this.pacing.handedOn();
     this.#lend(server);
     waiter.serverReady(server);
   }
@@ -316,27 +326,23 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
 
   // ── growth ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Starts as many logins as are wanted and allowed. */
+  /** Opens connections for those who wait, as far as that is wanted and allowed. */
   grow(): void {
-    while (this.#waiting.length > this.#creation.connecting && this.#mayConnect()) {
-      if (!this.share.take()) {
-        this.#patience.watch();
-        return;
-      }
-      this.#connect();
-    }
+    this.pacing.grow();
   }
 
-  #connect(): void {
+  /** Opens connections up to `min_pool_size`, as far as that is possible now. */
+  warm(): void {
+    this.pacing.warm();
+  }
+
+  connect(): void {
     this.#creation.connect(this.#epoch);
     this.share.count();
   }
 
-  #mayConnect(): boolean {
-    const { pool_size, scaling_max_parallel_creates, max_concurrent_creates } = this.settings;
-    return !this.paused && !this.#moved && this.size + this.#expected < pool_size &&
-      this.#creation.connecting < Math.min(scaling_max_parallel_creates, max_concurrent_creates) &&
-      !this.#creation.resting;
+  get mayLogIn(): boolean {
+    return this.settings.credentials.kind !== "scram_passthrough" || this.clientKey !== undefined;
   }
 
   loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void {
@@ -446,16 +452,6 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.replication.kill();
   }
 
-  /** Creates servers up to `min_pool_size`, as far as that is possible now. */
-  warm(): void {
-    if (this.retired) return;
-    const { min_pool_size, credentials } = this.settings;
-    if (credentials.kind === "scram_passthrough" && this.clientKey === undefined) return;
-    while (
-      this.size + this.#expected < min_pool_size && this.#mayConnect() && this.share.takeAhead()
-    ) this.#connect();
-  }
-
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
   expired(): ServerConnection[] {
     if (this.#waiting.length > 0) return [];
@@ -470,6 +466,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
     this.#outdated.closeAll();
     this.#moved = true;
     this.#patience.stop();
+    this.pacing.stop();
     this.#creation.stopRetrying();
     return snapshotOf(this);
   }
@@ -583,6 +580,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool {
   /** Ends the pool: waiting clients are refused, idle servers closed; linked ones are their clients' matter. */
   close(): void {
     this.#patience.stop();
+    this.pacing.stop();
     this.#creation.close();
     this.share.end();
     this.replication.close();

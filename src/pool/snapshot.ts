@@ -2,7 +2,7 @@
  * A pool as it travels to the process that takes over: what its servers and clients do not carry themselves.
  */
 
-import type { PoolCounters } from "../stats/counters.ts";
+import { addScaling, type PoolCounters, type ScalingCounters } from "../stats/counters.ts";
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerState } from "../server/state.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
@@ -24,6 +24,7 @@ export interface PoolSnapshot {
   statements: FrozenStatement[];
   /** What the coordinator has counted for it. */
   limits: LimitCounts;
+  scaling: ScalingCounters;
 }
 
 /** A pool's own part of what moves; its servers follow. */
@@ -38,6 +39,7 @@ export function snapshotOf(pool: Pool): PoolSnapshot {
     servers: pool.size,
     statements: pool.statements.freezeAll(),
     limits: { ...pool.share.counts },
+    scaling: { ...pool.pacing.counters },
   };
 }
 
@@ -58,4 +60,5 @@ export function thawInto(pool: Pool, snapshot: PoolSnapshot): void {
   statements.thawAll(snapshot.statements, settings.prepared_statements_cache_size);
   pool.counters.add(snapshot.totals, snapshot.averages);
   pool.share.addCounts(snapshot.limits);
+  Object.assign(pool.pacing.counters, addScaling(pool.pacing.counters, snapshot.scaling));
 }

@@ -24,6 +24,49 @@ export interface PoolCounters {
   client_idle_timeouts: number;
 }
 
+/** How servers came to those who waited for one, since the pool is there; SHOW POOL_SCALING. */
+export interface ScalingCounters {
+  /** Connections that were begun: for clients, to warm the pool, to replace old ones. */
+  creates: number;
+  /** Clients that found as many connections being opened as may be at the same time. */
+  gate_waits: number;
+  /** Connections that were opened late, since too many others were being opened. */
+  gate_budget_ex: number;
+  /** Clients of a warm pool that were handed a server that came back. */
+  antic_notify: number;
+  /** Waits for a server to come back in which none did. */
+  antic_timeout: number;
+  /** Connections that were begun on a warm pool since none came back. */
+  create_fallback: number;
+  /** Times that the pool was to be warmed and too many others were being opened. */
+  replenish_def: number;
+  /** Servers near the end of their life for which another was opened, or not. */
+  replaced: number;
+  replace_skipped: number;
+}
+
+/** All at zero. */
+export function noScaling(): ScalingCounters {
+  return {
+    creates: 0,
+    gate_waits: 0,
+    gate_budget_ex: 0,
+    antic_notify: 0,
+    antic_timeout: 0,
+    create_fallback: 0,
+    replenish_def: 0,
+    replaced: 0,
+    replace_skipped: 0,
+  };
+}
+
+/** The sums of two. */
+export function addScaling(a: ScalingCounters, b: ScalingCounters): ScalingCounters {
+  const sum = { ...a };
+  for (const key of Object.keys(sum) as (keyof ScalingCounters)[]) sum[key] += b[key];
+  return sum;
+}
+
 /** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
 export const PERIOD_SECONDS = 15;
 
@@ -49,6 +92,13 @@ export class Counters {
   readonly total: PoolCounters = zero();
   averages: PoolCounters = zero();
   #atPeriodStart: PoolCounters = zero();
+
+  /** How long a transaction takes: in the period that runs, or in the one before; `undefined` when there was none. */
+  get meanXactMs(): number | undefined {
+    const xacts = this.total.xact_count - this.#atPeriodStart.xact_count;
+    if (xacts > 0) return (this.total.xact_time - this.#atPeriodStart.xact_time) / xacts / 1000;
+    return this.averages.xact_time > 0 ? this.averages.xact_time / 1000 : undefined;
+  }
 
   /** Takes over what another process has counted. */
   add(total: PoolCounters, averages: PoolCounters): void {

@@ -12,7 +12,7 @@ import type { PoolSnapshot } from "../pool/snapshot.ts";
 import type { ServerSnapshot } from "../server/link.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
 import { newServerState } from "../server/state.ts";
-import { Counters } from "../stats/counters.ts";
+import { Counters, noScaling } from "../stats/counters.ts";
 
 const emptySession = (): SessionSnapshot => ({
   state: newSessionState(0, 0),
@@ -50,6 +50,7 @@ const emptyPool = (): PoolSnapshot => ({
   servers: 0,
   statements: [],
   limits: noCounts(),
+  scaling: noScaling(),
 });
 
 const NO_STATEMENT: FrozenStatement = {

@@ -60,6 +60,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     sv_used: 0,
     sv_login: pool.connecting,
     sv_replication: pool.replication.size,
+    scaling: { ...pool.pacing.counters, inflight: pool.connecting },
     maxwait_us: Math.round(pool.longestWaitMs(now) * 1000),
     oldest_active_age_ms: Math.round(oldest),
     total: { ...pool.counters.total },

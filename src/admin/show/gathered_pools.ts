@@ -4,6 +4,7 @@
  */
 
 import type { PoolCounters, PoolRow } from "../../mail.ts";
+import { addScaling } from "../../stats/counters.ts";
 import type { AdminEnvironment } from "../environment.ts";
 import { byPool } from "./show.ts";
 
@@ -35,6 +36,10 @@ function merge(a: PoolRow, b: PoolRow): PoolRow {
     maxwait_us: Math.max(a.maxwait_us, b.maxwait_us),
     oldest_active_age_ms: Math.max(a.oldest_active_age_ms, b.oldest_active_age_ms),
     total: add(a.total, b.total),
+    scaling: {
+      ...addScaling(a.scaling, b.scaling),
+      inflight: a.scaling.inflight + b.scaling.inflight,
+    },
     averages: {
       ...add(a.averages, b.averages),
       xact_time: weighted(

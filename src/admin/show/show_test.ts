@@ -55,6 +55,8 @@ const COLUMNS: Record<string, string> = {
   POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
+  POOL_SCALING: "user T, database T, inflight N, creates N, gate_waits N, gate_budget_ex N, " +
+    "antic_notify N, antic_timeout N, create_fallback N, replenish_def N",
   POOL_COORDINATOR: "database T, max_db_conn N, current N, reserve_size N, reserve_used N, " +
     "evictions N, reserve_acq N, exhaustions N",
   PREPARED_STATEMENTS: "pool T, hash N, name T, query T, count_used N, kind T",
@@ -297,6 +299,26 @@ Deno.test("show: prepared statements, their texts and their memory", async () =>
   assert.deepEqual((await show("POOL_MEMORY")).rows, memory);
 });
 
+Deno.test("show: POOL_SCALING adds up a pool that is on two workers", async () => {
+  const scaling = {
+    inflight: 1,
+    creates: 2,
+    gate_waits: 3,
+    gate_budget_ex: 4,
+    antic_notify: 5,
+    antic_timeout: 6,
+    create_fallback: 7,
+    replenish_def: 8,
+    replaced: 9,
+    replace_skipped: 10,
+  };
+  const pools = [0, 1].map((worker) => poolRow({ scaling, worker }));
+  const shown = await show("POOL_SCALING", { pools: () => Promise.resolve(pools) });
+  assert.deepEqual(shown.rows, [
+    ["alice", "app", "2", "4", "6", "8", "10", "12", "14", "16"],
+  ]);
+});
+
 Deno.test("show: POOL_COORDINATOR adds up a database that is on two workers", async () => {
   const row = {
     database: "b",
@@ -344,9 +366,8 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
   assert.deepEqual((await show("LOG_LEVEL")).rows, [["info,pg_doorman::pool=debug"]]);
 });
 
-const SHOW_LINE =
-  "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|POOL_COORDINATOR|PREPARED_STATEMENTS|" +
-  "INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
+const SHOW_LINE = "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|POOL_COORDINATOR|POOL_SCALING|" +
+  "PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");

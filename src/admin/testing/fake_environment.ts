@@ -1,6 +1,7 @@
 /** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
 
 import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
+import { noScaling } from "../../stats/counters.ts";
 import { newUpgradeTotals } from "../../stats/upgrades.ts";
 import type { AdminEnvironment, PoolCommand } from "../environment.ts";
 
@@ -31,6 +32,7 @@ export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
     oldest_active_age_ms: 0,
     total: counters(),
     averages: counters(),
+    scaling: { ...noScaling(), inflight: 0 },
     worker: 0,
     ...changes,
   };
