@@ -26,6 +26,8 @@ export interface ClientContext {
   readonly mockSecret: Uint8Array;
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  /** The message of `pooler_check_query`; another object when the text has changed. */
+  readonly checkQuery: Uint8Array<ArrayBuffer>;
   /** The process shuts down: whoever begins something new is sent home. */
   readonly draining: boolean;
   /** Bytes that sessions of this worker keep of long messages which are needed whole. */

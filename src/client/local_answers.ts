@@ -1,26 +1,25 @@
 // hot path
 /**
  * Queries of a client without a server that are answered without one: BEGIN and what ends a transaction in which nothing
- * was done, and a DEALLOCATE of what only this session knows. Called for the first message of each request, so that the
+ * was done, `pooler_check_query`, and a DEALLOCATE of what only this session knows. Called for the first message of each request, so that the
  * common one, which is none of these, must be told by its first byte.
  */
 
 import { commandComplete, join } from "../protocol/messages.ts";
+import { answerCheck } from "./check_query.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
 import { refuseBlock } from "./limits.ts";
 import type { Session } from "./session.ts";
 import { clearStatements, findStatement, setStatement } from "./statements.ts";
 import {
   answerTo,
+  LocalAnswer,
   mayBeCommand,
   MOST_COMMAND_BYTES,
   readyWithoutServer,
   TransactionCommand,
   transactionCommand,
 } from "./transaction.ts";
-
-/** What became of a Query: PostgreSQL is to answer it, it was answered, or too little of it is there to tell. */
-export const LocalAnswer = { None: 0, Given: 1, NeedMore: 2 } as const;
 
 /** Answers the Query at `bytes[at]`, of this length, if it needs no server; bytes are there up to `end`. */
 export function answerLocally(
@@ -32,6 +31,10 @@ export function answerLocally(
 ): number {
   if (end - at < 6) return length > 4 ? LocalAnswer.NeedMore : LocalAnswer.None;
   const next = at + length + 1;
+  if (length + 1 === session.context.checkQuery.length) {
+    const answer = answerCheck(session, bytes, at, end);
+    if (answer !== undefined) return answer;
+  }
   if (length <= MOST_COMMAND_BYTES && mayBeCommand(bytes[at + 5])) {
     if (next > end) return LocalAnswer.NeedMore;
     const { state } = session;

@@ -9,12 +9,12 @@ import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
 import { pass } from "./gather.ts";
-import { answerLocally, LocalAnswer } from "./local_answers.ts";
+import { answerLocally } from "./local_answers.ts";
 import { markPiece, markQuery } from "./marking.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { readyWithoutServer } from "./transaction.ts";
+import { LocalAnswer, readyWithoutServer } from "./transaction.ts";
 
 /** Sends `bytes[at..end)` to the linked server. */
 export function relay(

@@ -26,6 +26,7 @@ import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
+import { endRecording } from "./check_query.ts";
 import {
   countCommand,
   countQuery,
@@ -348,6 +349,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   readyForQuery(status: number, settled: boolean): void {
     if (this.state.replication !== "none") return this.#commandDone(settled);
     countQuery(this, settled);
+    if (this.recording !== undefined) endRecording(this, status);
     if (status !== TransactionStatus.Idle) return;
     countTransaction(this);
     if (settled && this.server !== undefined) this.#releaseIfDone(this.server);

@@ -23,6 +23,7 @@ import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import type { CheckRecording } from "./check_query.ts";
 import type { ClientContext } from "./context.ts";
 import { type SessionState, Stage } from "./state.ts";
 
@@ -44,6 +45,8 @@ export abstract class ClientSocket implements Handler {
   readonly context: ClientContext;
   readonly stream: ByteStream;
   readonly state: SessionState;
+  /** What is sent answers `pooler_check_query`. */
+  recording: CheckRecording | undefined = undefined;
   /** The server connection that the client is linked with. */
   server: ServerConnection | undefined = undefined;
   /** When the last request began that came while nothing was owed; of a long message, when its last part came. */
@@ -281,6 +284,7 @@ export abstract class ClientSocket implements Handler {
 
   deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     if (this.state.stage >= Stage.Closing) return;
+    if (this.recording !== undefined) this.recording.add(bytes, start, end);
     if (this.#outbox !== undefined) {
       this.#outbox.append(bytes, start, end);
       return;

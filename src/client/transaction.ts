@@ -15,6 +15,9 @@ import { Owed, SWALLOW } from "../protocol/owed_replies.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { add } from "./gather.ts";
 
+/** What became of a Query: PostgreSQL is to answer it, it was answered, or too little of it is there to tell. */
+export const LocalAnswer = { None: 0, Given: 1, NeedMore: 2 } as const;
+
 /** What a text asks of the transaction block. */
 export const TransactionCommand = { None: 0, Begin: 1, Commit: 2, Rollback: 3 } as const;
 

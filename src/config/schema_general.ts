@@ -532,8 +532,9 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "string",
     default: ";",
     reload: "A",
-    later: true,
-    doc: "A simple query with this text is answered by the pooler itself.",
+    doc:
+      "Answered without a server connection, also while the pool is paused, once PostgreSQL has answered it for the pool. " +
+      "Only a simple query with exactly this text, up to 4 kB.",
   },
 
   hba: {

@@ -42,6 +42,8 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   managed: ReadonlySet<string>;
   /** ClientKey of the pool's user, for passthrough. */
   clientKey: Uint8Array | undefined = undefined;
+  /** What PostgreSQL has answered to `pooler_check_query`. */
+  checkAnswer: { query: Uint8Array; answer: Uint8Array } | undefined = undefined;
   paused = false;
   retired = false;
   /** Sessions of this pool. */

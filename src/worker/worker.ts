@@ -15,6 +15,7 @@ import { PlainStream, readBuffer } from "../reactor/stream.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
+import { checkQueryMessage } from "../client/check_query.ts";
 import { ClientLogin } from "../client/login.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { Session } from "../client/session.ts";
@@ -68,6 +69,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  checkQuery: Uint8Array<ArrayBuffer>;
   draining = false;
   longBytes = 0;
   readonly #start: WorkerStart;
@@ -94,6 +96,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     this.shared = new Int32Array(mail.shared);
     this.mockSecret = mail.mockSecret;
     this.general = mail.settings.general;
+    this.checkQuery = checkQueryMessage(this.general.pooler_check_query);
     this.log = createRecordLog({
       filter: mail.logFilter,
       emit: (record) => this.toControl({ kind: "log", record }),
@@ -443,6 +446,8 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   }
 
   #setGeneral(general: GeneralSettings): void {
+    const query = general.pooler_check_query;
+    if (query !== this.general.pooler_check_query) this.checkQuery = checkQueryMessage(query);
     this.general = general;
     this.hba = general.hba === undefined
       ? undefined

@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import type { ClientContext } from "../context.ts";
+import { checkQueryMessage } from "../check_query.ts";
 import { ClientLogin } from "../login.ts";
 import { Session } from "../session.ts";
 import { newSessionState, type SessionState, Stage } from "../state.ts";
@@ -239,7 +240,7 @@ export class World {
   #lastFd = 100;
   #lastStatementId = 0;
 
-  constructor(change: Partial<PoolSettings> = {}) {
+  constructor(change: Partial<PoolSettings> = {}, { checkQuery = ";" } = {}) {
     const reactor = this.reactor as unknown as Reactor;
     const log = createRecordLog({
       filter: levelFilter("warn"),
@@ -281,6 +282,7 @@ export class World {
         log_client_disconnections: false,
       } as ClientContext["general"],
       hba: { match: () => ({ method: "trust" }) } as unknown as HbaMatcher,
+      checkQuery: checkQueryMessage(checkQuery),
       draining: false,
       longBytes: 0,
       mostLongBytes: 1_000_000,
@@ -291,6 +293,11 @@ export class World {
       leave: () => {},
       toControl: (mail) => this.mail.push(mail),
     };
+  }
+
+  /** As a reload of `pooler_check_query` does. */
+  setCheckQuery(text: string): void {
+    Object.assign(this.#context, { checkQuery: checkQueryMessage(text) });
   }
 
   /** A server connection that has logged in. */
