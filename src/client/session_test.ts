@@ -223,3 +223,21 @@ Deno.test("session: an administrator who does not read is not read from", () => 
   turn();
   assert.equal(requests(), 3);
 });
+
+Deno.test("session: a checkout that meets an old server has another opened, once, and not while it is young", () => {
+  const world = new World({ max_concurrent_creates: 4, scaling_max_parallel_creates: 2 });
+  const server = world.addServer();
+  server.connection.state.lifetimeMs = 3_600_000;
+  let opened = 0;
+  world.pool.connect = () => opened++;
+  const client = world.addClient(concat(query("none"), query("none")));
+  world.settle();
+  for (const [part, wanted] of [[0.5, 0], [0.96, 1], [0.97, 1]] as const) {
+    world.reactor.now = server.connection.state.createdAtMs + 3_600_000 * part;
+    for (let i = 0; i < 3; i++) {
+      client.unsent = query("none");
+      world.settle();
+    }
+    assert.equal(opened, wanted);
+  }
+});

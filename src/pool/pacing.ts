@@ -1,5 +1,6 @@
 /**
- * When a pool opens server connections: for those who wait, and to have `min_pool_size` of them.
+ * When a pool opens server connections: for those who wait, to have `min_pool_size` of them, and (replacement.ts) before
+ * an old one ends.
  *
  * Below `scaling_warm_pool_ratio` a connection is opened at once. From there on a waiter first gets its chance to be
  * handed a server that comes back: until it has waited about twice as long as transactions take, none is opened for it.
@@ -17,6 +18,7 @@ import { noScaling, type ScalingCounters } from "../stats/counters.ts";
 import type { Share } from "./coordinator.ts";
 import type { Creation } from "./creation.ts";
 import type { Patience } from "./patience.ts";
+import { type AgingServer, isOld, Replacement } from "./replacement.ts";
 import type { Waiter, Waiting } from "./waiting.ts";
 
 /** Bounds of the wait for a server to come back. */
@@ -42,8 +44,9 @@ export interface PacedPool {
   readonly size: number;
   /** Servers that another process still has and will send. */
   readonly expected: number;
-  /** Without its user's key no connection can log in. */
-  readonly mayLogIn: boolean;
+  readonly idle: number;
+  readonly waiting: number;
+  readonly clientKey: Uint8Array | undefined;
   servers(): Iterable<{ readonly owed: { readonly length: number } }>;
   /** Opens one connection. */
   connect(): void;
@@ -61,6 +64,7 @@ export interface PacedParts {
 export class Pacing {
   readonly counters: ScalingCounters = noScaling();
   readonly #pool: PacedPool;
+  readonly #replacement: Replacement;
   readonly #waiting: Waiting;
   readonly #creation: Creation;
   readonly #patience: Patience;
@@ -76,6 +80,7 @@ export class Pacing {
     this.#creation = parts.creation;
     this.#patience = parts.patience;
     this.#reactor = parts.reactor;
+    this.#replacement = new Replacement(pool, this, this.counters);
   }
 
   /** Opens as many connections as are wanted and allowed. */
@@ -94,7 +99,10 @@ export class Pacing {
   /** Opens connections up to `min_pool_size`, as far as that is possible now. */
   warm(): void {
     const pool = this.#pool;
-    if (pool.retired || !pool.mayLogIn) return;
+    if (pool.retired) return;
+    // Without its user's key no connection can log in.
+    const { kind } = pool.settings.credentials;
+    if (kind === "scram_passthrough" && pool.clientKey === undefined) return;
     while (pool.size + pool.expected < pool.settings.min_pool_size && this.hasRoom) {
       if (this.gateFull) {
         this.counters.replenish_def++;
@@ -108,6 +116,15 @@ export class Pacing {
   connect(): void {
     this.counters.creates++;
     this.#pool.connect();
+  }
+
+  get connecting(): number {
+    return this.#creation.connecting;
+  }
+
+  /** A server that was used before was lent. */
+  lent(server: AgingServer): void {
+    if (isOld(server, this.#reactor.now)) this.#replacement.consider(server);
   }
 
   /** A client has come into the queue. */

@@ -16,7 +16,6 @@ class Bench {
   moved = false;
   retired = false;
   expected = 0;
-  mayLogIn = true;
   /** Connected servers, and how many of them run something. */
   connected = 0;
   working = 0;
@@ -26,6 +25,7 @@ class Bench {
   constructor(change: Partial<PoolSettings>) {
     this.settings = {
       min_pool_size: 0,
+      credentials: { kind: "none" },
       pool_size: 20,
       scaling_warm_pool_ratio: 20,
       scaling_fast_retries: 10,

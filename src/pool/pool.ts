@@ -197,7 +197,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   #lend(server: ServerConnection): void {
     const state = server.state;
     state.stage = ServerStage.Linked;
-    state.uses++;
+    if (state.uses++ > 0) this.pacing.lent(server);
     state.heldSinceMs = this.#environment.reactor.now;
   }
 
@@ -341,10 +341,6 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   connect(): void {
     this.#creation.connect(this.#epoch);
     this.share.count();
-  }
-
-  get mayLogIn(): boolean {
-    return this.settings.credentials.kind !== "scram_passthrough" || this.clientKey !== undefined;
   }
 
   loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void {
