@@ -80,6 +80,8 @@ export type FrozenItem =
   | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
   /** `session` is a `SessionSnapshot` of client/freeze.ts; before its StartupMessage it has no pool. */
   | { type: "session"; database: string; user: string; fds: number[]; session: unknown }
+  /** `listener` is a `ListenerSnapshot` of pool/listener.ts. */
+  | { type: "listener"; database: string; user: string; fds: number[]; listener: unknown }
   /** A server that was to come is gone. */
   | { type: "lost"; database: string; user: string; fds: number[] };
 
@@ -228,6 +230,8 @@ export interface ClientRow {
   replication: Replication;
   /** Why it keeps its server between transactions; empty: it does not. */
   pinned: string;
+  /** Channels that it listens to by the pool's listener. */
+  channels: number;
   worker: number;
 }
 
@@ -239,7 +243,7 @@ export interface ServerRow {
   user: string;
   application_name: string;
   tls: boolean;
-  state: "login" | "active" | "idle";
+  state: "login" | "active" | "idle" | "listening";
   wait: "idle" | "read" | "write";
   transaction_count: number;
   query_count: number;

@@ -92,6 +92,17 @@ export const REASONS = {
     "0A000",
     "transaction blocks not allowed in statement pooling mode",
   ),
+  listenerLost: reason(
+    "listener_lost",
+    "08006",
+    "the connection to PostgreSQL that listens for this client is lost, notifications may be missing: {0}",
+  ),
+  tooManyNotifications: reason(
+    "too_many_notifications",
+    "53200",
+    "out of memory: more than {0} bytes of notifications wait for this client, which does not read them or " +
+      "is in a transaction for too long",
+  ),
   internalError: reason("internal_error", "XX000", "internal error of the pooler", "error"),
 
   // A checkout fails
@@ -131,6 +142,13 @@ export const REASONS = {
     "error",
   ),
   replicationOver: reason("replication_over", "00000", "its client has left", "info"),
+  listenerIdle: reason("listener_idle", "00000", "nobody listens any more", "info"),
+  listenerReplaced: reason(
+    "listener_replaced",
+    "00000",
+    "another connection listens in its place",
+    "info",
+  ),
   serverLifetime: reason("server_lifetime", "00000", "server_lifetime reached", "info"),
   serverIdle: reason("idle_timeout", "00000", "idle_timeout reached", "info"),
   serverEvicted: reason("evicted", "00000", "makes room for {0}", "info"),

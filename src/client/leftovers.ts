@@ -2,7 +2,8 @@
  * What a transaction has left on its server, in transaction mode: when its text or its tags say that there may be
  * something (`DIRTY_ASK`), PostgreSQL is asked before the server goes back. Parameters follow the client from then on;
  * what can't be taken to another server (temporary tables, WITH HOLD cursors, advisory locks of the session, PREPARE in
- * SQL, LISTEN) pins the client to this one until it is gone. docs/session-state.md has the table.
+ * SQL) pins the client to this one until it is gone; LISTEN goes on at the pool's listener (listening.ts).
+ * docs/session-state.md has the table.
  *
  * The client waits for nothing: its answer is out, and what it sends meanwhile goes to the same server.
  */
@@ -12,6 +13,7 @@ import type { ReceivedError } from "../protocol/error_response.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { canonicalName, literal, parameterSet, settable } from "../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../server/state.ts";
+import { settleChannels, settleMark } from "./listening.ts";
 import type { Session } from "./session.ts";
 
 const TARGET = "pg_doorman::client";
@@ -44,7 +46,7 @@ const PARTS: [bits: number, sql: string][] = [
   ],
   [
     Dirty.Listen,
-    "'channels', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_listening_channels())",
+    "'channels', (SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)",
   ],
 ];
 
@@ -68,7 +70,7 @@ interface Answer {
   temp?: number;
   cursors?: number;
   prepared?: number;
-  channels?: number;
+  channels?: string[] | null;
 }
 
 const questions = new Map<number, string>();
@@ -156,6 +158,7 @@ export function settleLeftovers(session: Session, error: ReceivedError | undefin
   const server = session.server!;
   const { state } = server;
   const about = state.asked;
+  if (about === Dirty.Unlisten) return settleMark(session, error);
   const { answer } = state;
   state.asked = 0;
   state.answer = undefined;
@@ -184,7 +187,7 @@ export function settleLeftovers(session: Session, error: ReceivedError | undefin
   if (found.temp) pinned |= Dirty.Temp;
   if (found.cursors) pinned |= Dirty.Declare;
   if (found.prepared) pinned |= Dirty.SqlPrepare;
-  if (found.channels) pinned |= Dirty.Listen;
+  if ((about & Dirty.Listen) !== 0) pinned |= settleChannels(session, found.channels ?? []);
   pin(session, about, pinned);
 }
 
@@ -219,7 +222,7 @@ function followParameters(session: Session, server: ServerConnection, found: Ans
 }
 
 /** Of the reasons `about`, these hold now. */
-function pin(session: Session, about: number, pinned: number): void {
+export function pin(session: Session, about: number, pinned: number): void {
   const { state } = session;
   const before = state.pinned;
   const asked = (about & Dirty.Config) !== 0 ? about | Dirty.Set : about;

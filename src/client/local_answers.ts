@@ -8,6 +8,7 @@
 import { commandComplete, join } from "../protocol/messages.ts";
 import { answerCheck } from "./check_query.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
+import { flushNotifications } from "./listening.ts";
 import { refuseBlock } from "./limits.ts";
 import type { Session } from "./session.ts";
 import { clearStatements, findStatement, setStatement } from "./statements.ts";
@@ -52,6 +53,7 @@ export function answerLocally(
       state.unnamedId = 0;
       session.readyMs = session.context.reactor.now;
       session.write(answer);
+      flushNotifications(session);
       return LocalAnswer.Given;
     }
   }

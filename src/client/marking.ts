@@ -13,32 +13,35 @@ import {
   MARK_BYTES,
   NAMES,
   textMarks,
+  UNLISTENS,
 } from "../server/marks.ts";
+import { bindUnlisten } from "./listening.ts";
 import type { Session } from "./session.ts";
 import type { SessionState } from "./state.ts";
 
 /** What the pieces that come belong to. */
 export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
 
-/** A Query, or a Parse that is not rewritten, whose text begins at `start`; the message goes on until `next`. */
+/** A Query, or a Parse that is not rewritten, whose text begins at `start`; the message goes on until `next`. Its marks. */
 export function markQuery(
   session: Session,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   next: number,
   end: number,
-): void {
+): number {
   const { state } = session.server!;
-  if (next <= end) {
-    const marks = textMarks(bytes, start, next);
-    if (marks === 0) return;
-    state.dirty |= marks & DIRTY_MARKS;
-    if (isLocalSet(bytes, start, next)) state.localSets++;
-    else if ((marks & NAMES) !== 0) noteNames(session.state, bytes, start, next);
-  } else {
+  if (next > end) {
     const marks = firstPiece(session.state, Marking.Query, bytes, start, end);
     state.dirty |= marks & DIRTY_MARKS;
+    return marks;
   }
+  const marks = textMarks(bytes, start, next);
+  if (marks === 0) return marks;
+  state.dirty |= marks & DIRTY_MARKS;
+  if (isLocalSet(bytes, start, next)) state.localSets++;
+  else if ((marks & NAMES) !== 0) noteNames(session.state, bytes, start, next);
+  return marks;
 }
 
 /** The unnamed Parse whose text begins at `start`. */
@@ -122,17 +125,26 @@ export function markBind(
   server.state.dirty |= marks & DIRTY_MARKS;
 }
 
-/** The same, of a statement that may set parameters: their names are in its text, or among the values. */
-export function markSettingBind(
+/**
+ * The same, of a statement whose marks call for a look at its text: it may set parameters, whose names are there or among
+ * the values, or end a LISTEN.
+ */
+export function markNamingBind(
   session: Session,
-  text: Uint8Array,
+  statement: { marks: number; text: Uint8Array },
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
 ): void {
+  const { marks, text } = statement;
+  if ((marks & UNLISTENS) !== 0) bindUnlisten(session, text, 0, text.length);
+  if ((marks & NAMES) === 0) return;
   noteNames(session.state, text, 0, text.length);
   noteNames(session.state, bytes, start, end);
 }
+
+/** In the marks of a statement: its text has to be looked at when it is bound. */
+export const NAMING: number = NAMES | UNLISTENS;
 
 /** An Execute of the unnamed portal: its SET, if it is one, ends with the transaction. */
 export function markExecute(session: Session, server: ServerConnection): void {

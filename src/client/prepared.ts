@@ -19,7 +19,7 @@ import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../protocol/owed_replies.ts";
 import { READ_BYTES } from "../reactor/stream.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { NAMES } from "../server/marks.ts";
+import { UNLISTENS } from "../server/marks.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import {
   isThere,
@@ -28,7 +28,7 @@ import {
   statementName,
   surplus,
   take,
-  type Tracked,
+  tracked,
 } from "../server/prepared.ts";
 import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallocate.ts";
 import { BIND_AND_EXECUTE, CHANGED } from "./changed_shape.ts";
@@ -43,13 +43,15 @@ import {
   sendFlush,
   sendParse,
 } from "./gather.ts";
+import { executeUnlisten, noteUnlisten } from "./listening.ts";
 import {
   markBind,
   markExecute,
+  markNamingBind,
   markPiece,
   markQuery,
-  markSettingBind,
   markUnnamed,
+  NAMING,
 } from "./marking.ts";
 import { violation } from "./relay.ts";
 import type { Session } from "./session.ts";
@@ -125,8 +127,15 @@ export function relayPrepared(
             continue;
           }
         }
+        // Its UNLISTEN must be seen.
+        if (next > end && state.listens !== undefined && length < MOST_WAITING_BYTES) {
+          need = length + 1;
+          break;
+        }
         owed.push(Owed.Query);
-        markQuery(session, bytes, at + 5, next, end);
+        if ((markQuery(session, bytes, at + 5, next, end) & UNLISTENS) !== 0) {
+          noteUnlisten(session, server, bytes, at + 5, Math.min(next, end));
+        }
         // A simple query destroys the unnamed statement.
         state.unnamedId = 0;
         server.state.unnamed = -1;
@@ -185,8 +194,10 @@ export function relayPrepared(
             provideUnnamed(session);
           }
           markBind(session, server, state.unnamedMarks, portalEnd === at + 5);
-          if ((state.unnamedMarks & NAMES) !== 0 && state.unnamed !== undefined) {
-            markSettingBind(session, state.unnamed, bytes, nameEnd, stop);
+          if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
+            const { unnamedMarks: marks, unnamed, unnamedLength } = state;
+            const text = unnamed.subarray(0, unnamedLength);
+            markNamingBind(session, { marks, text }, bytes, nameEnd, stop);
           }
           owed.push(Owed.Bind);
           break;
@@ -220,8 +231,9 @@ export function relayPrepared(
         add(server, statement.name, 0, statement.name.length);
         from = nameEnd;
         markBind(session, server, statement.marks, portalEnd === at + 5);
-        if ((statement.marks & NAMES) !== 0) {
-          markSettingBind(session, statement.query.body, bytes, nameEnd, stop);
+        if ((statement.marks & NAMING) !== 0) {
+          const { marks, query } = statement;
+          markNamingBind(session, { marks, text: query.body }, bytes, nameEnd, stop);
         }
         owed.track(Owed.Bind, statement);
         break;
@@ -263,6 +275,7 @@ export function relayPrepared(
         owed.push(Owed.Execute);
         server.state.unsynced = true;
         if (bytes[at + 5] === 0) markExecute(session, server);
+        if (state.listens !== undefined) executeUnlisten(state.listens, server);
         break;
       case Frontend.Sync:
         owed.push(Owed.Sync);
@@ -413,18 +426,6 @@ function makeRoom(session: Session): void {
     sendClose(server, statementName(taken));
     server.owed.track(Owed.Close | SWALLOW, tracked({ taken: confirmed ? taken : -1 }));
   }
-}
-
-function tracked(change: Partial<Tracked>): Tracked {
-  return {
-    put: -1,
-    taken: -1,
-    name: undefined,
-    before: undefined,
-    after: undefined,
-    described: undefined,
-    ...change,
-  };
 }
 
 /** A whole Parse of a named statement. `false`: it is no Parse, the client is told. */

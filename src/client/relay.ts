@@ -6,10 +6,13 @@
 
 import { Frontend, frontendLimit, readLength } from "../protocol/codes.ts";
 import { Owed } from "../protocol/owed_replies.ts";
+import { READ_BYTES } from "../reactor/stream.ts";
 import { REASONS } from "../reasons.ts";
+import { UNLISTENS } from "../server/marks.ts";
 import { Dirty } from "../server/state.ts";
 import { pass } from "./gather.ts";
 import { answerLocally } from "./local_answers.ts";
+import { bindUnlisten, executeUnlisten, noteUnlisten } from "./listening.ts";
 import { markPiece, markQuery } from "./marking.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
@@ -48,18 +51,35 @@ export function relay(
     }
     switch (type) {
       case Frontend.Query:
+        if (state.listens !== undefined && isCutShort(length, end - at)) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
         owed.push(Owed.Query);
-        if (!state.keepsServer) markQuery(session, bytes, at + 5, at + length + 1, end);
+        if (!state.keepsServer || state.listens !== undefined) {
+          const next = at + length + 1;
+          const marks = markQuery(session, bytes, at + 5, next, end);
+          if ((marks & UNLISTENS) !== 0) {
+            noteUnlisten(session, server, bytes, at + 5, Math.min(next, end));
+          }
+        }
         if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
         break;
       case Frontend.Parse:
         // The byte behind the header tells a named statement, which stays on the server.
-        if (end - at < 6) {
+        if (end - at < 6 || state.listens !== undefined && isCutShort(length, end - at)) {
           finish(session, bytes, from, at, end);
           return;
         }
         if (bytes[at + 5] !== 0) server.state.dirty |= Dirty.Prepare;
-        if (!state.keepsServer) markQuery(session, bytes, at + 5, at + length + 1, end);
+        if (!state.keepsServer || state.listens !== undefined) {
+          const next = at + length + 1;
+          const start = textStart(bytes, at + 5, Math.min(next, end));
+          const marks = markQuery(session, bytes, start, next, end);
+          if ((marks & UNLISTENS) !== 0) {
+            bindUnlisten(session, bytes, start, Math.min(next, end));
+          }
+        }
         owed.push(Owed.Parse);
         server.state.unsynced = true;
         break;
@@ -77,6 +97,7 @@ export function relay(
         break;
       case Frontend.Execute:
         owed.push(Owed.Execute);
+        if (state.listens !== undefined) executeUnlisten(state.listens, server);
         server.state.unsynced = true;
         break;
       case Frontend.Close:
@@ -106,6 +127,20 @@ export function relay(
     state.left = length + 1;
   }
   finish(session, bytes, from, at, end);
+}
+
+/** A text up to this length is waited for when it may have an UNLISTEN. */
+const MOST_WAITING_BYTES = READ_BYTES / 4;
+
+function isCutShort(length: number, there: number): boolean {
+  return there < length + 1 && length < MOST_WAITING_BYTES;
+}
+
+/** Where the text of a Parse begins, behind the name at `at`. */
+function textStart(bytes: Uint8Array, at: number, end: number): number {
+  let start = at;
+  while (start < end && bytes[start] !== 0) start++;
+  return start < end ? start + 1 : at;
 }
 
 /** Sends what was looked at, keeps the rest, and sees to back-pressure. */

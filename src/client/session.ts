@@ -35,8 +35,20 @@ import {
   logEnd,
   logServerError,
 } from "./counts.ts";
+import { giveBack, isItsOwn, tellLoss } from "./giving_back.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
+import {
+  confirmUnlisten,
+  flushNotifications,
+  isMoving,
+  type Listening,
+  listenOn,
+  notifiedByServer,
+  resumeListening,
+  stopListening,
+  transactionEnded,
+} from "./listening.ts";
 import type { ClientLogin } from "./login.ts";
 import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./limits.ts";
 import { adoptParameters, backToInitial } from "./parameters.ts";
@@ -50,12 +62,12 @@ import { beginOn } from "./transaction.ts";
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
 const IDLE_READY = readyForQuery(TransactionStatus.Idle);
-const TARGET = "pg_doorman::client";
 
 export class Session extends ClientSocket implements Waiter, ServerLink {
   pool: Pool | undefined = undefined;
   login: ClientLogin | undefined = undefined;
   admin: AdminSession | undefined = undefined;
+  listening: Listening | undefined = undefined;
   waitNext: Waiter | undefined = undefined;
   waitPrevious: Waiter | undefined = undefined;
   waitSinceMs = 0;
@@ -94,6 +106,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.login?.resume();
     this.unfreezeSocket();
     this.server?.unfreeze();
+    listenOn(this);
     if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
       this.#askAgain();
     }
@@ -111,6 +124,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.server = undefined;
     this.context.leave(this);
     Atomics.sub(this.context.shared, Shared.Clients, 1);
+    stopListening(this);
     const { pool } = this;
     this.pool = undefined;
     if (pool !== undefined) clearStatements(this.state, pool.statements);
@@ -120,6 +134,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** Takes up the life of a snapshot: this session was made of its state, and has its pool. */
   thaw(snapshot: SessionSnapshot, server: ServerConnection | undefined): void {
     thawSession(this, snapshot, server);
+    resumeListening(this);
     const { stage } = this.state;
     if (stage === Stage.Waiting || stage === Stage.Preparing) this.#askAgain();
   }
@@ -185,6 +200,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     else {
       this.server?.resumeReading();
       this.readOn();
+      flushNotifications(this);
     }
   }
 
@@ -352,6 +368,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (this.recording !== undefined) endRecording(this, status);
     if (status !== TransactionStatus.Idle) return;
     countTransaction(this);
+    if (this.state.listens !== undefined) transactionEnded(this, this.state.listens);
     if (settled && this.server !== undefined) this.#releaseIfDone(this.server);
   }
 
@@ -375,6 +392,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   #releaseUnlessLeft(server: ServerConnection): void {
     if (!this.context.draining) {
+      if (isMoving(this, server)) return;
       if (server.state.dirty !== 0 && mustAsk(this, server)) {
         askLeftovers(this, server);
         return;
@@ -390,6 +408,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   answered(error: ReceivedError | undefined): void {
     settleLeftovers(this, error);
+    flushNotifications(this);
     this.releaseIfIdle();
   }
 
@@ -405,7 +424,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       this.fail("FATAL", REASONS.shuttingDown, "", "");
       return;
     }
-    if (this.state.keepsServer || this.state.pinned !== 0) server.state.dirty |= Dirty.All;
+    if (isItsOwn(this.state)) server.state.dirty |= Dirty.All;
     this.server = undefined;
     this.state.pinned = 0;
     this.state.stage = Stage.Idle;
@@ -414,6 +433,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     const reset = (server.state.dirty & Dirty.Reset) !== 0;
     this.pool!.checkIn(server);
     if (reset) backToInitial(this);
+    flushNotifications(this);
   }
 
   serverWritable(): void {
@@ -430,12 +450,21 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.state.errorCount++;
     this.pool!.counters.total.errors++;
     logServerError(this, error);
+    this.unlistened(undefined);
   }
 
   parametersChanged(server: ServerConnection): void {
     this.state.parameters = server.state.parameters;
     if (!this.pool!.settings.log_client_parameter_status_changes) return;
-    this.context.log.info(TARGET, `${this.name} parameters of the session changed`);
+    this.context.log.info("pg_doorman::client", `${this.name} parameters of the session changed`);
+  }
+
+  notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    notifiedByServer(this, bytes, start, end);
+  }
+
+  unlistened(channels: readonly string[] | undefined): void {
+    confirmUnlisten(this, channels);
   }
 
   /** Keeps everything until `shapeChecked` or an error comes. */
@@ -475,21 +504,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void {
-    const server = this.server;
-    this.server = undefined;
-    if (this.state.stage === Stage.Closed) return;
-    const cut = server !== undefined && server.state.left > 0 && !server.state.leftDropped;
-    this.context.log.warn(
-      TARGET,
-      `${this.name} client lost its server pid=${server?.state.pid}: ${reasonText(reason, detail)}${
-        detail === "" ? "" : `: ${detail.replace(/[\r\n]+/g, " ")}`
-      }`,
-    );
-    this.state.stage = Stage.Linked;
-    // In the middle of a message an ErrorResponse would be read as a part of it.
-    // A replication client hears from PostgreSQL alone, and so of an end without a word, too.
-    if (toldWhy || cut || this.state.replication !== "none") this.say(new Uint8Array(0));
-    else this.fail("FATAL", reason, detail, "");
+    tellLoss(this, reason, detail, toldWhy);
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -542,30 +557,15 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.login = undefined;
     this.admin?.closed();
     this.admin = undefined;
+    stopListening(this);
     const pool = this.pool;
     if (pool === undefined) return;
     this.pool = undefined;
     pool.leaveQueue(this);
     pool.replication.abandon(this);
-    this.#giveBack(pool);
+    giveBack(this, pool);
     clearStatements(this.state, pool.statements);
     pool.leave();
-  }
-
-  #giveBack(pool: Pool): void {
-    const { state, server } = this;
-    if (server === undefined) return;
-    this.server = undefined;
-    server.link = undefined;
-    if (state.keepsServer || state.pinned !== 0) server.state.dirty |= Dirty.All;
-    server.state.dirty |= server.state.asked;
-    server.state.asked = 0;
-    // What was about to be set is on the server or not: nobody has looked.
-    if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
-    if (state.left > 0 && !state.leftDropped) {
-      server.close(REASONS.serverUnusable, "its client left in the middle of a message");
-    } else if (state.replication !== "none") server.close(REASONS.replicationOver, "");
-    else pool.checkIn(server);
   }
 
   /** Nothing of the client's is under way: it can be sent home. */

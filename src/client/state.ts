@@ -34,6 +34,35 @@ export const Stage = {
   Closed: 9,
 } as const;
 
+/** Channels of a client in transaction mode; listening.ts has the stages. */
+export interface Listens {
+  /** Channels whose notifications come by the pool's listener. */
+  channels: string[];
+  /** What its server listens to and the listener is to take over. */
+  moving: MovingChannels | undefined;
+  /** Channels that UNLISTEN names in the transaction that runs, and in those that have ended; `*`: all. */
+  unlistened: string[];
+  gone: string[];
+  /** What its statements name in UNLISTEN, for the replies that will confirm it. */
+  bound: string[];
+  /** Notifications that wait until the client may have them. */
+  waiting: Uint8Array[];
+  waitingBytes: number;
+}
+
+/** Channels on their way from a server to the listener. */
+export interface MovingChannels {
+  channels: string[];
+  /** Payload of the notification that tells what came before from what comes after. */
+  mark: string;
+  /** The listener listens to all of them. */
+  ready: boolean;
+  /** The mark was sent; it has come by the server; by the listener. */
+  sent: boolean;
+  byServer: boolean;
+  byListener: boolean;
+}
+
 /** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
 export interface SessionState {
   /** Also the process id of its BackendKeyData. */
@@ -94,6 +123,8 @@ export interface SessionState {
   setNames: string[];
   /** Bits of `Dirty`: why it keeps its server between transactions, though it would not have to; 0: it does not. */
   pinned: number;
+  /** What it listens to in transaction mode; `undefined` until the first LISTEN. */
+  listens: Listens | undefined;
   queryCount: number;
   xactCount: number;
   errorCount: number;
@@ -140,6 +171,7 @@ export function newSessionState(id: number, now: number): SessionState {
     carry: undefined,
     setNames: [],
     pinned: 0,
+    listens: undefined,
     queryCount: 0,
     xactCount: 0,
     errorCount: 0,

@@ -10,9 +10,9 @@
  */
 
 /** Version of the snapshots that this program writes. */
-export const SNAPSHOT_VERSION = 2;
+export const SNAPSHOT_VERSION = 3;
 /** The oldest version of programs that snapshots can be exchanged with, in either direction. */
-export const COMPATIBLE_SINCE = 2;
+export const COMPATIBLE_SINCE = 3;
 
 /** What a program says of itself. */
 export interface SnapshotVersion {

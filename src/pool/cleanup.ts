@@ -35,7 +35,7 @@ export function cleanupQueries(state: ServerState, cleanup: boolean): readonly s
   }
   if ((state.dirty & Dirty.Prepare) !== 0) query += "DEALLOCATE ALL;";
   if ((state.dirty & Dirty.Declare) !== 0) query += "CLOSE ALL;";
-  if ((state.dirty & Dirty.Listen) !== 0) query += "UNLISTEN *;";
+  if ((state.dirty & (Dirty.Listen | Dirty.Unlisten)) !== 0) query += "UNLISTEN *;";
   queries.push(query);
   return queries;
 }

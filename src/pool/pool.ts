@@ -23,6 +23,7 @@ import { Deadlines } from "./deadlines.ts";
 import { type PacedPool, Pacing } from "./pacing.ts";
 import { Patience } from "./patience.ts";
 import type { PoolEnvironment } from "./environment.ts";
+import { Listener } from "./listener.ts";
 import { Replication } from "./replication.ts";
 import { closedLine, closeUnlinked, expiredServers, giveLimits, Outdated } from "./retain.ts";
 import { learnFrom, type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
@@ -36,6 +37,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   readonly reported = new Set<string>();
   readonly statements: StatementCache;
   readonly replication: Replication;
+  readonly listener: Listener;
   /** Parameters of the newest server: what a new client has that asks for nothing. */
   defaults: ParameterSet | undefined = undefined;
   /** Names that belong to the operator: clients' values of them are not taken. */
@@ -62,9 +64,9 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   /** Its part in limits over several pools. */
   readonly share: Share;
   /** Its servers went to another process: none is made here, and who waits has to follow them. */
-  #moved = false;
+  moved = false;
   /** Servers that another process still has and will send: part of `pool_size`. */
-  #expected = 0;
+  expected = 0;
 
   constructor(settings: PoolSettings, environment: PoolEnvironment) {
     this.settings = settings;
@@ -73,6 +75,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.#outdated = new Outdated(this, environment.reactor);
     this.#deadlines = new Deadlines(environment.reactor, this.#servers);
     this.replication = new Replication(this, environment, this.#creation.secrets);
+    this.listener = new Listener(this, environment, this.#creation.secrets);
     this.#patience = new Patience(this, this.#waiting, environment);
     this.share = environment.coordinator.join(this);
     this.pacing = new Pacing(this, {
@@ -107,10 +110,6 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     return this.#idle;
   }
 
-  get expected(): number {
-    return this.#expected;
-  }
-
   get transactionTime(): number {
     return this.counters.averages.xact_time;
   }
@@ -128,7 +127,6 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     return this.#servers;
   }
 
-  /** Longest wait of those who wait now, in milliseconds. */
   longestWaitMs(now: number): number {
     return this.#waiting.longestMs(now);
   }
@@ -158,7 +156,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.#waiting.push(waiter, sinceMs ?? this.#environment.reactor.now);
     // It may have come to the head of the queue, with a deadline of its own.
     if (sinceMs !== undefined) this.#patience.stop();
-    if (this.#moved) {
+    if (this.moved) {
       this.#environment.stranded(this);
       return undefined;
     }
@@ -190,7 +188,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, () => {
       if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
         this.#afterUse(server);
-      } else if (this.#moved) this.#environment.lateServer(this, server);
+      } else if (this.moved) this.#environment.lateServer(this, server);
     });
   }
 
@@ -234,10 +232,8 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     ) return REASONS.serverReplaced;
     // Under pressure an old server is better than none; the limit holds again when nobody waits.
     const age = this.#environment.reactor.now - state.createdAtMs;
-    if (state.lifetimeMs > 0 && age > state.lifetimeMs && this.#waiting.length === 0) {
-      return REASONS.serverLifetime;
-    }
-    return undefined;
+    const old = state.lifetimeMs > 0 && age > state.lifetimeMs && this.#waiting.length === 0;
+    return old ? REASONS.serverLifetime : undefined;
   }
 
   #drain(server: ServerConnection): void {
@@ -272,7 +268,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   /** A clean server: to the first waiter, or to the idle ones. */
   #offer(server: ServerConnection): void {
     const state = server.state;
-    if (this.#moved) {
+    if (this.moved) {
       state.stage = ServerStage.Idle;
       this.#environment.lateServer(this, server);
       return;
@@ -312,7 +308,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   }
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
-    if (this.#servers.delete(server) && this.#moved) {
+    if (this.#servers.delete(server) && this.moved) {
       this.#environment.lateServer(this, undefined);
     }
     const at = this.#idle.indexOf(server);
@@ -372,7 +368,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
 
   loginFailed(failure: LoginFailure): void {
     this.share.count();
-    if (this.#moved) {
+    if (this.moved) {
       this.#environment.lateServer(this, undefined);
       return;
     }
@@ -394,12 +390,14 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
       this.#offer(server);
     }
     this.grow();
+    this.listener.resume();
   }
 
   /** Replaces every server connection: idle ones now, the others when they come back. */
   reconnect(): void {
     this.#epoch++;
     this.#closeStale();
+    this.listener.replace();
   }
 
   /** Takes every stale server out of use now, and closes them a few in each turn. */
@@ -429,6 +427,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
       this.#epoch++;
       this.#creation.forgetFailure();
       this.defaults = undefined;
+      this.listener.replace();
     }
     this.#closeStale();
     this.share.apply();
@@ -448,6 +447,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.#epoch++;
     for (const server of [...this.#servers]) server.close(REASONS.adminShutdown, "");
     this.replication.kill();
+    this.listener.kill();
   }
 
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
@@ -462,20 +462,16 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   /** Gives the pool up: from here on every server and waiter that is taken out goes to another process. */
   beginMove(): PoolSnapshot {
     this.#outdated.closeAll();
-    this.#moved = true;
+    this.moved = true;
     this.#patience.stop();
     this.pacing.stop();
     this.#creation.stopRetrying();
     return snapshotOf(this);
   }
 
-  get moved(): boolean {
-    return this.#moved;
-  }
-
   /** The other process is gone: what was frozen here is put back next, and then the pool goes on. */
   endMove(): void {
-    this.#moved = false;
+    this.moved = false;
   }
 
   /** All that was frozen is back. */
@@ -483,6 +479,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.#patience.watch();
     this.grow();
     this.warm();
+    this.listener.goOn();
   }
 
   has(server: ServerConnection): boolean {
@@ -508,16 +505,17 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
 
   /** Until another process says how many servers it will send, none is made here. */
   expect(): void {
-    this.#expected = Infinity;
+    this.expected = Infinity;
+    this.listener.expect();
   }
 
   get expecting(): boolean {
-    return this.#expected > 0;
+    return this.expected > 0;
   }
 
   /** The pool's own part of what was expected is here; its servers follow. */
   thaw(snapshot: PoolSnapshot): void {
-    this.#expected = snapshot.servers;
+    this.expected = snapshot.servers;
     thawInto(this, snapshot);
     this.#growLater();
     if (this.defaults === undefined) return;
@@ -526,7 +524,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
 
   /** One of the servers to come is here, or will never be. */
   arrived(): void {
-    this.#expected = Math.max(0, this.#expected - 1);
+    this.expected = Math.max(0, this.expected - 1);
     this.#growLater();
   }
 
@@ -542,8 +540,9 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   /** Nothing more will come. */
   expectNothing(): void {
     this.statements.arrivalsEnd();
-    if (this.#expected === 0) return;
-    this.#expected = 0;
+    this.listener.expectNothing();
+    if (this.expected === 0) return;
+    this.expected = 0;
     this.#growLater();
   }
 
@@ -582,6 +581,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.#creation.close();
     this.share.end();
     this.replication.close();
+    this.listener.close();
     this.#deadlines.stop();
     for (const waiter of this.#waiting.takeAll()) {
       waiter.checkOutFailed(REASONS.poolRetired, "", "");

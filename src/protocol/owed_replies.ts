@@ -100,6 +100,15 @@ export class OwedReplies {
     this.length++;
   }
 
+  /** Adds a record to the entry that was pushed last, if it was not skipped and has none. */
+  attach(record: object): void {
+    if (this.#skipping || this.length === 0) return;
+    const at = (this.#head + this.length - 1) & (this.#ring.length - 1);
+    if ((this.#ring[at] & TRACKED) !== 0) return;
+    this.#ring[at] |= TRACKED;
+    this.#records[at] = record;
+  }
+
   /** The kind at the head, 0 when nothing is owed. */
   headKind(): number {
     return this.length === 0 ? 0 : this.#ring[this.#head] & KIND;

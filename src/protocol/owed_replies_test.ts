@@ -274,3 +274,22 @@ Deno.test("owed replies: a replication stream runs from CopyBothResponse to Read
     });
   }
 });
+
+Deno.test("owed replies: a record is added to the entry that was pushed last, not to one that was skipped", () => {
+  const owed = new OwedReplies();
+  const [first, second, late] = [{ n: 1 }, { n: 2 }, { n: 3 }];
+  owed.attach(late);
+  owed.track(Owed.Query, first);
+  owed.attach(late);
+  assert.equal(owed.headRecord(), first);
+  owed.push(Owed.Execute);
+  owed.attach(second);
+  assert.deepEqual(owed.laterRecords(), [second]);
+  owed.receive(0x5a);
+  assert.equal(owed.headRecord(), second);
+  owed.receive(0x45);
+  assert.deepEqual(owed.skipped, [second]);
+  owed.push(Owed.Query);
+  owed.attach(late);
+  assert.equal(owed.length, 0);
+});

@@ -255,7 +255,7 @@ export class ServerConnection implements Handler {
     const n = this.stream.receive(offset);
     if (n <= 0) {
       if (wouldBlock(n)) return;
-      this.#endOfStream(n === 0 ? "" : errnoText(-n));
+      this.close(REASONS.serverLost, n === 0 ? "" : errnoText(-n));
       return;
     }
     this.#tail = undefined;
@@ -379,7 +379,7 @@ export class ServerConnection implements Handler {
         return this.#parameterStatus(length, from, at);
       case Backend.NoticeResponse:
       case Backend.NotificationResponse:
-        return this.#asynchronous(length, from, at);
+        return this.#asynchronous(type, length, from, at, end);
       case Backend.CopyInResponse:
         return this.#copyInResponse(length, from, at);
       default:
@@ -434,8 +434,7 @@ export class ServerConnection implements Handler {
     const link = this.link;
     if (verdict === Verdict.Swallow) {
       this.#deliver(from, at);
-      if (state.asked !== 0) this.#answered(settled);
-      else if (settled && this.link === link) this.#ownQueryThrough();
+      if (state.asked !== 0 || settled && this.link === link) this.#ownThrough(settled);
     } else if (status !== 0x49 && state.refusesBlocks && link !== undefined) {
       this.#deliver(from, at);
       if (this.link === link) link.blockOpened();
@@ -450,19 +449,14 @@ export class ServerConnection implements Handler {
     return this.state.stage === ServerStage.Closed ? CLOSED : at + 6;
   }
 
-  #ownQueryThrough(): void {
+  /** An answer that was asked for is told whatever the client has sent behind the question. */
+  #ownThrough(settled: boolean): void {
     const error = this.#ownError;
     this.#ownError = undefined;
-    if (this.link !== undefined) this.link.ownQueryDone(error);
-    else this.#settled(error);
-  }
-
-  /** Whatever the client has sent behind the question. */
-  #answered(settled: boolean): void {
-    const error = this.#ownError;
-    this.#ownError = undefined;
-    if (this.link !== undefined) this.link.answered(error);
-    else if (settled) this.#settled(error);
+    if (this.link === undefined) {
+      if (settled) this.#settled(error);
+    } else if (this.state.asked !== 0) this.link.answered(error);
+    else this.link.ownQueryDone(error);
   }
 
   #settled(error?: ReceivedError): void {
@@ -556,7 +550,15 @@ export class ServerConnection implements Handler {
     return CLOSED;
   }
 
-  #asynchronous(length: number, from: number, at: number): number {
+  #asynchronous(type: number, length: number, from: number, at: number, end: number): number {
+    const { link } = this;
+    if (type === Backend.NotificationResponse && link !== undefined && length <= MOST_SMALL_BYTES) {
+      if (end - at < length + 1) return NEED_MORE;
+      this.#deliver(from, at);
+      // The client may be lost over what was delivered.
+      if (this.link === link) link.notified(readBuffer, at, at + length + 1);
+      return this.state.stage === ServerStage.Closed ? CLOSED : at + length + 1;
+    }
     this.state.left = length + 1;
     if (this.link !== undefined && !this.owed.swallowing()) {
       this.state.leftDropped = false;
@@ -571,10 +573,6 @@ export class ServerConnection implements Handler {
 
   #desync(detail: string): void {
     this.close(REASONS.serverDesync, detail);
-  }
-
-  #endOfStream(detail: string): void {
-    this.close(REASONS.serverLost, detail);
   }
 
   /** Ends the connection and tells whom it concerns. Harmless when it is closed. */

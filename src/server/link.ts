@@ -22,6 +22,10 @@ export interface ServerLink extends StatementLink {
   errorDelivered(error: ReceivedError): void;
   /** The server reported a parameter to the client, or DISCARD ALL has reset all of them. */
   parametersChanged(server: ServerConnection): void;
+  /** A whole NotificationResponse, valid during the call only. Those between the pooler's own replies come, too. */
+  notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
+  /** UNLISTEN of these channels (`*`: all) went through; `undefined`: what the transaction did was undone. */
+  unlistened(channels: readonly string[] | undefined): void;
   /** The server takes bytes again. */
   serverWritable(): void;
   /** Bits of `Dirty`: why the client keeps this server between transactions. */

@@ -25,6 +25,8 @@ for (const letter of "_pP;") RARE[letter.charCodeAt(0)] = 1;
 export const LOCAL_SET = 1 << 16;
 /** A statement of it is a SET, or calls set_config: it may name parameters that PostgreSQL does not list. */
 export const NAMES = 1 << 17;
+/** A statement of it is an UNLISTEN. */
+export const UNLISTENS = 1 << 18;
 /** The part of the marks that is bits of `Dirty`. */
 export const DIRTY_MARKS = 0xffff;
 
@@ -33,12 +35,12 @@ export const MARK_BYTES = 24;
 
 /** Bits of `Dirty`, and perhaps `NAMES`, for the text `bytes[start..end)`; 0 for most. */
 export function textMarks(bytes: Uint8Array, start: number, end: number): number {
-  let marks = beginsWithSet(bytes, start, end);
+  let marks = firstWord(bytes, start, end);
   for (let i = start; i < end; i++) {
     if (RARE[bytes[i]] === 0) continue;
     const byte = bytes[i];
     if (byte === UNDERSCORE) marks |= aroundUnderscore(bytes, i, end);
-    else if (byte === SEMICOLON) marks |= beginsWithSet(bytes, i + 1, end);
+    else if (byte === SEMICOLON) marks |= firstWord(bytes, i + 1, end);
     else marks |= temporary(bytes, i, start);
   }
   if ((marks & Dirty.Config) !== 0) {
@@ -49,8 +51,8 @@ export function textMarks(bytes: Uint8Array, start: number, end: number): number
   return DEFAULT.test(text) ? marks | Dirty.Default : marks;
 }
 
-/** `NAMES` if the first word of a statement is SET. */
-function beginsWithSet(bytes: Uint8Array, at: number, end: number): number {
+/** `NAMES` if the first word of a statement is SET, `UNLISTENS` if it is UNLISTEN. */
+function firstWord(bytes: Uint8Array, at: number, end: number): number {
   for (;;) {
     while (at < end && bytes[at] <= 0x20) at++;
     if (bytes[at] !== SLASH || bytes[at + 1] !== STAR) break;
@@ -58,6 +60,7 @@ function beginsWithSet(bytes: Uint8Array, at: number, end: number): number {
     while (at < end && (bytes[at] !== STAR || bytes[at + 1] !== SLASH)) at++;
     at += 2;
   }
+  if ((bytes[at] | 0x20) === 0x75) return follows(bytes, at, end, "unlisten") ? UNLISTENS : 0;
   return follows(bytes, at, end, "set") && bytes[at + 3] <= 0x20 ? NAMES : 0;
 }
 
@@ -128,6 +131,34 @@ export function isLocalSet(bytes: Uint8Array, start: number, end: number): boole
   const zero = bytes.indexOf(0, start);
   const stop = zero < 0 || zero > end ? end : zero;
   return ONE_LOCAL_SET.test(decoder.decode(bytes.subarray(start, stop)));
+}
+
+const UNLISTEN =
+  /(?:^|;)(?:\s|\/\*.*?\*\/)*unlisten\s*(?:(\*)|"((?:[^"]|"")+)"|([a-z_\u0080-\uffff][\w$\u0080-\uffff]*))/gis;
+
+/** The channels that the text names in UNLISTEN, as PostgreSQL compares them; `*`: all. */
+export function unlistenedChannels(bytes: Uint8Array, start: number, end: number): string[] {
+  const channels: string[] = [];
+  for (const match of decoder.decode(bytes.subarray(start, end)).matchAll(UNLISTEN)) {
+    const [, all, quoted, plain] = match;
+    if (all !== undefined) channels.push(all);
+    else if (quoted !== undefined) channels.push(cut(quoted.replaceAll('""', '"')));
+    else channels.push(cut(plain.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())));
+  }
+  return channels;
+}
+
+const encoder = new TextEncoder();
+const MOST_NAME_BYTES = 63;
+
+/** PostgreSQL cuts longer names off, between two characters. */
+function cut(name: string): string {
+  if (name.length * 3 <= MOST_NAME_BYTES) return name;
+  const bytes = encoder.encode(name);
+  if (bytes.length <= MOST_NAME_BYTES) return name;
+  let end = MOST_NAME_BYTES;
+  while ((bytes[end] & 0xc0) === 0x80) end--;
+  return decoder.decode(bytes.subarray(0, end));
 }
 
 const CUSTOM_NAME = /[a-z_][\w$]*(?:\.[a-z_][\w$]*)+/gi;

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { customNames, isLocalSet, NAMES, textMarks } from "./marks.ts";
+import {
+  customNames,
+  isLocalSet,
+  NAMES,
+  textMarks,
+  unlistenedChannels,
+  UNLISTENS,
+} from "./marks.ts";
 import { Dirty } from "./state.ts";
 
 function marks(text: string): number {
@@ -95,4 +102,25 @@ Deno.test("marks: a statement that is a SET may name any parameter", () => {
 Deno.test("marks: names with a dot", () => {
   const bytes = new TextEncoder().encode("SET App.Tenant TO 'x.y'; SET work_mem = '1.5GB', a.b.c");
   assert.deepEqual(customNames(bytes, 4, bytes.length), ["app.tenant", "x.y", "a.b.c"]);
+});
+
+Deno.test("marks: UNLISTEN at the beginning of a statement, and what it names", () => {
+  const cases: [text: string, channels: string[]][] = [
+    ["UNLISTEN a", ["a"]],
+    [" /* x */ unlisten *;", ["*"]],
+    ["UNLISTEN*", ["*"]],
+    ["SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;", ["*"]],
+    [`UNLISTEN "A ""b"" *"; UnListen MiXed$1; unlisten "*x"`, ['A "b" *', "mixed$1", "*x"]],
+    ["UNLISTEN ümläut", ["ümläut"]],
+    [`UNLISTEN ${"x".repeat(70)}`, ["x".repeat(63)]],
+    [`UNLISTEN "${"ü".repeat(40)}"`, ["ü".repeat(31)]],
+  ];
+  for (const [text, channels] of cases) {
+    assert.notEqual(marks(text) & UNLISTENS, 0, text);
+    const bytes = new TextEncoder().encode(`${text}\0`);
+    assert.deepEqual(unlistenedChannels(bytes, 0, bytes.length), channels, text);
+  }
+  for (const text of ["SELECT 'UNLISTEN a'", "LISTEN a", "u", "UNLISTE", "UPDATE t SET u = 1"]) {
+    assert.equal(marks(text) & UNLISTENS, 0, text);
+  }
 });

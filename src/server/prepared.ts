@@ -69,6 +69,21 @@ export interface Tracked {
   readonly after: Statement | undefined;
   /** A Describe of the pooler's that tells what this statement returns. */
   readonly described: Statement | undefined;
+  /** Channels that the text names in UNLISTEN; `*`: all. */
+  readonly unlistens?: readonly string[];
+}
+
+/** A change with nothing but what is given. */
+export function tracked(change: Partial<Tracked>): Tracked {
+  return {
+    put: -1,
+    taken: -1,
+    name: undefined,
+    before: undefined,
+    after: undefined,
+    described: undefined,
+    ...change,
+  };
 }
 
 /**

@@ -47,6 +47,8 @@ export const Dirty = {
   Config: 512,
   /** SET … TO DEFAULT, perhaps: like `Reset`, if the tag comes. */
   Default: 1024,
+  /** LISTEN that nobody needs here any more: the pool's listener does it. */
+  Unlisten: 2048,
 } as const;
 
 /** What only DISCARD ALL undoes. */

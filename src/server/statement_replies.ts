@@ -46,6 +46,11 @@ function trackedHead({ owed }: StatementServer): Tracked | undefined {
   return record !== undefined && isTracked(record) ? record : undefined;
 }
 
+/** The channels that the statement at the head of the queue names in UNLISTEN. */
+export function unlistenedBy(server: StatementServer): readonly string[] {
+  return trackedHead(server)?.unlistens ?? [];
+}
+
 /** The statement that a Describe of the pooler's, the head of the queue, asks about. */
 export function describedStatement(server: StatementServer): Statement | undefined {
   return server.owed.swallowing() ? trackedHead(server)?.described : undefined;

@@ -8,7 +8,9 @@ import { readBuffer } from "../reactor/stream.ts";
 import type { ServerConnection } from "./connection.ts";
 import { onlyReported } from "./parameters.ts";
 import { Dirty } from "./state.ts";
-import { dropStatements } from "./statement_replies.ts";
+import { dropStatements, unlistenedBy } from "./statement_replies.ts";
+
+const ALL_CHANNELS: readonly string[] = ["*"];
 
 /** Takes note of the tag at `readBuffer[start..end)`. */
 export function noteTag(server: ServerConnection, start: number, end: number): void {
@@ -41,6 +43,7 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
         dropStatements(server);
         state.parameters = onlyReported(state.parameters, owner.reported);
         server.link?.parametersChanged(server);
+        server.link?.unlistened(ALL_CHANNELS);
         askAgain(server);
       } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
         askAgain(server);
@@ -57,11 +60,16 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
       }
       break;
     case 0x55: // U
-      if (matches(start, end, "UNLISTEN")) askAgain(server);
+      if (matches(start, end, "UNLISTEN")) {
+        server.link?.unlistened(unlistenedBy(server));
+        askAgain(server);
+      }
       break;
     case 0x52: // R
       // RESET of one parameter and of all have one tag: what is left is not known.
       if (matches(start, end, "RESET")) state.dirty |= Dirty.Set | Dirty.Reset;
+      // COMMIT of a failed transaction has this tag, too.
+      else if (matches(start, end, "ROLLBACK")) server.link?.unlistened(undefined);
       break;
     default:
       break;

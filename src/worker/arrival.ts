@@ -16,7 +16,7 @@ import type { Replication } from "../pool/replication.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerSnapshot } from "../server/link.ts";
 import type { SocketTuner } from "../server/login.ts";
-import { completePool, completeServer, completeSession } from "./completion.ts";
+import { completeListener, completePool, completeServer, completeSession } from "./completion.ts";
 
 /** What thawing needs of its worker. */
 export interface ArrivalPlace {
@@ -42,6 +42,10 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
       if (pool === undefined) closeAll(item.fds);
       else thawServer(item.fds[0] as Fd, completeServer(item.server), pool, place);
       return;
+    case "listener":
+      if (pool === undefined) closeAll(item.fds);
+      else thawListener(item, pool, place);
+      return;
     case "session":
       thawSession(item, pool, place);
       return;
@@ -60,6 +64,16 @@ function thawServer(
   const server = ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, keeper);
   keeper.adoptThawed(server);
   return server;
+}
+
+function thawListener(
+  { fds, listener }: FrozenItem & { type: "listener" },
+  pool: Pool,
+  place: ArrivalPlace,
+): void {
+  const snapshot = completeListener(listener);
+  place.tune(fds[0] as Fd, snapshot.line.server.state.address[0] === 1);
+  pool.listener.thaw(fds[0] as Fd, snapshot);
 }
 
 function thawSession(

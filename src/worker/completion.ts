@@ -8,6 +8,7 @@ import type { SessionSnapshot } from "../client/freeze.ts";
 import { newSessionState } from "../client/state.ts";
 import { withDefaults } from "../handover/with_defaults.ts";
 import { noCounts } from "../pool/coordinator.ts";
+import type { ListenerSnapshot } from "../pool/listener.ts";
 import type { PoolSnapshot } from "../pool/snapshot.ts";
 import type { ServerSnapshot } from "../server/link.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
@@ -38,6 +39,13 @@ const emptyServer = (): ServerSnapshot => ({
   ownError: undefined,
   fatal: undefined,
   drained: 0,
+});
+
+const emptyListener = (): ListenerSnapshot => ({
+  line: { server: emptyServer(), channels: [], adding: [], removing: [] },
+  clients: [],
+  stale: false,
+  from: undefined,
 });
 
 const emptyPool = (): PoolSnapshot => ({
@@ -74,6 +82,12 @@ export function completeSession(given: unknown): SessionSnapshot {
 /** A server connection's. */
 export function completeServer(given: unknown): ServerSnapshot {
   return withDefaults(emptyServer(), given);
+}
+
+/** A listener's. */
+export function completeListener(given: unknown): ListenerSnapshot {
+  const snapshot = withDefaults(emptyListener(), given);
+  return { ...snapshot, line: { ...snapshot.line, server: completeServer(snapshot.line.server) } };
 }
 
 /** A pool's. */

@@ -107,6 +107,21 @@ export class Departure {
       session: undefined,
       server: undefined,
     }];
+    const listener = pool.listener.freeze();
+    if (listener !== undefined) {
+      held.push({
+        item: {
+          type: "listener",
+          database,
+          user,
+          fds: [listener.fd],
+          listener: listener.snapshot,
+        },
+        pool,
+        session: undefined,
+        server: undefined,
+      });
+    }
     for (const server of [...pool.servers()]) {
       if (server.link === undefined && server.cancelsUnderWay === 0) {
         held.push(this.#freezeServer(pool, server));
@@ -272,6 +287,9 @@ export class Departure {
       } else if (one.server !== undefined) {
         this.#movedServers++;
         one.server.forget();
+      } else if (one.item.type === "listener") {
+        this.#movedServers++;
+        one.pool!.listener.forget();
       }
     });
     this.#sweep();
@@ -329,7 +347,8 @@ function lost(pool: Pool): Held {
 }
 
 /** A linked server comes back to the event loop with its session. */
-function putBack({ pool, session, server }: Held): void {
+function putBack({ item, pool, session, server }: Held): void {
+  if (item.type === "listener") pool!.listener.unfreeze();
   if (server === undefined) return;
   if (session === undefined) {
     server.unfreeze();

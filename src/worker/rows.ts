@@ -109,6 +109,7 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
       age_seconds: Math.floor((now - state.connectedAtMs) / 1000),
       replication: state.replication,
       pinned: pinReasons(state.pinned),
+      channels: state.listens?.channels.length ?? 0,
       worker,
     });
   }
@@ -123,6 +124,9 @@ export function serverRows(pools: Iterable<Pool>, now: number, worker: number): 
     for (const server of pool.replication.servers()) {
       const { replication } = (server.link as Session).state;
       rows.push({ ...serverRow(pool, server, now, worker), replication });
+    }
+    for (const server of pool.listener.servers()) {
+      rows.push({ ...serverRow(pool, server, now, worker), state: "listening" });
     }
   }
   return rows;

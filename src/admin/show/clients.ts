@@ -4,8 +4,8 @@ import { numeric, text } from "../rows.ts";
 import type { Show } from "./show.ts";
 
 /**
- * `client_id` is the token that stands in log lines. `pinned`, last because upstream lacks it, tells why a client in
- * transaction mode keeps its server between transactions.
+ * `client_id` is the token that stands in log lines. `pinned` and `channels`, last because upstream lacks them, tell why a
+ * client in transaction mode keeps its server between transactions, and to how many channels it listens without one.
  */
 export const showClients: Show = {
   name: "clients",
@@ -24,6 +24,7 @@ export const showClients: Show = {
     numeric("age_seconds"),
     text("replication"),
     text("pinned"),
+    numeric("channels"),
   ],
   async rows(environment) {
     const clients = await environment.clients();
@@ -42,6 +43,7 @@ export const showClients: Show = {
       client.age_seconds,
       client.replication,
       client.pinned,
+      client.channels,
     ]);
   },
 };

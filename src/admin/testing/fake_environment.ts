@@ -75,6 +75,7 @@ export function clientRow(changes: Partial<ClientRow> = {}): ClientRow {
     age_seconds: 60,
     replication: "none",
     pinned: "",
+    channels: 0,
     worker: 0,
     ...changes,
   };
