@@ -115,3 +115,24 @@ Deno.test("query interner: a text is kept once", () => {
   interner.clear();
   assert.equal(interner.entries, 0);
 });
+
+Deno.test("query interner: what is used between two sweeps is kept, and so is what came after the first", () => {
+  const interner = new QueryInterner();
+  const intern = (sql: string) => {
+    const bytes = encoder.encode(sql);
+    return interner.intern(bytes, 0, bytes.length, "");
+  };
+  const [again, held] = [intern("again"), intern("held")];
+  intern("idle");
+  assert.equal(interner.sweep(), 0);
+  // Found without a user: once more, and it goes; unless it is asked for or taken up meanwhile.
+  assert.equal(intern("again"), again);
+  held.users++;
+  const late = intern("late");
+  assert.equal(interner.sweep(), 1);
+  assert.deepEqual(new Set(interner.all()), new Set([again, held, late]));
+  held.users--;
+  assert.equal(interner.sweep(), 2);
+  assert.equal(interner.sweep(), 1);
+  assert.equal(interner.entries, 0);
+});

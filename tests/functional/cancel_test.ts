@@ -294,3 +294,37 @@ Deno.test("psql's Ctrl+C (SIGINT) cancels the query and psql goes on", async () 
   const { stderr } = await child.output();
   assert.match(new TextDecoder().decode(stderr), /canceling statement due to user request/);
 });
+
+Deno.test("the connection of a CancelRequest ends without a reset, whomever it is for; two in a row are one error", async () => {
+  using client = await login("many");
+  const cancelNow = async (secret: Uint8Array) => {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port: doorman.port });
+    try {
+      await connection.write(wire.cancelRequest(client.pid, secret));
+      assert.equal(await connection.read(new Uint8Array(10)), null);
+    } finally {
+      connection.close();
+    }
+  };
+  client.send(LONG);
+  await sleeping(1);
+  await cancelNow(client.secret.slice().fill(7));
+  await cancelNow(client.secret);
+  await cancelNow(client.secret);
+  assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), ["57014"]);
+  await cancelNow(client.secret);
+  assert.equal(await client.value("SELECT pg_sleep(0.1)"), "");
+});
+
+Deno.test("the key of a client that has gone cancels nobody, whoever has its server now", async () => {
+  using gone = await login("one");
+  assert.equal(await gone.value("SELECT 1"), "1");
+  const { pid, secret } = gone;
+  await gone.terminate();
+  using next = await login("one");
+  assert.notEqual(next.pid, pid);
+  next.send(wire.query("SELECT pg_sleep(0.4), 'mine'"));
+  await sleeping(1);
+  await next.cancel(secret, pid);
+  assert.deepEqual(wire.rowsOf(await next.readUntil("Z")), [["", "mine"]]);
+});

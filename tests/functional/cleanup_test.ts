@@ -274,3 +274,64 @@ Deno.test("a temporary table of a transaction is not seen by the next client", a
   await client.query("BEGIN; CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1; COMMIT");
   assert.equal(await next.value("SELECT to_regclass('t')"), null);
 });
+
+Deno.test("a client's own reset, as drivers send it, is the last word; DISCARD ALL after an error, too", async () => {
+  for (
+    const reset of [
+      "RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();",
+      "DISCARD ALL",
+    ]
+  ) {
+    const sent = await sentAfter(["SET work_mem = '99kB'", reset, "SELECT 0"]);
+    assert.deepEqual(undone(sent).filter((each) => !reset.includes(each)), [], reset);
+  }
+  using client = await login();
+  const pid = (await client.value("SELECT pg_backend_pid()"))!;
+  const from = postgres.log.length;
+  await client.query("SET work_mem = '99kB'; SELECT 1/0");
+  await client.query("DISCARD ALL");
+  await client.terminate();
+  using next = await login();
+  assert.equal(await next.value("SHOW work_mem"), "4MB");
+  const last = () => postgres.log.slice(from).includes("SHOW work_mem") || undefined;
+  await waitFor("the log", 5000, last);
+  const afterwards = statements(pid, from);
+  assert.deepEqual(afterwards.slice(afterwards.indexOf("DISCARD ALL")), [
+    "DISCARD ALL",
+    "SHOW work_mem",
+  ]);
+});
+
+Deno.test("cursors: CLOSE ALL in the query that declared one leaves nothing to do; closing one of two does", async () => {
+  const closed = "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; CLOSE ALL; COMMIT";
+  const sent = await sentAfter([closed]);
+  assert.deepEqual(sent.filter((each) => /^(DISCARD|CLOSE|DEALLOCATE|RESET)/.test(each)), []);
+  using client = await login();
+  await client.query(
+    "BEGIN; DECLARE a CURSOR WITH HOLD FOR SELECT 1; DECLARE b CURSOR WITH HOLD FOR SELECT 2; " +
+      "CLOSE a; COMMIT",
+  );
+  await client.terminate();
+  using next = await login();
+  assert.equal(await next.value("SELECT count(*) FROM pg_cursors"), "0");
+});
+
+Deno.test("session mode: errors cost no server, and what was set is gone with the session", async () => {
+  using client = await login("session");
+  const pid = await client.value("SELECT pg_backend_pid()");
+  await client.query("SET work_mem = '99kB'");
+  for (const sql of ["SELECT 1/0", "nonsense", "SELECT * FROM not_there", "BEGIN; SELECT 1/0"]) {
+    assert.equal(wire.errorCodes(await client.query(sql)).length, 1, sql);
+  }
+  await client.query("ROLLBACK");
+  await client.ask(wire.extended("SELECT 1/0"), wire.SYNC);
+  client.send(wire.extended("SELECT 1/0"), wire.FLUSH);
+  await client.readUntil("E");
+  await client.ask(wire.SYNC);
+  assert.equal(await client.value("SELECT pg_backend_pid()"), pid);
+  assert.equal(await client.value("SHOW work_mem"), "99kB");
+  await client.terminate();
+  using next = await login("session");
+  assert.equal(await next.value("SELECT pg_backend_pid()"), pid);
+  assert.equal(await next.value("SHOW work_mem"), "4MB");
+});

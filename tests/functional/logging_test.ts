@@ -7,6 +7,7 @@ import { type Config, Doorman, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
+import { WireServer } from "../support/wire_server.ts";
 
 let postgres: Postgres;
 
@@ -104,4 +105,35 @@ Deno.test("queries and their parameters are in no line, at any level", async () 
   await doorman.stop();
   assert.match(doorman.logs, /DEBUG|TRACE/);
   assert.ok(!/a-secret/.test(doorman.logs), doorman.logs);
+});
+
+Deno.test("a server's errors can't forge a line of the log, at the login or in the middle of a query", async () => {
+  const forged = "no\n2026-01-01T00:00:00.000Z ERROR forged:1: by the server\r\nand more";
+  const error = wire.message("E", wire.text(`SFATAL\0VFATAL\0C57P01\0M${forged}\0\0`));
+  await using server = new WireServer(async (peer, nth) => {
+    if (nth === 0) {
+      await peer.startup();
+      await peer.send(error);
+      peer.hangUp();
+    }
+    await peer.welcome();
+    await peer.read();
+    await peer.send(error);
+    peer.hangUp();
+  });
+  await using doorman = await Doorman.start({
+    config: { pools: { app: { ...poolOf(postgres), server_port: server.port } } },
+    allowLog: [/server login failed/, /server connection closed/, /client lost its server/],
+  });
+  using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
+  client.send(wire.query("SELECT 1"));
+  const [told] = await client.readToEnd();
+  assert.equal(wire.errorFields(told!).M, forged);
+  await doorman.stop();
+  assert.match(doorman.logs, /server login failed: 57P01: no /);
+  for (const line of doorman.logs.trimEnd().split("\n")) {
+    assert.match(line, /^\d{4}-\S+ +(INFO|WARN|ERROR) \S+:\d+: /);
+    assert.doesNotMatch(line, / forged:1: by the server$/);
+    assert.ok(!line.includes("\r"));
+  }
 });

@@ -257,3 +257,19 @@ Deno.test("no descriptors are left behind by a hundred servers that were killed"
   assert.equal(await client.value("SELECT 1"), "1");
   assert.ok(doorman.fdCount() <= before, `${doorman.fdCount()} descriptors, ${before} before`);
 });
+
+Deno.test("server_lifetime replaces the server under a named statement, and it goes on", async () => {
+  await using doorman = await start({ retain_connections_time: "50ms" }, { server_lifetime: 150 });
+  using client = await login(doorman);
+  const prepared = [wire.parse("named", "SELECT $1::text, pg_backend_pid()"), wire.SYNC];
+  await client.ask(...prepared);
+  const pids = new Set<string | null>();
+  const deadline = performance.now() + 5000;
+  while (pids.size < 4) {
+    assert.ok(performance.now() < deadline, "the server is never replaced");
+    const answer = await client.ask(wire.bind("", "named", ["x"]), wire.execute(), wire.SYNC);
+    const [row] = wire.rowsOf(answer);
+    assert.equal(row?.[0], "x", wire.letters(answer));
+    pids.add(row![1]!);
+  }
+});

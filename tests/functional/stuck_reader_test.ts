@@ -56,3 +56,13 @@ Deno.test("a client that rests between small rows keeps its server", async () =>
   const rows = (await resting.readUntil("Z")).filter(({ type }) => type === "D");
   assert.equal(rows.length, 60000);
 });
+
+Deno.test("a client that stops in a long piece of COPY loses its server to the next one", async () => {
+  const from = doorman.logs.length;
+  using stuck = await login();
+  stuck.send(wire.query("COPY (SELECT repeat('x', 60000000)) TO STDOUT"));
+  await stuck.flushed();
+  using next = await login();
+  assert.equal(await next.value("SELECT 1"), "1");
+  await doorman.waitForLog(/client took none of its result for 1000 ms/, 5000, from);
+});

@@ -366,3 +366,31 @@ Deno.test("what reloads: log level, but what the command line says", async () =>
   await admin.query("SET log_level = 'default'");
   assert.equal(await admin.value("SHOW log_level"), "info");
 });
+
+Deno.test("what reloads: startup_parameters of general: servers of every pool are replaced", async () => {
+  const config = (work_mem: string): Config => ({
+    general: { startup_parameters: { work_mem } },
+    pools: {
+      app: poolOf(postgres),
+      own: poolOf(postgres, { startup_parameters: { work_mem: "9MB" } }),
+    },
+  });
+  await using doorman = await startDoorman(config("5MB"));
+  using client = await login(doorman);
+  using own = await login(doorman, { database: "own" });
+  const pid = () => client.value("SELECT pg_backend_pid()");
+  const before = await pid();
+  const ownPid = await own.value("SELECT pg_backend_pid()");
+  assert.equal(await client.value("SHOW work_mem"), "5MB");
+  await client.query("START TRANSACTION");
+  await client.query("SELECT 1");
+  await reload(doorman, config("6MB"));
+  // Not in the middle of a transaction.
+  assert.equal(await client.value("SHOW work_mem"), "5MB");
+  await client.query("COMMIT");
+  assert.equal(await client.value("SHOW work_mem"), "6MB");
+  assert.notEqual(await pid(), before);
+  // A pool that has its own value has nothing to replace.
+  assert.equal(await own.value("SHOW work_mem"), "9MB");
+  assert.equal(await own.value("SELECT pg_backend_pid()"), ownPid);
+});
