@@ -94,3 +94,16 @@ Deno.test("the default, a semicolon, as drivers send it", async () => {
   for (let i = 0; i < 3; i++) assert.equal(wire.letters(await client.query(";")), "IZ");
   assert.equal(await asked(";", client), 1);
 });
+
+Deno.test("a long answer is taken to its last byte, kept or not", async () => {
+  for (const [length, times] of [[12_000, 1], [100_000, 3]]) {
+    const text = `SELECT repeat('x', ${length})`;
+    await using doorman = await Doorman.start(config(text));
+    using client = await login(doorman);
+    for (let i = 0; i < 3; i++) {
+      assert.equal((await client.value(text))!.length, length);
+      assert.equal(await client.value(`SELECT ${i}`), String(i));
+    }
+    assert.equal(await asked(text, client), times);
+  }
+});

@@ -273,3 +273,31 @@ Deno.test("server_lifetime replaces the server under a named statement, and it g
     pids.add(row![1]!);
   }
 });
+
+Deno.test("query_timeout: a server that takes nothing of what its client sends ends, and its client is told", async () => {
+  await using doorman = await start({ query_timeout: "300ms" });
+  doorman.allowLog(/query_timeout/);
+  using simple = await login(doorman);
+  using extended = await login(doorman);
+  const frozen: number[] = [];
+  try {
+    const long = "x".repeat(20_000_000);
+    for (const client of [simple, extended]) {
+      await client.query("START TRANSACTION");
+      frozen.push(Number(await pidOf(client)));
+    }
+    for (const pid of frozen) Deno.kill(pid, "SIGSTOP");
+    simple.send(wire.query(`SELECT length('${long}')`));
+    extended.send(wire.extended("SELECT length($1)", [long]), wire.SYNC);
+    using other = await login(doorman);
+    for (let i = 0; i < 20; i++) assert.equal(await other.value(`SELECT ${i}`), String(i));
+    for (const client of [simple, extended]) {
+      const [, error] = await lastWords(client);
+      assert.deepEqual([error.S, error.C], ["FATAL", "57014"]);
+      assert.match(error.M!, /query_timeout/);
+    }
+    assert.equal(await other.value("SELECT 'well'"), "well");
+  } finally {
+    for (const pid of frozen) Deno.kill(pid, "SIGCONT");
+  }
+});
