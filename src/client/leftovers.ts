@@ -11,7 +11,7 @@
 import { parameterStatus } from "../protocol/messages.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { canonicalName, literal, parameterSet, settable } from "../server/parameters.ts";
+import { canonicalName, literal, parameterSet, quoteName, settable } from "../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../server/state.ts";
 import { settleChannels, settleMark } from "./listening.ts";
 import type { Session } from "./session.ts";
@@ -125,12 +125,21 @@ export function askLeftovers(session: Session, server: ServerConnection): void {
   const about = state.dirty & DIRTY_ASK;
   const reset = (state.dirty & (Dirty.Reset | Dirty.Default)) !== 0;
   state.dirty &= ~(about | Dirty.Reset | Dirty.Default);
-  const sql = (reset ? restoration(session) : "") + question(session, about);
+  const settings = (about & (Dirty.Set | Dirty.Config)) !== 0;
+  const sql = (settings ? withoutManaged(session) : "") +
+    (reset ? restoration(session) : "") + question(session, about);
   // The client's own statement_timeout may have stopped the question.
   server.askOwn(
     state.askedAgain ? `BEGIN; SET LOCAL statement_timeout = 0; ${sql}; COMMIT` : sql,
     about,
   );
+}
+
+/** What belongs to the operator does not stay changed. */
+function withoutManaged(session: Session): string {
+  let sql = "";
+  for (const name of session.pool!.managed) sql += `RESET ${quoteName(name)}; `;
+  return sql;
 }
 
 /**

@@ -188,7 +188,8 @@ export function literal(text: string): string {
   return `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
 }
 
-function quoteName(name: string): string {
+/** A name, perhaps with dots, as an identifier. */
+export function quoteName(name: string): string {
   return name.split(".").map((part) => `"${part.replaceAll('"', '""')}"`).join(".");
 }
 
