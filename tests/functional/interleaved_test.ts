@@ -84,7 +84,11 @@ function told(message: wire.Message): string {
   }
   const text = new TextDecoder("latin1").decode(body).replaceAll("\0", " ");
   return `${message.type} ${
-    text.replace(/but prepared statement "\w+"/, "but prepared statement")
+    text
+      // PostgreSQL knows the statement by the pool's name for it, and says so.
+      .replace(/but prepared statement "\w+"/, "but prepared statement")
+      // "cached plan must not change result type" where PgDoorman had it raised: not at a place in PostgreSQL's source.
+      .replace(/ Fplancache\.c L\d+/, "")
   }`;
 }
 
