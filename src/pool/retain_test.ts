@@ -3,6 +3,7 @@ import { expiredServers, spread } from "./retain.ts";
 import { World } from "../client/testing/world.ts";
 import { Stage } from "../client/state.ts";
 import { frontend } from "../protocol/testing/wire.ts";
+import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { newServerState, ServerStage, type ServerState } from "../server/state.ts";
 
@@ -58,4 +59,21 @@ Deno.test("retain: while somebody waits, servers past their time are used and no
   for (const { received } of clients) assert.ok(received.length > 0);
   assert.equal(server.connection.state.stage, ServerStage.Closed);
   assert.equal(server.connection.state.uses, 4);
+});
+
+Deno.test("retain: idle servers of a paused pool for which clients wait are not trimmed", () => {
+  const world = new World({ pool_size: 2 });
+  for (const { connection } of [world.addServer(), world.addServer()]) {
+    Object.assign(connection.state, { lifetimeMs: MINUTE, idleLimitMs: MINUTE, uses: 1 });
+  }
+  world.reactor.now += 10 * MINUTE;
+  assert.equal(world.pool.expired().length, 2);
+  world.pool.pause();
+  const client = world.addClient(frontend("Q", "rows 1"));
+  world.clientSends(client, Infinity);
+  world.dispatch(client.stream);
+  assert.equal(client.session.state.stage, Stage.Waiting);
+  assert.deepEqual(world.pool.expired(), []);
+  client.session.close(REASONS.clientGone, "");
+  assert.equal(world.pool.expired().length, 2);
 });

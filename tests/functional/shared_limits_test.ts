@@ -325,3 +325,38 @@ Deno.test("128: a reload without a change keeps all, with one changes the limit 
     closeAll(clients);
   }
 });
+
+Deno.test("122: a place is given back when no connection comes of it, one of the reserve, too", async () => {
+  const users = { alice: {}, bob: {}, ghost: { server_username: "nobody_there" } };
+  await using doorman = await start(
+    {
+      app: pool({
+        max_db_connections: 1,
+        reserve_pool_size: 1,
+        reserve_pool_timeout: 400,
+        query_wait_timeout: 400,
+      }, users),
+    },
+    /server login failed/,
+    /checkout timeout/,
+    /login from/,
+  );
+  const refused = async () => {
+    const error = await login(doorman, "ghost").then(() => undefined, (error) => error);
+    assert.equal(error?.fields.C, "28000");
+  };
+  const clients: WireClient[] = [];
+  try {
+    for (let i = 0; i < 3; i++) await refused();
+    assert.deepEqual((await counts(doorman)).slice(0, 2), [0, 0]);
+    clients.push(await holder(doorman, "alice"));
+    // From here on it would be the reserve's.
+    for (let i = 0; i < 3; i++) await refused();
+    assert.deepEqual((await counts(doorman)).slice(0, 2), [1, 0]);
+    clients.push(await holder(doorman, "bob"));
+    assert.deepEqual((await counts(doorman)).slice(0, 2), [2, 1]);
+    assert.deepEqual(await backends(), { alice: 1, bob: 1 });
+  } finally {
+    closeAll(clients);
+  }
+});

@@ -224,3 +224,31 @@ Deno.test("a shutdown lets a transaction that has begun come to its end", async 
   assert.equal(wire.errorFields(late!).C, "58006");
   assert.equal(await doorman.waitForExit(), 0);
 });
+
+Deno.test("a transaction that has failed, has savepoints, or calls functions keeps its server to its end", async () => {
+  await using doorman = await start({}, [/checkout timeout/]);
+  using client = await login(doorman);
+  using other = await login(doorman);
+  const oid = Number(await client.value("SELECT 'int4pl(int,int)'::regprocedure::oid"));
+  const steps: [what: Uint8Array, status: string][] = [
+    [wire.query("START TRANSACTION"), "T"],
+    [wire.functionCall(oid, ["1", "2"]), "T"],
+    [wire.query("SAVEPOINT s"), "T"],
+    [wire.query("SELECT 1/0"), "E"],
+    [wire.functionCall(oid, ["1", "2"]), "E"],
+    [wire.query("ROLLBACK TO s"), "T"],
+    [wire.query("RELEASE s"), "T"],
+    [wire.query("SELECT 1/0"), "E"],
+    [wire.query("SELECT 'ignored'"), "E"],
+  ];
+  for (const [what, wanted] of steps) {
+    assert.equal(status(await client.ask(what)), wanted);
+    other.send(wire.query("SELECT 'other'"));
+    assert.ok(await other.silent(20), "the server was given to somebody else");
+    await other.cancel();
+    assert.deepEqual(wire.errorCodes(await other.readUntil("Z")), ["57014"]);
+  }
+  const ended = await client.query("COMMIT");
+  assert.deepEqual([tag(ended), status(ended)], ["ROLLBACK", "I"]);
+  assert.equal(await other.value("SELECT 'other'"), "other");
+});
