@@ -22,7 +22,7 @@ import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { join } from "../protocol/messages.ts";
 import { notificationChannel, notificationPayload } from "../protocol/notification.ts";
-import { type ListeningClient, MARK_CHANNEL } from "../pool/listener.ts";
+import { type ListeningClient, MARK_CHANNEL } from "../pool/listening_client.ts";
 import { quoted } from "../pool/listening_line.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -109,7 +109,7 @@ export class Listening implements ListeningClient {
     if (listens === undefined || moving === undefined) return;
     listens.moving = undefined;
     session.pool!.listener.abandon(this, moving.channels, moving.mark);
-    session.context.log.warn(TARGET, `${session.name} no listener for it: ${detail}`);
+    session.context.log.debug(TARGET, `${session.name} no listener for it: ${detail}`);
     pin(session, Dirty.Listen, Dirty.Listen);
     session.releaseIfIdle();
   }
@@ -293,6 +293,12 @@ function endUnlisten(session: Session, listens: Listens, kept: readonly string[]
   if (moving !== undefined) {
     leaving.push(...moving.channels.filter(goes));
     moving.channels = moving.channels.filter((channel) => !goes(channel));
+    if (moving.channels.length === 0 && !moving.sent) {
+      // Nothing is left to be taken over.
+      listens.moving = undefined;
+      session.pool!.listener.abandon(listening(session), leaving, moving.mark);
+      if (session.server !== undefined) session.server.state.dirty |= Dirty.Unlisten;
+    }
   }
   if (leaving.length > 0 && session.listening !== undefined) {
     session.pool!.listener.unlisten(session.listening, leaving);

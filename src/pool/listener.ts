@@ -30,13 +30,11 @@ import type { LimitedPool, Share } from "./coordinator.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { Hearing, LineSwitch } from "./line_switch.ts";
 import { ListenerLogin } from "./listener_login.ts";
+import { type ListeningClient, MARK_CHANNEL } from "./listening_client.ts";
 import { type LineOwner, type LineSnapshot, ListeningLine } from "./listening_line.ts";
 import { closedLine } from "./retain.ts";
 
 const TARGET = "pg_doorman::server";
-
-/** Where marks are sent. All poolers of a database share it: a mark is of one client or switch alone. */
-export const MARK_CHANNEL = "pg_doorman.listener";
 
 /** How long the connection stays when nobody listens any more. */
 const LINGER_MS = 5000;
@@ -46,20 +44,6 @@ const REST_MS = 1000;
 const RETRY_MS = 10_000;
 /** The old connection may be of another PostgreSQL: its mark will never come then. */
 const SWITCH_MS = 5000;
-
-/** A client that listens; implemented above (client/listening.ts). */
-export interface ListeningClient {
-  readonly id: number;
-  /** PostgreSQL listens to all that it wants. */
-  ready(): void;
-  /** Its mark came by the listener. */
-  markRead(): void;
-  notify(channel: string, message: Uint8Array): void;
-  /** The connection is gone, and notifications with it. */
-  lost(code: string, detail: string): void;
-  /** There is no connection to be had. */
-  unavailable(detail: string): void;
-}
 
 /** The pool that it listens for. */
 export interface ListenedPool extends Pick<ServerOwner, "reported" | "traffic"> {
@@ -98,6 +82,8 @@ export class Listener implements LineOwner, LimitedPool {
   #stale = false;
   #restUntilMs = 0;
   #lastFailure = "";
+  /** It was refused a place. */
+  #crowded = false;
   #lingerTimer: Timer | undefined;
   #retryTimer: Timer | undefined;
   /** Moved to another process, or about to come from one. */
@@ -114,7 +100,7 @@ export class Listener implements LineOwner, LimitedPool {
     this.#share = environment.coordinator.join(this);
   }
 
-  // ── as a part of limits over several pools: it has nothing to give, and does not stand in line ──────────────────
+  // ── as a part of limits over several pools: it has nothing to give ──────────────────────────────────────────────
 
   readonly expected = 0;
   readonly waiting = 0;
@@ -153,7 +139,10 @@ export class Listener implements LineOwner, LimitedPool {
     return [];
   }
 
-  grow(): void {}
+  /** There may be a place now, or the pool is not paused any more. */
+  grow(): void {
+    this.#work();
+  }
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,16 +210,30 @@ export class Listener implements LineOwner, LimitedPool {
     const { reactor } = this.#environment;
     if (paused || this.#retryTimer !== undefined) return;
     if (reactor.now < this.#restUntilMs) return this.#unavailable(this.#lastFailure);
-    if (!this.#share.takeAhead()) {
-      this.#failed("no place under max_db_connections or max_user_connections");
+    // While it is replaced nobody waits for it.
+    if (!(this.#line === undefined ? this.#share.take() : this.#share.takeAhead())) {
+      this.#refused();
       return;
     }
+    this.#crowded = false;
     this.#login.start(
       settings,
       (login) => this.#loggedIn(login, settings),
       (detail) => this.#failed(detail),
     );
     this.#share.count();
+  }
+
+  /** It stands in line now; until it is served its clients keep their servers. */
+  #refused(): void {
+    if (this.#line !== undefined) this.#retryLater();
+    if (this.#crowded) return;
+    this.#crowded = true;
+    this.#environment.log.warn(
+      TARGET,
+      `[${this.name}] no connection that listens: ` +
+        "no place under max_db_connections or max_user_connections",
+    );
   }
 
   #giveUpLogin(): void {
@@ -456,11 +459,6 @@ export class Listener implements LineOwner, LimitedPool {
     // One that has passed the mark is as good as there.
     if (this.#switch?.byOld === false) this.#endSwitch();
     this.#workLater();
-  }
-
-  /** The pool is not paused any more. */
-  resume(): void {
-    this.#work();
   }
 
   /** The clients have been sent home. */

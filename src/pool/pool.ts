@@ -390,7 +390,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
       this.#offer(server);
     }
     this.grow();
-    this.listener.resume();
+    this.listener.grow();
   }
 
   /** Replaces every server connection: idle ones now, the others when they come back. */

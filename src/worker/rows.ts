@@ -8,7 +8,7 @@ import type { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { ServerStage } from "../server/state.ts";
+import { Dirty, ServerStage } from "../server/state.ts";
 
 /** Rows of SHOW POOLS and its relatives. */
 export function poolRows(
@@ -108,7 +108,8 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
       error_count: state.errorCount,
       age_seconds: Math.floor((now - state.connectedAtMs) / 1000),
       replication: state.replication,
-      pinned: pinReasons(state.pinned),
+      // Until the listener has taken over it keeps its server for that, too.
+      pinned: pinReasons(state.pinned | (state.listens?.moving === undefined ? 0 : Dirty.Listen)),
       channels: state.listens?.channels.length ?? 0,
       worker,
     });

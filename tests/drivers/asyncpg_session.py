@@ -70,12 +70,12 @@ async def main():
     if mode == "session":
         statement = await connection.prepare("SELECT $1::int * 2")
         equal([await statement.fetchval(i) for i in range(3)], [0, 2, 4])
-        heard = asyncio.get_running_loop().create_future()
-        await connection.add_listener("asyncpg_news", lambda *news: heard.set_result(news[3]))
-        other = await asyncpg.connect(url, **options)
-        await other.execute("NOTIFY asyncpg_news, 'hello'")
-        await other.close()
-        equal(await asyncio.wait_for(heard, 5), "hello")
+    heard = asyncio.get_running_loop().create_future()
+    await connection.add_listener("asyncpg_news", lambda *news: heard.set_result(news[3]))
+    other = await asyncpg.connect(url, **options)
+    await other.execute("NOTIFY asyncpg_news, 'hello'")
+    await other.close()
+    equal(await asyncio.wait_for(heard, 5), "hello")
     await connection.execute(f"DROP TABLE {table}")
     await connection.close()
 

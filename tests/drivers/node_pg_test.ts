@@ -87,7 +87,7 @@ for (const mode of MODES) {
     }));
 }
 
-Deno.test("pg in session mode: named statements and notifications", () =>
+Deno.test("pg in session mode: named statements", () =>
   withClient(environment.doorman.url("session", "postgres"), async (client) => {
     for (let i = 0; i < 3; i++) {
       const { rows } = await client.query({
@@ -97,13 +97,19 @@ Deno.test("pg in session mode: named statements and notifications", () =>
       });
       assert.equal(rows[0].x, i * 2);
     }
-    const heard = new Promise<string | undefined>((resolve) =>
-      client.once("notification", (note: { payload?: string }) => resolve(note.payload))
-    );
-    await client.query("LISTEN pg_news");
-    await environment.postgres.query("NOTIFY pg_news, 'hello'");
-    assert.equal(await heard, "hello");
   }));
+
+for (const mode of MODES) {
+  Deno.test(`pg in ${mode} mode: notifications`, () =>
+    withClient(environment.doorman.url(mode, "postgres"), async (client) => {
+      const heard = new Promise<string | undefined>((resolve) =>
+        client.once("notification", (note: { payload?: string }) => resolve(note.payload))
+      );
+      await client.query("LISTEN pg_news");
+      await environment.postgres.query("NOTIFY pg_news, 'hello'");
+      assert.equal(await heard, "hello");
+    }));
+}
 
 Deno.test("pg in transaction mode: a server that dies is an error of that client alone", async () => {
   const { doorman, postgres } = environment;

@@ -94,12 +94,14 @@ for (const mode of MODES) {
     }));
 }
 
-Deno.test("postgres.js in session mode: listen hears what is notified", () =>
-  withSql("session", async (sql) => {
-    let heard: (payload: string) => void;
-    const payload = new Promise<string>((resolve) => heard = resolve);
-    const { unlisten } = await sql.listen("pjs_news", (text) => heard(text));
-    await sql.notify("pjs_news", "hello");
-    assert.equal(await payload, "hello");
-    await unlisten();
-  }));
+for (const mode of MODES) {
+  Deno.test(`postgres.js in ${mode} mode: listen hears what is notified`, () =>
+    withSql(mode, async (sql) => {
+      let heard: (payload: string) => void;
+      const payload = new Promise<string>((resolve) => heard = resolve);
+      const { unlisten } = await sql.listen("pjs_news", (text) => heard(text));
+      await sql.notify("pjs_news", "hello");
+      assert.equal(await payload, "hello");
+      await unlisten();
+    }));
+}

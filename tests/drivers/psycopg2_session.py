@@ -1,4 +1,4 @@
-"""What applications do with psycopg2, against the URL of the first argument; `session` as the second: LISTEN, too."""
+"""What applications do with psycopg2, against the URL of the first argument; `session` as the second: PREPARE, too."""
 
 import select
 import sys
@@ -88,13 +88,14 @@ timer.join()
 cursor.execute("SELECT 'well'")
 equal(cursor.fetchone(), ("well",))
 
+cursor.execute("LISTEN psycopg2_news")
+with psycopg2.connect(url) as other:
+    other.cursor().execute("NOTIFY psycopg2_news, 'hello'")
+select.select([connection], [], [], 5)
+connection.poll()
+equal([n.payload for n in connection.notifies], ["hello"])
+cursor.execute("UNLISTEN psycopg2_news")
 if mode == "session":
-    cursor.execute("LISTEN psycopg2_news")
-    with psycopg2.connect(url) as other:
-        other.cursor().execute("NOTIFY psycopg2_news, 'hello'")
-    select.select([connection], [], [], 5)
-    connection.poll()
-    equal([n.payload for n in connection.notifies], ["hello"])
     cursor.execute("PREPARE kept AS SELECT $1::int * 2")
     cursor.execute("EXECUTE kept(21)")
     equal(cursor.fetchone(), (42,))

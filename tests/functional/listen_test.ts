@@ -32,6 +32,11 @@ Deno.test.beforeAll(async () => {
         }),
         session: poolOf(postgres, { pool_mode: "session", users: [{ ...USER, pool_size: 2 }] }),
         limited: poolOf(postgres, { max_db_connections: 1, users: [{ ...USER, pool_size: 1 }] }),
+        tight: poolOf(postgres, {
+          max_db_connections: 2,
+          min_connection_lifetime: 0,
+          users: [{ ...USER, pool_size: 2 }],
+        }),
         latin: poolOf(postgres, { server_database: "latin", users: [{ ...USER, pool_size: 2 }] }),
       },
     },
@@ -413,16 +418,30 @@ Deno.test("PAUSE: who listens goes on, who wants to waits", async () => {
 });
 
 Deno.test("no place for a listening connection: the client keeps its server and has its notifications", async () => {
-  doorman.allowLog(/no connection that listens: no place/, /no listener for it/);
+  doorman.allowLog(/no connection that listens: no place/);
   using client = await login("limited");
   await listen(client, "kept");
-  await doorman.waitForLog(/keeps server pid=\d+ after its transactions: LISTEN/);
+  await doorman.waitForLog(/postgres@limited\] no connection that listens: no place/);
+  assert.deepEqual(await shown("CLIENTS", "pinned", "limited"), ["LISTEN"]);
   await postgres.query("NOTIFY kept");
   assert.deepEqual(await notification(client), ["kept", ""]);
   assert.equal(await client.value("SELECT count(*) FROM pg_listening_channels()"), "1");
   await client.query("UNLISTEN kept");
   using other = await login("limited");
   assert.equal(await other.value("SELECT count(*) FROM pg_listening_channels()"), "0");
+});
+
+Deno.test("an idle server makes room for the listening connection", async () => {
+  using client = await login("tight");
+  using other = await login("tight");
+  await client.query("BEGIN; SELECT 1");
+  await other.query("SELECT 1");
+  await client.query("COMMIT");
+  await listen(client, "room");
+  await listening("tight", 1);
+  await postgres.query("NOTIFY room");
+  assert.deepEqual(await notification(client), ["room", ""]);
+  assert.deepEqual((await shown("SERVERS", "state", "tight")).toSorted(), ["idle", "listening"]);
 });
 
 Deno.test("a client with an encoding of its own keeps its server", async () => {
