@@ -71,10 +71,9 @@ Deno.test.afterAll(async () => {
   await postgres[Symbol.asyncDispose]();
 });
 
-/** What a client is told, without what no two connections have in common: numbers of tables and of processes. */
+/** What a client is told, without what no two connections have in common: the numbers of tables. */
 function told(message: wire.Message): string {
   const body = message.body.slice();
-  if (message.type === "A") body.fill(0, 0, 4);
   if (message.type === "T") {
     const view = new DataView(body.buffer);
     for (let at = 2; at < body.length; at += 18) {
@@ -97,7 +96,11 @@ function told(message: wire.Message): string {
  * of the Parse where it would have found another fault in the Bind.
  */
 function comparable(answers: string[], failed: boolean): string[] {
-  return answers.map((answer) => {
+  // PgDoorman finds out that a statement returns something else before PostgreSQL describes its parameters.
+  const told = answers.filter((answer, i) =>
+    !answer.startsWith("t") || !answers[i + 1]!.includes("C0A000 Mcached plan")
+  );
+  return told.map((answer) => {
     if (answer.startsWith("Z")) failed = answer === "Z E";
     return failed && answer.startsWith("E") ? "E in a failed transaction" : answer;
   });
