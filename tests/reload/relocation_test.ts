@@ -190,3 +190,40 @@ Deno.test("relocation: under load, in session and in transaction mode, no query 
     assert.match(doorman.logs, /moves to worker/);
   }
 });
+
+Deno.test("relocation: who listens goes on, nothing is lost or doubled", async () => {
+  await using doorman = await Doorman.start({ config: configOf({}), allowLog: [CAPPED] });
+  const clients: WireClient[] = [];
+  let going = true;
+  let sent = 0;
+  const notifying = (async () => {
+    using notifier = await WireClient.login({
+      port: postgres.port,
+      user: "postgres",
+      database: "postgres",
+    });
+    while (going) await notifier.query(`NOTIFY moving, '${sent++}'`);
+  })();
+  const numbers = (messages: wire.Message[]) =>
+    messages.filter(({ type }) => type === "A")
+      .map(({ body }) => Number(new TextDecoder().decode(body.subarray(4)).split("\0")[1]));
+  const heard = new Map<WireClient, number[]>();
+  try {
+    for (let i = 0; i < 40; i++) {
+      const client = await login(doorman, USERS[i % 4]!);
+      clients.push(client);
+      heard.set(client, numbers(await client.query("LISTEN moving")));
+    }
+    assert.match(await reload(doorman, configOf({ max_db_connections: 20 })), /moves to worker/);
+    for (const client of clients) heard.get(client)!.push(...numbers(await client.query("BEGIN")));
+    for (const client of clients) heard.get(client)!.push(...numbers(await client.query("COMMIT")));
+  } finally {
+    going = false;
+    await notifying;
+  }
+  for (const [client, got] of heard) {
+    while (got.at(-1) !== sent - 1) got.push(...numbers([await client.read()]));
+    assert.deepEqual(got, Array.from({ length: sent - got[0]! }, (_, n) => got[0]! + n));
+    client.close();
+  }
+});

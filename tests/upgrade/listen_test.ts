@@ -170,3 +170,37 @@ Deno.test("clients that begin to listen while an upgrade runs have all from thei
     client.close();
   }
 });
+
+Deno.test("more clients than move in one go: nothing is read for any before all are there", async () => {
+  const clients: WireClient[] = [];
+  for (let i = 0; i < 400; i++) {
+    const client = await service.login();
+    clients.push(client);
+    await client.query("LISTEN many");
+  }
+  await listening(400);
+  let going = true;
+  let sent = 0;
+  const notifying = (async () => {
+    using notifier = await WireClient.login({
+      port: postgres.port,
+      user: "postgres",
+      database: "postgres",
+    });
+    while (going) {
+      await notifier.query(`NOTIFY many, '${sent++}'`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  })();
+  try {
+    for (let i = 0; i < 3; i++) await service.upgrade();
+  } finally {
+    going = false;
+    await notifying;
+  }
+  for (const client of clients) {
+    for (let n = 0; n < sent; n++) assert.equal(payload(await client.read()), `${n}`);
+    assert.ok(await client.silent(1));
+    client.close();
+  }
+});
