@@ -120,6 +120,11 @@ export class Succession {
   readonly totals: UpgradeTotals;
   readonly #frames: FrameSocket;
   #next = 0;
+  /** Clients that were acknowledged and not yet given to a worker, and the cancel requests that mean them. */
+  readonly #inHand = new Set<number>();
+  readonly #held: CancelPayload[] = [];
+  /** While clients come. */
+  #supervisor: Supervisor | undefined;
 
   private constructor(frames: FrameSocket, listeners: OpenListener[], init: InitPayload) {
     this.#frames = frames;
@@ -169,7 +174,9 @@ export class Succession {
       listeners: this.listeners.map(({ fd, transport }) => ({ fd, transport })),
     });
     accepting();
+    this.#supervisor = supervisor;
     const done = begin === undefined ? undefined : await this.#receive(options);
+    this.#supervisor = undefined;
     if (done === undefined) upgradeFailed(this.totals, "old_process_ended");
     else this.#takeTotals(done.totals);
     supervisor.broadcast({ kind: "expect_over" });
@@ -253,8 +260,11 @@ export class Succession {
       if (place === undefined) places.set(home, [item]);
       else place.push(item);
     });
+    for (const item of taken) if (item.type === "session") this.#inHand.add(clientId(item));
     await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
     for (const [home, items] of places) supervisor.send(home, { kind: "thaw", items });
+    this.#inHand.clear();
+    for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
     return taken;
   }
 
@@ -262,8 +272,16 @@ export class Succession {
     return version === this.init.version && compatible(this.init);
   }
 
-  /** A CancelRequest that no worker here knows. */
+  /**
+   * A CancelRequest that no worker here knew. Its client is with the old process, or between the two, where neither
+   * would find it, or has been given to a worker in the meantime.
+   */
   cancel(processId: number, secret: Uint8Array): void {
+    if (this.#inHand.has(processId)) {
+      this.#held.push({ processId, secret });
+      return;
+    }
+    this.#supervisor?.broadcast({ kind: "cancel", processId, secret });
     this.#tell(FrameKind.Cancel, { processId, secret });
   }
 
@@ -278,6 +296,11 @@ export class Succession {
       return;
     }
   }
+}
+
+/** The process id of a session's key. */
+function clientId({ session }: FrozenItem & { type: "session" }): number {
+  return (session as { state: { id: number } }).state.id;
 }
 
 /** Totals of the old process, perhaps of another version, for this one. */
