@@ -68,7 +68,7 @@ async function burst(clients: WireClient[], sql: string): Promise<void> {
 }
 
 Deno.test("a burst on a warm pool is served by the servers that there are", async () => {
-  await using doorman = await start({ scaling_warm_pool_ratio: 20 });
+  await using doorman = await start({ scaling_warm_pool_ratio: 20, scaling_fast_retries: 50 });
   const clients = await logins(doorman, 16);
   await holdTogether(clients.slice(0, 4));
   const before = await scaling(doorman);
