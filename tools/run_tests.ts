@@ -5,7 +5,8 @@
  *
  * Not named test.ts: `deno test` would take it for a test and run it, and it would run `deno test`.
  *
- * Files in tests/ run one after the other: they measure times and start servers, and two cores are all there is.
+ * Files in tests/ run one after the other: they measure times and start servers, and two cores are all there is. Those
+ * that wait most of their time run beside the others; what they print comes when they are through.
  */
 
 import { join } from "node:path";
@@ -19,6 +20,17 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SOURCES = ["src", "tests", "bench", "tools"];
 const UNIT_TESTS = ["src", "tools", "bench"];
 const SYSTEM_TESTS = ["tests"];
+/** They wait for limits of many seconds, or for systemd and dpkg. The one that computes comes first. */
+const WAITING_TESTS = [
+  "tests/upgrade/many_users_test.ts",
+  "tests/upgrade/failures_test.ts",
+  "tests/upgrade/program_test.ts",
+  "tests/upgrade/signals_test.ts",
+  "tests/functional/limits_test.ts",
+  "tests/functional/server_life_test.ts",
+  "tests/packaging/package_test.ts",
+  "tests/systemd/systemd_test.ts",
+];
 
 interface Outcome extends Tally {
   name: string;
@@ -27,22 +39,35 @@ interface Outcome extends Tally {
 
 type Stage = () => Promise<Partial<Tally>>;
 
-async function deno(args: string[], env: Record<string, string> = {}): Promise<boolean> {
-  const { success } = await new Deno.Command(Deno.execPath(), {
+async function deno(
+  args: string[],
+  env: Record<string, string> = {},
+  output: "inherit" | "piped" = "inherit",
+): Promise<boolean> {
+  const { success, ...printed } = await new Deno.Command(Deno.execPath(), {
     args,
     cwd: ROOT,
     env,
     stdin: "null",
-    stdout: "inherit",
-    stderr: "inherit",
+    stdout: output,
+    stderr: output,
   }).output();
+  if (output === "piped") {
+    await writeAll(Deno.stdout, printed.stdout);
+    await writeAll(Deno.stderr, printed.stderr);
+  }
   return success;
 }
 
-function existing(folders: string[]): string[] {
-  return folders.filter((folder) => {
+async function writeAll(to: typeof Deno.stdout, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}
+
+function existing(paths: string[]): string[] {
+  return paths.filter((path) => {
     try {
-      return Deno.statSync(join(ROOT, folder)).isDirectory;
+      Deno.statSync(join(ROOT, path));
+      return true;
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return false;
       throw error;
@@ -54,18 +79,35 @@ async function check(args: string[]): Promise<Partial<Tally>> {
   return await deno(args) ? {} : { failed: 1 };
 }
 
-async function runTests(folders: string[], env: Record<string, string> = {}): Promise<Tally> {
+interface TestRun {
+  env?: Record<string, string>;
+  output?: "inherit" | "piped";
+  ignore?: string[];
+}
+
+async function runTests(
+  paths: string[],
+  { env = {}, output = "inherit", ignore = [] }: TestRun = {},
+): Promise<Tally> {
   const report = await Deno.makeTempFile({ prefix: "pg_doorman-report-", suffix: ".xml" });
   try {
     const success = await deno(
-      ["test", "--allow-all", "--no-check", `--junit-path=${report}`, ...existing(folders)],
+      [
+        "test",
+        "--allow-all",
+        "--no-check",
+        `--junit-path=${report}`,
+        ...ignore.length > 0 ? [`--ignore=${ignore.join(",")}`] : [],
+        ...existing(paths),
+      ],
       env,
+      output,
     );
     const tally = parseReport(await Deno.readTextFile(report));
     // A file that cannot be loaded, or a run that was cut off, is in no report.
     if (!success && tally.failed === 0) tally.failed = 1;
     if (success && tally.passed === 0) {
-      say(`no test ran in ${folders.join(", ")}`);
+      say(`no test ran in ${paths.join(", ")}`);
       tally.failed = 1;
     }
     for (const name of tally.skippedNames) say(`skipped: ${name}`);
@@ -78,7 +120,17 @@ async function runTests(folders: string[], env: Record<string, string> = {}): Pr
 async function systemTests(): Promise<Partial<Tally>> {
   const result = await build();
   say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
-  return await runTests(SYSTEM_TESTS, { PG_DOORMAN_BINARY: result.path });
+  const env = { PG_DOORMAN_BINARY: result.path };
+  const [waiting, others] = await Promise.all([
+    runTests(WAITING_TESTS, { env, output: "piped" }),
+    runTests(SYSTEM_TESTS, { env, ignore: WAITING_TESTS }),
+  ]);
+  return {
+    passed: waiting.passed + others.passed,
+    failed: waiting.failed + others.failed,
+    skipped: waiting.skipped + others.skipped,
+    skippedNames: [...waiting.skippedNames, ...others.skippedNames],
+  };
 }
 
 const STAGES: Record<string, Stage> = {
