@@ -44,7 +44,7 @@ async function deno(
   env: Record<string, string> = {},
   output: "inherit" | "piped" = "inherit",
 ): Promise<boolean> {
-  const { success, ...printed } = await new Deno.Command(Deno.execPath(), {
+  const run = await new Deno.Command(Deno.execPath(), {
     args,
     cwd: ROOT,
     env,
@@ -53,10 +53,10 @@ async function deno(
     stderr: output,
   }).output();
   if (output === "piped") {
-    await writeAll(Deno.stdout, printed.stdout);
-    await writeAll(Deno.stderr, printed.stderr);
+    await writeAll(Deno.stdout, run.stdout);
+    await writeAll(Deno.stderr, run.stderr);
   }
-  return success;
+  return run.success;
 }
 
 async function writeAll(to: typeof Deno.stdout, bytes: Uint8Array): Promise<void> {
