@@ -43,6 +43,14 @@ class ScriptedStream implements ByteStream {
     this.sent += end - start;
     return end - start;
   }
+
+  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
+    return this.send(bytes, start, end);
+  }
+
+  settle(): boolean {
+    return true;
+  }
 }
 
 function reply(type: string, ...body: number[]): number[] {

@@ -5,7 +5,7 @@
 
 import { parameterStatus } from "../protocol/messages.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { withParameter } from "../server/parameters.ts";
+import { withoutParameter, withParameter } from "../server/parameters.ts";
 import type { Session } from "./session.ts";
 
 /** What the client asked for is now what the server has. */
@@ -15,17 +15,17 @@ export function adoptParameters(session: Session, server: ServerConnection): voi
   let has = server.state.parameters;
   for (const [name, value] of asked.values) {
     // Not reported by PostgreSQL: it has what was set.
-    if (!reported.has(name)) has = server.noteParameter(name, value);
+    if (!reported.has(name)) has = withParameter(has, name, value);
   }
   for (const name of has.values.keys()) {
-    if (!reported.has(name) && !asked.values.has(name)) has = server.forgetParameter(name);
+    if (!reported.has(name) && !asked.values.has(name)) has = withoutParameter(has, name);
   }
   for (const [name, value] of has.values) {
     if (reported.has(name) && asked.values.get(name) !== value) {
       session.write(parameterStatus(name, value));
     }
   }
-  session.state.parameters = has;
+  session.state.parameters = server.state.parameters = has;
 }
 
 /** RESET has brought the server's own values: at a direct connection it would have been those of the StartupMessage. */

@@ -253,9 +253,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     giveChunk(tail);
     // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
     // next message too little was there to see where it goes.
-    const { stage } = this.state;
-    if (stage !== Stage.Linked && stage !== Stage.Idle) return;
-    this.readOn();
+    if (this.#goesOn) this.readOn();
   }
 
   /** Pairs with a server; `false` when it must get the client's parameters first. */
@@ -437,11 +435,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   serverWritable(): void {
-    if (this.stalled) {
-      this.takeKept();
-      const { stage } = this.state;
-      if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
-    }
+    if (this.stalled) this.takeKept();
+    if (!this.#goesOn) return;
     this.readOn();
     this.releaseIfIdle();
   }
@@ -485,9 +480,13 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   #goOn(): void {
     this.checking = false;
     this.takeKept();
+    if (this.#goesOn) this.readOn();
+  }
+
+  /** Whether, with what was kept behind it, it may send more. */
+  get #goesOn(): boolean {
     const { stage } = this.state;
-    if (stage !== Stage.Linked && stage !== Stage.Idle || this.server?.congested) return;
-    this.readOn();
+    return (stage === Stage.Linked || stage === Stage.Idle) && this.server?.congested !== true;
   }
 
   skipped(tracked: readonly Tracked[]): void {
@@ -533,7 +532,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       reactor.now + CLOSING_MS,
       () => this.close(REASONS.clientTerminated, ""),
     );
-    if (!this.backlogged) this.shutdown();
+    this.shutdownWhenTaken();
   }
 
   /** Ends the session without another word. Harmless when it has ended. */

@@ -18,6 +18,7 @@ import {
 } from "../os/layout.ts";
 import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
 import { Outbox } from "../reactor/outbox.ts";
+import type { Sender } from "../reactor/posts.ts";
 import type { Handler } from "../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
@@ -41,7 +42,7 @@ export interface SocketSnapshot {
   checking: boolean;
 }
 
-export abstract class ClientSocket implements Handler {
+export abstract class ClientSocket implements Handler, Sender {
   readonly context: ClientContext;
   readonly stream: ByteStream;
   readonly state: SessionState;
@@ -97,6 +98,7 @@ export abstract class ClientSocket implements Handler {
 
   /** The socket's part of a snapshot; it leaves the event loop. */
   freezeSocket(): SocketSnapshot {
+    this.stream.settle();
     this.context.reactor.release(this.stream.fd);
     this.stopWatching();
     return {
@@ -289,7 +291,7 @@ export abstract class ClientSocket implements Handler {
       this.#outbox.append(bytes, start, end);
       return;
     }
-    const sent = this.stream.send(bytes, start, end);
+    const sent = this.stream.post(bytes, start, end, this);
     if (sent === end - start) {
       if (this.#throttled) this.unthrottle();
       return;
@@ -298,8 +300,14 @@ export abstract class ClientSocket implements Handler {
       this.close(REASONS.clientReset, errnoText(-sent));
       return;
     }
-    this.#outbox = new Outbox();
-    this.#outbox.append(bytes, start + Math.max(0, sent), end);
+    this.notTaken(bytes, start + Math.max(0, sent), end);
+  }
+
+  /** See `Sender` (reactor/posts.ts). */
+  notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    if (this.state.stage === Stage.Closed) return;
+    this.#outbox ??= new Outbox();
+    this.#outbox.append(bytes, start, end);
     this.#setEvents(this.#events | EPOLLOUT);
     this.server?.pauseReading();
     this.#watchTaking();
@@ -373,6 +381,12 @@ export abstract class ClientSocket implements Handler {
     libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
     libc.shutdown(this.stream.fd, SHUT_WR);
     this.#setEvents(EPOLLIN | EPOLLRDHUP);
+  }
+
+  /** As `shutdown`, now or when the client has taken what is left (`drained`). */
+  protected shutdownWhenTaken(): void {
+    this.stream.settle();
+    if (!this.backlogged) this.shutdown();
   }
 
   protected stopWatching(): void {

@@ -326,6 +326,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "R",
     doc: "Threads that serve clients.",
   },
+  io_uring: {
+    type: "bool",
+    default: true,
+    reload: "A",
+    doc:
+      "Send through io_uring where the kernel allows it: less CPU for each transaction. Without it, or where a sandbox " +
+      "forbids it, each send is a system call of its own. Not in upstream.",
+  },
   worker_cpu_affinity_pinning: {
     type: "bool",
     default: false,

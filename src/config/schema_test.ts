@@ -177,6 +177,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "client_login_timeout",
     "log_level",
     "log_format",
+    "io_uring",
     "max_user_connections",
     ...LIMITS,
   ]],

@@ -114,6 +114,7 @@ export interface GeneralSettings {
   log_client_connections: boolean;
   log_client_disconnections: boolean;
   pooler_check_query: string;
+  io_uring: boolean;
   query_interner_gc_interval_seconds: number;
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */

@@ -86,6 +86,7 @@ export interface GeneralConfig {
   syslog_prog_name?: string;
 
   worker_threads: number;
+  io_uring: boolean;
   worker_cpu_affinity_pinning: boolean;
   worker_stack_size?: number;
   max_blocking_threads?: number;

@@ -8,6 +8,7 @@ export const EAGAIN = 11;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const EPIPE = 32;
+export const ENOSYS = 38;
 export const ECONNABORTED = 103;
 export const ECONNRESET = 104;
 export const ETIMEDOUT = 110;
@@ -26,6 +27,7 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   23: ["ENFILE", "too many open files in system"],
   24: ["EMFILE", "too many open files"],
   32: ["EPIPE", "broken pipe"],
+  38: ["ENOSYS", "function not implemented"],
   90: ["EMSGSIZE", "message too long"],
   97: ["EAFNOSUPPORT", "address family not supported"],
   98: ["EADDRINUSE", "address already in use"],

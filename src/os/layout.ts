@@ -43,6 +43,7 @@ export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
 export const TCP_USER_TIMEOUT = 18;
 
+export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
@@ -57,6 +58,13 @@ const X86_64 = Deno.build.arch === "x86_64";
 export const SYS_SENDTO = X86_64 ? 44 : 206;
 export const SYS_RECVFROM = X86_64 ? 45 : 207;
 export const SYS_EPOLL_PWAIT = X86_64 ? 281 : 22;
+
+export const SYS_IO_URING_SETUP = 425;
+export const SYS_IO_URING_ENTER = 426;
+
+export const IORING_ENTER_GETEVENTS = 1;
+export const PROT_READ_WRITE = 3;
+export const MAP_SHARED = 1;
 
 /** Largest `struct sockaddr_*` that we meet (`sockaddr_un` with its 108 bytes of path). */
 export const SOCKADDR_BYTES = 110;

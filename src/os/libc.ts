@@ -7,8 +7,18 @@
  */
 
 import type { Fd } from "./fd.ts";
-import { EAGAIN } from "./errno.ts";
-import { MSG_NOSIGNAL, SYS_EPOLL_PWAIT, SYS_RECVFROM, SYS_SENDTO } from "./layout.ts";
+import { EAGAIN, errnoText } from "./errno.ts";
+import {
+  IORING_ENTER_GETEVENTS,
+  MAP_SHARED,
+  MSG_NOSIGNAL,
+  PROT_READ_WRITE,
+  SYS_EPOLL_PWAIT,
+  SYS_IO_URING_ENTER,
+  SYS_IO_URING_SETUP,
+  SYS_RECVFROM,
+  SYS_SENDTO,
+} from "./layout.ts";
 
 const libc = Deno.dlopen("libc.so.6", {
   // int *__errno_location(void)
@@ -56,6 +66,8 @@ const libc = Deno.dlopen("libc.so.6", {
   dup2: { parameters: ["i32", "i32"], result: "i32" },
   // int clock_gettime(clockid_t clock, struct timespec *now)
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+  // void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
   // mode_t umask(mode_t mask)
   umask: { parameters: ["u32"], result: "u32" },
 }).symbols;
@@ -70,6 +82,16 @@ const kernel = Deno.dlopen("libc.so.6", {
     parameters: ["i32", "i32", "pointer", "u32", "i32", "i32", "i32"],
     result: "i32",
   },
+}).symbols;
+
+const rings = Deno.dlopen("libc.so.6", {
+  // long syscall(long number, unsigned entries, struct io_uring_params *params)
+  syscall: { parameters: ["i32", "u32", "buffer"], result: "i32" },
+}).symbols;
+
+const entering = Deno.dlopen("libc.so.6", {
+  // long syscall(long number, int fd, unsigned submit, unsigned complete, unsigned flags, void *sigset, size_t size)
+  syscall: { parameters: ["i32", "i32", "u32", "u32", "u32", "i32", "i32"], result: "i32" },
 }).symbols;
 
 const errnoAt = new Deno.UnsafePointerView(libc.__errno_location()!);
@@ -206,6 +228,27 @@ export function pointerTo(
   bytes: Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
 ): Deno.PointerObject {
   return Deno.UnsafePointer.of(bytes)!;
+}
+
+/** A new ring: its descriptor (close-on-exec), or −errno. The kernel fills in `params`. */
+export function ioUringSetup(entries: number, params: Uint32Array<ArrayBuffer>): number {
+  return checked(rings.syscall(SYS_IO_URING_SETUP, entries, params));
+}
+
+/** Submits `count` entries and waits for `complete` to be through: how many the kernel has taken, or −errno. */
+export function ioUringEnter(ring: Fd, count: number, complete: number): number {
+  const flags = complete > 0 ? IORING_ENTER_GETEVENTS : 0;
+  const result = entering.syscall(SYS_IO_URING_ENTER, ring, count, complete, flags, 0, 0);
+  return result < 0 ? -errnoAt.getInt32() : result;
+}
+
+/** Memory that is shared with the kernel, for as long as this process runs. Throws when it can't be had. */
+export function mapShared(fd: Fd, bytes: number, offset: number): ArrayBuffer {
+  const at = libc.mmap(null, BigInt(bytes), PROT_READ_WRITE, MAP_SHARED, fd, BigInt(offset));
+  if (at === null || Deno.UnsafePointer.value(at) === 2n ** 64n - 1n) {
+    throw new Error(`mmap: ${errnoText(errnoAt.getInt32())}`);
+  }
+  return Deno.UnsafePointerView.getArrayBuffer(at, bytes);
 }
 
 /** Sends one datagram to an address; never raises SIGPIPE. */

@@ -31,7 +31,7 @@ export class Outbox {
   }
 
   /** Sends what the stream takes: 0, or −errno when the stream is broken. */
-  flush(stream: ByteStream): number {
+  flush(stream: Pick<ByteStream, "send">): number {
     while (this.#start < this.#end) {
       const sent = stream.send(this.#bytes!, this.#start, this.#end);
       if (sent < 0) return wouldBlock(sent) ? 0 : sent;

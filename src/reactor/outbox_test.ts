@@ -1,19 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { EAGAIN, EPIPE } from "../os/errno.ts";
-import type { Fd } from "../os/fd.ts";
 import { Outbox } from "./outbox.ts";
 import type { ByteStream } from "./stream.ts";
 
 /** Takes as many bytes of each send as `appetite` says; −1: none now, −2: broken. */
-class Peer implements ByteStream {
-  readonly fd = 3 as Fd;
+class Peer implements Pick<ByteStream, "send"> {
   readonly taken: number[] = [];
   appetite: number[] = [];
-
-  receive(): number {
-    return -EAGAIN;
-  }
 
   send(bytes: Uint8Array, start: number, end: number): number {
     const most = this.appetite.shift() ?? Infinity;

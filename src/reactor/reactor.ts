@@ -9,6 +9,7 @@ import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EINTR, errnoText } from "../os/errno.ts";
 import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from "../os/layout.ts";
+import { settle } from "./posts.ts";
 import { type Timer, Timers } from "./timers.ts";
 
 /** What is registered for a descriptor. */
@@ -107,6 +108,7 @@ export class Reactor {
     }
     if (next <= this.now) this.#expire();
     if (this.#atEnd.length > 0) this.#finish();
+    settle();
     if (this.#closing.length > 0) this.#closeAll();
   }
 

@@ -6,7 +6,9 @@
  */
 
 import * as libc from "../os/libc.ts";
+import { EAGAIN } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
+import { currentBatch, isPutOff, post, type Sender, settle } from "./posts.ts";
 
 /** Most bytes of one read. */
 export const READ_BYTES = 65_536;
@@ -26,11 +28,19 @@ export interface ByteStream {
   receive(offset: number): number;
   /** Writes `bytes[start..end)`: bytes taken, or −errno. */
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number;
+  /** As `send`, or put off (posts.ts): then all counts as taken, and `sender` hears of what was not. */
+  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number;
+  /** Does what is put off on this stream: whether all of it was taken. */
+  settle(): boolean;
 }
 
 /** A plain socket. */
-export class PlainStream implements ByteStream {
+export class PlainStream implements ByteStream, Sender {
   readonly fd: Fd;
+  /** The batch of its last post, and whose bytes that were. */
+  #batch = 0;
+  #sender: Sender | undefined = undefined;
+  #refused = false;
 
   constructor(fd: Fd) {
     this.fd = fd;
@@ -41,7 +51,28 @@ export class PlainStream implements ByteStream {
     return libc.recv(this.fd, readBuffer.subarray(offset), READ_BYTES);
   }
 
+  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
+    if (!isPutOff(end - start)) return this.send(bytes, start, end);
+    if (!this.settle()) return -EAGAIN;
+    this.#sender = sender;
+    this.#batch = post(this.fd, bytes, start, end, this);
+    return end - start;
+  }
+
+  settle(): boolean {
+    if (this.#batch !== currentBatch()) return true;
+    this.#refused = false;
+    settle();
+    return !this.#refused;
+  }
+
+  notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    this.#refused = true;
+    this.#sender!.notTaken(bytes, start, end);
+  }
+
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
+    if (!this.settle()) return -EAGAIN;
     if (start === 0) {
       if (bytes === readBuffer) return libc.sendFrom(this.fd, readBufferAt, end);
       if (bytes === writeBuffer) return libc.sendFrom(this.fd, writeBufferAt, end);

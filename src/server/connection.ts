@@ -14,6 +14,7 @@ import { wouldBlock } from "../os/libc.ts";
 import { errnoText } from "../os/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
 import { Outbox } from "../reactor/outbox.ts";
+import type { Sender } from "../reactor/posts.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
@@ -23,14 +24,7 @@ import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
 import { noteTag } from "./tags.ts";
-import {
-  MOST_REPORTED,
-  type ParameterSet,
-  parameterSet,
-  readParameterStatus,
-  withoutParameter,
-  withParameter,
-} from "./parameters.ts";
+import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from "./parameters.ts";
 import { confirm, detachedReplies, type Tracked } from "./prepared.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
@@ -55,7 +49,7 @@ const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
 const NEED_MORE = -1;
 const CLOSED = -2;
 
-export class ServerConnection implements Handler {
+export class ServerConnection implements Handler, Sender {
   readonly state: ServerState;
   readonly stream: ByteStream;
   readonly owner: ServerOwner;
@@ -89,6 +83,7 @@ export class ServerConnection implements Handler {
   /** Leaves the event loop, as data; the descriptor stays open. */
   freeze(): ServerSnapshot {
     const { now } = this.#reactor;
+    this.stream.settle();
     this.#reactor.release(this.stream.fd);
     const state = { ...this.state };
     state.createdAtMs = now - state.createdAtMs;
@@ -165,30 +160,26 @@ export class ServerConnection implements Handler {
       this.#outbox.append(bytes, start, end);
       return;
     }
-    const sent = this.stream.send(bytes, start, end);
+    const sent = this.stream.post(bytes, start, end, this);
     if (sent === end - start) return;
     if (sent < 0 && !wouldBlock(sent)) {
       // What PostgreSQL had to say before it hung up may be in the socket still: the read pump ends the connection.
       this.#setEvents(this.#events | EPOLLIN);
       return;
     }
-    this.#outbox.append(bytes, start + Math.max(0, sent), end);
+    this.notTaken(bytes, start + Math.max(0, sent), end);
+  }
+
+  /** See `Sender` (reactor/posts.ts). */
+  notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+    if (this.state.stage === ServerStage.Closed) return;
+    this.#outbox.append(bytes, start, end);
     this.#setEvents(this.#events | EPOLLOUT);
   }
 
   /** Whether bytes wait for PostgreSQL to take them. */
   get congested(): boolean {
     return this.#outbox.length > 0;
-  }
-
-  /** PostgreSQL has this value and does not report it. */
-  noteParameter(name: string, value: string): ParameterSet {
-    return this.state.parameters = withParameter(this.state.parameters, name, value);
-  }
-
-  /** A parameter that PostgreSQL does not report was reset. */
-  forgetParameter(name: string): ParameterSet {
-    return this.state.parameters = withoutParameter(this.state.parameters, name);
   }
 
   /** Runs a query of the pooler's own: its replies are swallowed. */

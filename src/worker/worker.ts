@@ -3,8 +3,6 @@
  * `start` it never returns to Deno's event loop; mail comes by `receiveMessageOnPort` when the eventfd says so.
  */
 
-import { receiveMessageOnPort } from "node:worker_threads";
-import type { MessagePort as NodeMessagePort } from "node:worker_threads";
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EPOLLIN } from "../os/layout.ts";
@@ -52,9 +50,11 @@ import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
 import { Limits } from "./limits.ts";
+import { received, wake } from "./mailbox.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { Relocations } from "./relocation.ts";
 import { closePeriod, retain } from "./rounds.ts";
+import { followIoUring } from "./sends.ts";
 import { StatementTexts } from "./statement_texts.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
@@ -343,7 +343,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   #toPeer(index: number, mail: WorkerToWorker): void {
     const peer = this.#peers.get(index)!;
     peer.port.postMessage(mail);
-    libc.write(peer.wakeFd, ONE, 8);
+    wake(peer.wakeFd);
   }
 
   #fromPeer(mail: WorkerToWorker): void {
@@ -449,6 +449,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     const query = general.pooler_check_query;
     if (query !== this.general.pooler_check_query) this.checkQuery = checkQueryMessage(query);
     this.general = general;
+    followIoUring(general.io_uring, this.log);
     this.hba = general.hba === undefined
       ? undefined
       : new HbaMatcher(general.hba, this.#start.mail.interfaces);
@@ -581,16 +582,6 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         "defect",
       );
     }
-  }
-}
-
-const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
-
-function* received<T>(port: MessagePort): Iterable<T> {
-  for (;;) {
-    const mail = receiveMessageOnPort(port as unknown as NodeMessagePort);
-    if (mail === undefined) return;
-    yield mail.message as T;
   }
 }
 

@@ -24,6 +24,7 @@ import type { PoolEnvironment } from "../../pool/environment.ts";
 import { Pool } from "../../pool/pool.ts";
 import { ModelServer } from "../../protocol/testing/model_server.ts";
 import { concat, concatAll } from "../../protocol/testing/wire.ts";
+import { MOST_POSTED_BYTES, type Sender } from "../../reactor/posts.ts";
 import type { Handler, Reactor } from "../../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../../reactor/stream.ts";
 import { type Timer, Timers } from "../../reactor/timers.ts";
@@ -33,12 +34,16 @@ import { QueryInterner } from "../../server/query_interner.ts";
 import { newServerState, ServerStage } from "../../server/state.ts";
 import { parameterSet } from "../../server/parameters.ts";
 
-/** The pooler's end of a socket. */
+/** Sends of this turn that were put off. */
+const putOff = new Set<FakeStream>();
+
+/** The pooler's end of a socket. Every other one puts its sends off. */
 export class FakeStream implements ByteStream {
   readonly fd: Fd;
   /** What the pooler has written. */
   #written: Uint8Array[] = [];
   #incoming: Uint8Array[] = [];
+  #posted: { bytes: Uint8Array<ArrayBuffer>; sender: Sender } | undefined = undefined;
   /** No more bytes will come. */
   ended = false;
   /** Sends fail: the peer is gone. */
@@ -85,7 +90,29 @@ export class FakeStream implements ByteStream {
     return most.length;
   }
 
+  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
+    if (this.fd % 2 === 0 || end - start > MOST_POSTED_BYTES) return this.send(bytes, start, end);
+    if (!this.settle()) return -EAGAIN;
+    this.#posted = { bytes: bytes.slice(start, end), sender };
+    putOff.add(this);
+    return end - start;
+  }
+
+  settle(): boolean {
+    const posted = this.#posted;
+    if (posted === undefined) return true;
+    this.#posted = undefined;
+    putOff.delete(this);
+    const { bytes, sender } = posted;
+    const taken = Math.max(0, this.send(bytes, 0, bytes.length));
+    const all = taken === bytes.length;
+    if (!all) sender.notTaken(bytes, taken, bytes.length);
+    bytes.fill(0xee);
+    return all;
+  }
+
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
+    if (!this.settle()) return -EAGAIN;
     if (this.broken) return -EPIPE;
     const most = this.appetite.shift() ?? this.usually;
     if (most <= 0) return -EAGAIN;
@@ -123,6 +150,8 @@ class FakeReactor {
   }
 
   close(fd: Fd): void {
+    // It closes at the end of the turn, and what was put off goes out before.
+    for (const stream of putOff) if (stream.fd === fd) stream.settle();
     const open = this.registered.delete(fd) || this.#released.delete(fd);
     assert.ok(open, `descriptor ${fd} is closed twice`);
   }
@@ -139,6 +168,7 @@ class FakeReactor {
     const actions = this.#atEnd;
     this.#atEnd = [];
     for (const action of actions) action();
+    for (const stream of putOff) stream.settle();
   }
 }
 
@@ -458,6 +488,7 @@ export class World {
     }
     for (let turn = 0; turn < 20_000; turn++) {
       let moved = false;
+      this.reactor.endTurn();
       for (const client of this.clients) {
         if (this.clientSends(client, Infinity)) moved = true;
         if (this.dispatch(client.stream)) moved = true;

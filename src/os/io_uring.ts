@@ -1,0 +1,116 @@
+// hot path
+/**
+ * io_uring for one thing: many sends by one system call. Every send is told not to wait, so all of them are through
+ * when the call returns, and nothing is ever under way between two calls. See io_uring_setup(2), io_uring_enter(2) and
+ * the structs of <linux/io_uring.h>, which are the same on all architectures.
+ */
+
+import type { Fd } from "./fd.ts";
+import { ENOSYS } from "./errno.ts";
+import * as libc from "./libc.ts";
+import { MSG_DONTWAIT, MSG_NOSIGNAL } from "./layout.ts";
+
+const PARAMS_WORDS = 30;
+const SQE_WORDS = 16;
+const CQE_WORDS = 4;
+const OPCODE_SEND = 26;
+const FEATURE_SINGLE_MMAP = 1;
+const OFFSET_RINGS = 0;
+const OFFSET_ENTRIES = 0x10000000;
+/** SUBMIT_ALL, SINGLE_ISSUER and DEFER_TASKRUN: from Linux 6.1 on; older ones are asked for a ring without. */
+const WISHED_FLAGS = 1 << 7 | 1 << 12 | 1 << 13;
+
+export class SendRing {
+  /** What each send took, or −errno, by its number in the batch. */
+  readonly results: Int32Array<ArrayBuffer>;
+  #fd: Fd;
+  #entries: Uint32Array;
+  #ring: Uint32Array;
+  #submissionTailAt: number;
+  #submissionMask: number;
+  #completionHeadAt: number;
+  #completionTailAt: number;
+  #completionMask: number;
+  #completionsAt: number;
+  #tail = 0;
+
+  private constructor(fd: Fd, params: Uint32Array<ArrayBuffer>) {
+    const [entries, completions] = params;
+    const [, submissionTail, submissionMask, , , , array] = params.subarray(10);
+    const [completionHead, completionTail, completionMask, , , first] = params.subarray(20);
+    const bytes = Math.max(array + entries * 4, first + completions * CQE_WORDS * 4);
+    this.#fd = fd;
+    this.#ring = new Uint32Array(libc.mapShared(fd, bytes, OFFSET_RINGS));
+    this.#entries = new Uint32Array(libc.mapShared(fd, entries * SQE_WORDS * 4, OFFSET_ENTRIES));
+    this.#submissionTailAt = submissionTail / 4;
+    this.#submissionMask = this.#ring[submissionMask / 4];
+    this.#completionHeadAt = completionHead / 4;
+    this.#completionTailAt = completionTail / 4;
+    this.#completionMask = this.#ring[completionMask / 4];
+    this.#completionsAt = first / 4;
+    this.results = new Int32Array(entries);
+    for (let i = 0; i < entries; i++) {
+      this.#ring[array / 4 + i] = i;
+      this.#entries[i * SQE_WORDS] = OPCODE_SEND;
+      this.#entries[i * SQE_WORDS + 7] = MSG_NOSIGNAL | MSG_DONTWAIT;
+    }
+  }
+
+  /** A ring for `most` sends at once (a power of two), or −errno: the kernel has none, or does not allow it. */
+  static open(most: number): SendRing | number {
+    for (const flags of [WISHED_FLAGS, 0]) {
+      const params = new Uint32Array(PARAMS_WORDS);
+      params[2] = flags;
+      const fd = libc.ioUringSetup(most, params);
+      if (fd < 0 && flags === 0) return fd;
+      if (fd < 0) continue;
+      if ((params[5] & FEATURE_SINGLE_MMAP) !== 0) return new SendRing(fd as Fd, params);
+      libc.close(fd as Fd);
+    }
+    return -ENOSYS;
+  }
+
+  /** Puts a send of `length` bytes from the address `high * 2³² + low` at place `index` of the batch. */
+  add(index: number, fd: Fd, low: number, high: number, length: number): void {
+    const entries = this.#entries;
+    const at = (this.#tail + index & this.#submissionMask) * SQE_WORDS;
+    entries[at + 1] = fd;
+    entries[at + 4] = low;
+    entries[at + 5] = high;
+    entries[at + 6] = length;
+    entries[at + 8] = index;
+  }
+
+  /** Does the `count` sends of the batch. Returns how many were begun, or −errno; what was not has no result. */
+  submit(count: number): number {
+    const ring = this.#ring;
+    const began = this.#tail;
+    this.#tail = began + count | 0;
+    ring[this.#submissionTailAt] = this.#tail;
+    const submitted = libc.ioUringEnter(this.#fd, count, 0);
+    let missing = Math.max(0, submitted) - this.#reap();
+    while (missing > 0) {
+      if (libc.ioUringEnter(this.#fd, 0, missing) < 0) break;
+      missing -= this.#reap();
+    }
+    if (submitted !== count) {
+      // The kernel looks at what it has not begun no more.
+      this.#tail = began + Math.max(0, submitted) | 0;
+      ring[this.#submissionTailAt] = this.#tail;
+    }
+    return submitted;
+  }
+
+  /** Takes note of what is through: how many sends. */
+  #reap(): number {
+    const ring = this.#ring;
+    const from = ring[this.#completionHeadAt];
+    const to = ring[this.#completionTailAt];
+    for (let head = from; head !== to; head = head + 1 >>> 0) {
+      const at = this.#completionsAt + (head & this.#completionMask) * CQE_WORDS;
+      this.results[ring[at]] = ring[at + 2];
+    }
+    ring[this.#completionHeadAt] = to;
+    return to - from | 0;
+  }
+}
