@@ -20,6 +20,7 @@ import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import * as messages from "../protocol/messages.ts";
 import { readOptions, readReplication, readStartup, startupLength } from "../protocol/startup.ts";
 import { type Reason, REASONS } from "../reasons.ts";
+import { settle } from "../reactor/posts.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { clientParameters, type ParameterSet, parameterSet } from "../server/parameters.ts";
@@ -79,6 +80,7 @@ export class ClientLogin {
   /** Takes what was read. */
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const { state } = this.#session;
+    settle();
     while (at < end && state.stage <= Stage.Login) {
       const length = state.stage === Stage.Startup
         ? startupLength(bytes, at, end)

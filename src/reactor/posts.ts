@@ -88,7 +88,7 @@ export function post(
   return batch;
 }
 
-/** Does what was put off. */
+/** Does what was put off. Whoever is about to do something that takes its time does this first. */
 export function settle(): void {
   if (count === 0) return;
   const begun = ring!.submit(count);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { say } from "../../tools/say.ts";
 import { EPIPE } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
 import { socketPair } from "../os/fd_passing.ts";
@@ -11,7 +12,7 @@ const F_SETFL = 4;
 const unavailable = putOff(true);
 putOff(false);
 
-if (unavailable < 0) console.warn(`posts: not tested, the kernel has no io_uring (${unavailable})`);
+if (unavailable < 0) say(`posts: not tested, the kernel has no io_uring (${unavailable})`);
 
 /** A connected pair: a stream to send on, and the other end to read from. */
 class Pair implements Sender, Disposable {

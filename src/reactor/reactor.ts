@@ -106,6 +106,7 @@ export class Reactor {
       const handler = this.#handlers[events[at + EPOLL_DATA_WORD]];
       if (handler !== undefined) this.#dispatch(handler, events[at]);
     }
+    settle();
     if (next <= this.now) this.#expire();
     if (this.#atEnd.length > 0) this.#finish();
     settle();

@@ -26,6 +26,7 @@ import {
 } from "../os/layout.ts";
 import { addressFamily } from "../os/socket_address.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { settle } from "../reactor/posts.ts";
 import { type ByteStream, PlainStream, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { md5Hash, md5Response } from "../auth/md5.ts";
@@ -254,6 +255,7 @@ export class ServerLogin implements Handler {
   }
 
   #read(): void {
+    settle();
     let offset = 0;
     if (this.#tail !== undefined) {
       readBuffer.set(this.#tail);

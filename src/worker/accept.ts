@@ -14,6 +14,7 @@ import {
   SOCKADDR_BYTES,
 } from "../os/layout.ts";
 import { readAddress, readIp } from "../os/socket_address.ts";
+import { settle } from "../reactor/posts.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 
@@ -57,6 +58,7 @@ export class Listener implements Handler {
   }
 
   onReady(): void {
+    settle();
     for (let i = 0; i < ACCEPTS_A_TURN; i++) {
       length[0] = SOCKADDR_BYTES;
       const fd = libc.accept4(this.#fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -7,6 +7,7 @@ import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EPOLLIN } from "../os/layout.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
+import { settle } from "../reactor/posts.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { PlainStream, readBuffer } from "../reactor/stream.ts";
@@ -329,6 +330,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
 
   /** The eventfd: mail is there. */
   onReady(): void {
+    settle();
     libc.read(this.#start.mail.wakeFd as Fd, readBuffer, 8);
     for (const mail of received<ControlToWorker>(this.#control)) this.#fromControl(mail);
     for (const { port } of this.#peers.values()) {

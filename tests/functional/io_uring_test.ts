@@ -7,6 +7,7 @@ import { type Config, Doorman, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import { reload } from "../reload/support.ts";
+import { say } from "../../tools/say.ts";
 
 let postgres: Postgres;
 
@@ -68,7 +69,7 @@ Deno.test("io_uring: is used where it is allowed", async () => {
   await doorman.waitForLog(/Accepting connections/);
   if (/no io_uring/.test(doorman.logs)) {
     // A container's profile may forbid it: then this is the case below.
-    console.warn(`io_uring: not to be had here: ${/no io_uring.*/.exec(doorman.logs)![0]}`);
+    say(`io_uring: not to be had here: ${/no io_uring.*/.exec(doorman.logs)![0]}`);
   } else assert.match(doorman.logs, /DEBUG .*sends through io_uring/);
   await work(doorman);
 });
