@@ -18,6 +18,9 @@ import type { Session } from "./session.ts";
 
 const TARGET = "pg_doorman::client";
 
+/** What leads back to the StartupMessage. */
+const RESETS = Dirty.Reset | Dirty.Default;
+
 /** Parts of the question, each for some bits. */
 const PARTS: [bits: number, sql: string][] = [
   [
@@ -64,6 +67,9 @@ interface Answer {
   set?: Record<string, string> | null;
   /** Parameters that PostgreSQL does not list; `null`: not set. */
   custom?: Record<string, string | null>;
+  /** The client's statement_timeout where the question ran without one, and PostgreSQL's own. */
+  timeout?: string;
+  standardTimeout?: string;
   role?: string;
   user?: string;
   locks?: number;
@@ -75,18 +81,33 @@ interface Answer {
 
 const questions = new Map<number, string>();
 
-function question(session: Session, about: number): string {
+/**
+ * Before a question that is asked again: the client's own statement_timeout may have stopped the first one. What it was
+ * is kept where it is gone with the transaction, in milliseconds, as pg_settings has it.
+ */
+const WITHOUT_TIMEOUT = "SELECT pg_catalog.set_config('pg_doorman.timeout', " +
+  "(1000 * EXTRACT(epoch FROM pg_catalog.current_setting('statement_timeout')::interval))" +
+  "::bigint::pg_catalog.text, true); SET LOCAL statement_timeout = 0; ";
+const TIMEOUT = "'timeout', pg_catalog.current_setting('pg_doorman.timeout'), 'standardTimeout', " +
+  "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'statement_timeout')";
+
+function question(session: Session, about: number, again: boolean): string {
   if ((about & (Dirty.Set | Dirty.Config)) === 0) return plainQuestion(about);
+  const first = (again ? `${TIMEOUT}, ` : "") + customQuestion(session);
+  // A function, since a name may have dollars.
+  return plainQuestion(about).replace("(", () => `(${first}`);
+}
+
+/** The part about parameters that PostgreSQL does not list. */
+function customQuestion(session: Session): string {
   const names = new Set(session.state.setNames);
   for (const name of session.state.parameters.values.keys()) {
     if (name.includes(".")) names.add(name);
   }
-  if (names.size === 0) return plainQuestion(about);
+  if (names.size === 0) return "";
   // A list and no arguments: a function takes a hundred of those.
-  const custom =
-    "'custom', (SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true)) " +
-    `FROM pg_catalog.unnest('{${[...names].join(",")}}'::pg_catalog.text[]) AS n)`;
-  return plainQuestion(about).replace("(", `(${custom}, `);
+  return "'custom', (SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true)) " +
+    `FROM pg_catalog.unnest('{${[...names].join(",")}}'::pg_catalog.text[]) AS n), `;
 }
 
 function plainQuestion(about: number): string {
@@ -111,10 +132,7 @@ export function mustAsk(session: Session, server: ServerConnection): boolean {
 function mustRestore(session: Session, server: ServerConnection): boolean {
   const { state } = server;
   if ((state.dirty & Dirty.Reset) === 0 || session.state.replication !== "none") return false;
-  if (restoration(session) !== "") {
-    state.dirty |= Dirty.Set;
-    return true;
-  }
+  if (wishes(session).length > 0) return true;
   state.dirty &= ~Dirty.Reset;
   return false;
 }
@@ -122,17 +140,17 @@ function mustRestore(session: Session, server: ServerConnection): boolean {
 /** Asks. The answer comes by `settleLeftovers`; what is done on the server meanwhile makes it dirty anew. */
 export function askLeftovers(session: Session, server: ServerConnection): void {
   const { state } = server;
-  const about = state.dirty & DIRTY_ASK;
-  const reset = (state.dirty & (Dirty.Reset | Dirty.Default)) !== 0;
-  state.dirty &= ~(about | Dirty.Reset | Dirty.Default);
-  const settings = (about & (Dirty.Set | Dirty.Config)) !== 0;
-  const sql = (settings ? withoutManaged(session) : "") +
-    (reset ? restoration(session) : "") + question(session, about);
-  // The client's own statement_timeout may have stopped the question.
-  server.askOwn(
-    state.askedAgain ? `BEGIN; SET LOCAL statement_timeout = 0; ${sql}; COMMIT` : sql,
-    about,
-  );
+  const again = state.askedAgain;
+  // The resets are asked about, too: they count again when the question fails.
+  let about = state.dirty & (DIRTY_ASK | RESETS);
+  state.dirty &= ~about;
+  // Behind DISCARD ALL no tag tells of parameters, and there will be some.
+  if ((about & RESETS) !== 0 && wishes(session).length > 0) about |= Dirty.Set;
+  let sql = question(session, about, again);
+  if (again) sql = WITHOUT_TIMEOUT + sql;
+  if ((about & (Dirty.Set | Dirty.Config)) !== 0) sql = withoutManaged(session) + sql;
+  if ((about & RESETS) !== 0) sql += restoration(session, again);
+  server.askOwn(again ? `BEGIN; ${sql}; COMMIT` : sql, about);
 }
 
 /** What belongs to the operator does not stay changed. */
@@ -142,24 +160,29 @@ function withoutManaged(session: Session): string {
   return sql;
 }
 
+/** What the StartupMessage asked for and a server does not have by itself. */
+function wishes(session: Session): [name: string, value: string][] {
+  const defaults = session.pool!.defaults?.values;
+  return [...session.state.initial.values].filter(([name, value]) => defaults?.get(name) !== value);
+}
+
 /**
  * RESET goes back to what the StartupMessage asked for, at a direct connection. It is done before anything else that the
- * client may have sent.
+ * client may have sent, and behind the question, which no statement_timeout among it must stop. It has no rows.
  */
-function restoration(session: Session): string {
-  const { initial } = session.state;
-  const defaults = session.pool!.defaults?.values;
-  const rows: string[] = [];
-  for (const [name, value] of initial.values) {
-    if (defaults?.get(name) !== value) rows.push(`(${literal(name)}, ${literal(value)})`);
-  }
+function restoration(session: Session, again: boolean): string {
+  const rows = wishes(session).map(([name, value]) => `(${literal(name)}, ${literal(value)})`);
   if (rows.length === 0) return "";
-  return "SELECT pg_catalog.set_config(n, v, false) " +
-    `FROM (VALUES ${rows.join(", ")}) AS asked (n, v) ` +
-    "WHERE CASE WHEN pg_catalog.strpos(n, '.') > 0 " +
+  const itsOwn = again
+    ? "AND (name <> 'statement_timeout' OR reset_val <> pg_catalog.current_setting('pg_doorman.timeout'))"
+    : "";
+  return `; SELECT FROM (VALUES ${rows.join(", ")}) AS asked (n, v) WHERE CASE WHEN CASE ` +
+    "WHEN pg_catalog.strpos(n, '.') > 0 " +
     "THEN COALESCE(pg_catalog.current_setting(n, true), '') = '' " +
-    "ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings " +
-    "WHERE pg_catalog.lower(name) = pg_catalog.lower(n) AND source = 'session') END; ";
+    "WHEN n = 'role' THEN pg_catalog.current_setting(n) = 'none' " +
+    "ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE " +
+    `pg_catalog.lower(name) = pg_catalog.lower(n) AND source = 'session' ${itsOwn}) END ` +
+    "THEN pg_catalog.set_config(n, v, false) IS NULL END";
 }
 
 /** The answer is there. */
@@ -189,7 +212,10 @@ export function settleLeftovers(session: Session, error: ReceivedError | undefin
   }
   const found = JSON.parse(answer) as Answer;
   let pinned = 0;
-  if ((about & (Dirty.Set | Dirty.Config)) !== 0 && !followParameters(session, server, found)) {
+  if (
+    (about & (Dirty.Set | Dirty.Config)) !== 0 &&
+    !followParameters(session, server, found, (about & RESETS) !== 0)
+  ) {
     pinned |= Dirty.Set;
   }
   if (found.locks) pinned |= Dirty.Advisory;
@@ -201,8 +227,14 @@ export function settleLeftovers(session: Session, error: ReceivedError | undefin
 }
 
 /** The client's parameters are those of the server; `false`: something is not to be had on another one. */
-function followParameters(session: Session, server: ServerConnection, found: Answer): boolean {
+function followParameters(
+  session: Session,
+  server: ServerConnection,
+  found: Answer,
+  restored: boolean,
+): boolean {
   const { reported, settings } = session.pool!;
+  const { initial } = session.state;
   const values = new Map<string, string>();
   for (const [name, value] of server.state.parameters.values) {
     if (reported.has(name)) values.set(name, value);
@@ -211,22 +243,31 @@ function followParameters(session: Session, server: ServerConnection, found: Ans
     const name = canonicalName(rawName);
     if (!reported.has(name) && settable(name)) values.set(name, value);
   }
+  if (found.timeout !== undefined) {
+    const asked = initial.values.has("statement_timeout");
+    // The client's own or not: the same value looks the same, but a RESET has most likely brought it.
+    const itsOwn = found.timeout !== found.standardTimeout || asked && !restored;
+    if (itsOwn) values.set("statement_timeout", found.timeout);
+    else values.delete("statement_timeout");
+  }
   for (const [name, value] of Object.entries(found.custom ?? {})) {
-    if (value !== null) values.set(name, value);
+    const reset = restored && value === "" && initial.values.has(name);
+    if (value !== null && !reset) values.set(name, value);
   }
   session.state.setNames = session.state.setNames.filter((name) => !(name in (found.custom ?? {})));
   if (found.role !== undefined && found.role !== "none") values.set("role", found.role);
-  server.state.parameters = parameterSet(values);
   for (const [name, value] of values) {
     if (reported.has(name) && session.state.parameters.values.get(name) !== value) {
       session.write(parameterStatus(name, value));
     }
   }
+  const has = parameterSet(values);
   // What its StartupMessage asked for comes back by RESET at a direct connection.
-  for (const [name, value] of session.state.initial.values) {
+  for (const [name, value] of initial.values) {
     if (!values.has(name) && !reported.has(name)) values.set(name, value);
   }
   session.state.parameters = parameterSet(values);
+  server.state.parameters = restored ? session.state.parameters : has;
   return found.user === undefined || found.user === settings.server_username;
 }
 

@@ -267,6 +267,94 @@ Deno.test("a client whose statement_timeout is a millisecond is followed, too", 
   assert.deepEqual(await onBothServers(client, show("app.hasty")), ["yes", "yes"]);
 });
 
+/** Runs `sql`, and has PostgreSQL's answer to the question behind it fail the first time. */
+async function askedTwice(client: WireClient, sql: string, fails: "timeout" | "cancel") {
+  using locker = await login({}, "kept");
+  const from = postgres.log.length;
+  const logged = (text: string) =>
+    waitFor(text, 10_000, () => postgres.log.slice(from).includes(text) || undefined);
+  await locker.query("BEGIN; LOCK TABLE pg_catalog.pg_settings IN ACCESS EXCLUSIVE MODE");
+  assert.deepEqual(wire.errorCodes(await client.query(sql)), [], sql);
+  if (fails === "cancel") {
+    const pid = await waitFor("the question waits", 5000, async () => {
+      const rows = await postgres.query(
+        "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'pg_settings'::regclass",
+      );
+      return rows[0]?.pid;
+    });
+    await postgres.query(`SELECT pg_cancel_backend(${pid})`);
+  }
+  await logged("canceling statement due to");
+  await logged("SET LOCAL statement_timeout = 0");
+  await locker.query("ROLLBACK");
+}
+
+Deno.test("a question that is asked again: statement_timeout stays what the client has set it to", async () => {
+  using client = await login();
+  await client.query("SET statement_timeout = '200ms'");
+  await askedTwice(client, "SET app.slow = 'yes'", "timeout");
+  assert.deepEqual(await onBothServers(client, show("app.slow")), ["yes", "yes"]);
+  assert.deepEqual(await onBothServers(client, show("statement_timeout")), ["200ms", "200ms"]);
+  await nobodyElseHas("statement_timeout", "200ms");
+});
+
+for (const database of ["kept", "app"]) {
+  Deno.test(`a question that is asked again: RESET leads back to the StartupMessage, pool "${database}"`, async () => {
+    const parameters = { lock_timeout: "66s", TimeZone: "Europe/Paris", "app.tenant": "me" };
+    using client = await login(parameters, database);
+    await client.query("SET lock_timeout = '5s'; SET TimeZone = 'America/Lima'");
+    await client.query("SET app.tenant = 'you'; SET statement_timeout = '200ms'");
+    const reset = "RESET lock_timeout; RESET TimeZone; RESET app.tenant";
+    await askedTwice(client, reset, "timeout");
+    assert.equal(await client.value(show("lock_timeout")), "66s");
+    assert.equal(await client.value(show("TimeZone")), "Europe/Paris");
+    assert.equal(client.parameters.get("TimeZone"), "Europe/Paris");
+    assert.equal(await client.value(show("app.tenant")), "me");
+    assert.equal(await client.value(show("statement_timeout")), "200ms");
+    await nobodyElseHas("lock_timeout", "66s");
+  });
+
+  Deno.test(`a question that is asked again: the StartupMessage's statement_timeout, pool "${database}"`, async () => {
+    using client = await login({ statement_timeout: "66s" }, database);
+    await client.query("SET statement_timeout = '77s'");
+    await askedTwice(client, "RESET work_mem", "cancel");
+    assert.equal(await client.value(show("statement_timeout")), "77s");
+    await askedTwice(client, "RESET statement_timeout", "cancel");
+    assert.equal(await client.value(show("statement_timeout")), "66s");
+    await askedTwice(client, "RESET work_mem", "cancel");
+    assert.equal(await client.value(show("statement_timeout")), "66s");
+    await nobodyElseHas("statement_timeout", "66s");
+  });
+}
+
+Deno.test("a question that is asked again: a statement_timeout that the client has switched off stays off", async () => {
+  using client = await login({ statement_timeout: "66s" });
+  await askedTwice(client, "SET statement_timeout = 0", "cancel");
+  assert.deepEqual(await onBothServers(client, show("statement_timeout")), ["0", "0"]);
+});
+
+Deno.test("RESET of something leaves the client's SET ROLE alone", async () => {
+  for (const database of ["kept", "app"]) {
+    using client = await login({ role: "pg_monitor" }, database);
+    await client.query("SET ROLE pg_signal_backend");
+    await client.query("RESET work_mem");
+    assert.equal(await client.value("SELECT current_user"), "pg_signal_backend", database);
+    await client.query("RESET ROLE");
+    assert.equal(await client.value("SELECT current_user"), "pg_monitor", database);
+  }
+});
+
+Deno.test("DISCARD ALL of a client with a pin: nobody else gets what its StartupMessage asked for", async () => {
+  using client = await login({ lock_timeout: "66s" });
+  await client.query("CREATE TEMP TABLE mine AS SELECT 1 AS x");
+  await client.query("DISCARD ALL");
+  assert.deepEqual(await onBothServers(client, show("lock_timeout")), ["66s", "66s"]);
+  await nobodyElseHas("lock_timeout", "66s");
+  await client.query("CREATE TEMP TABLE mine AS SELECT 1 AS x");
+  await client.query("DISCARD ALL");
+  await nobodyElseHas("lock_timeout", "66s");
+});
+
 Deno.test("session mode: RESET and DISCARD ALL lead back to what the StartupMessage asked for", async () => {
   using client = await login({ lock_timeout: "66s", TimeZone: "Europe/Paris" }, "kept");
   for (const back of ["RESET ALL", "RESET lock_timeout; RESET TimeZone", "DISCARD ALL"]) {
