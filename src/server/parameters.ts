@@ -37,7 +37,7 @@ const FIXED = new Set(
     .split(" "),
 );
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_.]*$/;
+const NAME = /^[A-Za-z_][A-Za-z0-9_.$]*$/;
 
 /** Longest name and value that a client's start may bring into its set. */
 const MAX_VALUE_BYTES = 8192;

@@ -65,6 +65,7 @@ Deno.test("SET of parameters that PostgreSQL does not report: the client has the
     ["work_mem", "SET work_mem = '7MB'", "7MB"],
     ["statement_timeout", "SET SESSION statement_timeout TO 77000", "77s"],
     ["app.tenant", "SET app.tenant = 'it''s \\ me'", "it's \\ me"],
+    ["app.odd$$name", "SET app.odd$$name = 'odd'", "odd"],
     ["search_path", `SET search_path TO two, "Odd, one", public`, `two, "Odd, one", public`],
     ["lock_timeout", "SELECT set_config('lock_timeout', '88s', false)", "88s"],
     [
