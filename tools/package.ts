@@ -1,7 +1,8 @@
 /**
- * `./denow task package`: the executable as a Debian package in dist/, and in dist/rpm what rpmbuild needs. `--version
- * X` gives the package another version (for tests of upgrades). Nothing of it needs root: owners are written into the
- * archive. Times in it are those of the last change, so that the same sources make the same package.
+ * `./denow task package`: the executable as a Debian package in dist/, in dist/rpm what rpmbuild needs, and an RPM in
+ * dist/ where rpmbuild is installed. `--version X` gives the packages another version (for tests of upgrades). Nothing of
+ * it needs root: owners are written into the archive. Times in it are those of the last change, so that the same sources
+ * make the same package.
  */
 
 import { join } from "node:path";
@@ -11,7 +12,11 @@ import { build } from "./build.ts";
 import { print, say } from "./say.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const DOCS = ["docs/config.md", "docs/signals-and-reload.md"];
+/** What operators read: all but the page about the sources. */
+const DOCS = [...Deno.readDirSync(join(ROOT, "docs"))]
+  .map(({ name }) => name)
+  .filter((name) => name.endsWith(".md") && name !== "internals.md")
+  .sort();
 
 /** What goes into a package. */
 export interface PackageContents {
@@ -20,7 +25,7 @@ export interface PackageContents {
   binary: string;
   /** Where the result goes. */
   outputFolder: string;
-  /** Left out: gzip, which every dpkg unpacks. */
+  /** Left out: gzip, which every dpkg and rpm unpacks. */
   compression?: "gzip" | "none";
 }
 
@@ -46,17 +51,23 @@ function filesOf(binary: string): PackedFile[] {
       mode: 0o640,
     },
     { from: join(ROOT, "LICENSE"), to: `${doc}/copyright`, mode: 0o644 },
-    ...DOCS.map((from) => ({
-      from: join(ROOT, from),
-      to: `${doc}/${from.slice("docs/".length)}`,
+    ...DOCS.map((name) => ({
+      from: join(ROOT, "docs", name),
+      to: `${doc}/${name}`,
       mode: 0o644,
     })),
   ];
 }
 
+/** `1.0.0-rc1` comes before `1.0.0` for dpkg and rpm only if written so; rpm takes no hyphen at all. */
+function packageVersion(version: string): string {
+  return version.replaceAll("-", "~");
+}
+
 /** Makes the Debian package; resolves to its path. */
 export async function makeDeb(contents: PackageContents): Promise<string> {
-  const { version, binary, outputFolder, compression = "gzip" } = contents;
+  const { binary, outputFolder, compression = "gzip" } = contents;
+  const version = packageVersion(contents.version);
   const architecture = Deno.build.arch === "x86_64" ? "amd64" : "arm64";
   const tree = await Deno.makeTempDir({ prefix: "pg_doorman-deb-" });
   try {
@@ -97,14 +108,59 @@ export async function makeDeb(contents: PackageContents): Promise<string> {
 export async function makeRpmSources(contents: PackageContents): Promise<string> {
   const folder = join(contents.outputFolder, "rpm");
   await Deno.mkdir(folder, { recursive: true });
-  const spec = await filled("packaging/rpm/pg_doorman.spec.in", { VERSION: contents.version });
+  const spec = await filled("packaging/rpm/pg_doorman.spec.in", {
+    VERSION: packageVersion(contents.version),
+    DOCS: DOCS.join(" "),
+    DOC_SOURCES: DOCS.map((name, i) => `Source${i + 4}:`.padEnd(16) + name).join("\n"),
+  });
   await write(join(folder, "pg_doorman.spec"), spec, 0o644);
   await place(contents.binary, join(folder, "pg_doorman"), 0o755);
   const sources = ["packaging/pg_doorman.service", "packaging/pg_doorman.toml", "LICENSE"];
-  for (const from of [...sources, ...DOCS]) {
+  for (const from of [...sources, ...DOCS.map((name) => `docs/${name}`)]) {
     await place(join(ROOT, from), join(folder, from.slice(from.lastIndexOf("/") + 1)), 0o644);
   }
   return folder;
+}
+
+/** Makes the RPM of what `makeRpmSources` has put together; resolves to its path. Runs rpmbuild. */
+export async function makeRpm(contents: PackageContents): Promise<string> {
+  const { outputFolder, compression = "gzip" } = contents;
+  const sources = await makeRpmSources(contents);
+  const top = await Deno.makeTempDir({ prefix: "pg_doorman-rpm-" });
+  try {
+    const macros = {
+      _topdir: top,
+      _sourcedir: sources,
+      _binary_payload: compression === "gzip" ? "w9.gzdio" : "w.ufdio",
+      _buildhost: "localhost",
+      use_source_date_epoch_as_buildtime: "1",
+      clamp_mtime_to_source_date_epoch: "1",
+    };
+    const defines = Object.entries(macros).flatMap(([name, value]) => [
+      "--define",
+      `${name} ${value}`,
+    ]);
+    await run("rpmbuild", ["-bb", "--quiet", ...defines, join(sources, "pg_doorman.spec")], {
+      SOURCE_DATE_EPOCH: await lastChange(),
+    });
+    const name = `pg-doorman-${packageVersion(contents.version)}-1.${Deno.build.arch}.rpm`;
+    const result = join(outputFolder, name);
+    await Deno.copyFile(join(top, "RPMS", Deno.build.arch, name), result);
+    return result;
+  } finally {
+    await Deno.remove(top, { recursive: true });
+  }
+}
+
+/** Why no RPM can be made here, if so. */
+export async function rpmObstacle(): Promise<string | undefined> {
+  try {
+    await run("rpmbuild", ["--version"]);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "rpmbuild is not installed (package rpm)";
+    throw error;
+  }
 }
 
 async function filled(template: string, values: Record<string, string>): Promise<string> {
@@ -161,5 +217,10 @@ if (import.meta.main) {
   const { path: binary } = await build();
   const contents = { version, binary, outputFolder: join(ROOT, "dist") };
   print(await makeDeb(contents));
-  print(await makeRpmSources(contents));
+  const obstacle = await rpmObstacle();
+  if (obstacle === undefined) print(await makeRpm(contents));
+  else {
+    say(`no RPM, only what one is made of: ${obstacle}`);
+    print(await makeRpmSources(contents));
+  }
 }

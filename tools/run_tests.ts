@@ -20,7 +20,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SOURCES = ["src", "tests", "bench", "tools"];
 const UNIT_TESTS = ["src", "tools", "bench"];
 const SYSTEM_TESTS = ["tests"];
-/** They wait for limits of many seconds, or for systemd and dpkg. The one that computes comes first. */
+/** They wait for limits of many seconds, or for systemd, dpkg and rpm. The one that computes comes first. */
 const WAITING_TESTS = [
   "tests/upgrade/many_users_test.ts",
   "tests/upgrade/failures_test.ts",
@@ -28,8 +28,10 @@ const WAITING_TESTS = [
   "tests/upgrade/signals_test.ts",
   "tests/functional/limits_test.ts",
   "tests/functional/server_life_test.ts",
-  "tests/packaging/package_test.ts",
-  "tests/systemd/systemd_test.ts",
+  "tests/packaging/deb_test.ts",
+  "tests/packaging/rpm_test.ts",
+  "tests/systemd/deb_test.ts",
+  "tests/systemd/rpm_test.ts",
 ];
 
 interface Outcome extends Tally {

@@ -1,6 +1,6 @@
 /**
- * The package and its unit under a real systemd: install, start, status, reload, hang, stop, upgrade, remove, purge. One
- * machine is booted for all of it, and the steps follow one another as in an operator's life.
+ * The Debian package and its unit under a real systemd: install, start, status, reload, hang, stop, upgrade, remove,
+ * purge. One machine is booted for all of it, and the steps follow one another as in an operator's life.
  */
 
 import assert from "node:assert/strict";
@@ -8,30 +8,9 @@ import { makeDeb } from "../../tools/package.ts";
 import { say } from "../../tools/say.ts";
 import { waitFor } from "../support/detached_process.ts";
 import { doormanExecutable, isListening } from "../support/doorman.ts";
-import { freePort } from "../support/ports.ts";
-import { WireClient } from "../support/wire_client.ts";
+import { Postgres } from "../support/postgres.ts";
 import { Machine, machineObstacle } from "./machine.ts";
-
-const UNIT = "pg_doorman.service";
-const CONFIG_PATH = "/etc/pg_doorman/pg_doorman.toml";
-const port = freePort();
-
-function config(general: string): string {
-  return `[general]\nhost = "127.0.0.1"\nport = ${port}\nworker_threads = 2\n` +
-    `unix_socket_dir = "/run/pg_doorman"\nadmin_username = "admin"\n` +
-    `admin_password = "admin-secret"\n${general}\n` +
-    `[pools.app]\nserver_host = "127.0.0.1"\nserver_port = 1\n` +
-    `users = [{ username = "u", password = "p", pool_size = 1 }]\n`;
-}
-
-function admin(): Promise<WireClient> {
-  return WireClient.login({
-    port,
-    user: "admin",
-    password: "admin-secret",
-    database: "pgdoorman",
-  });
-}
+import { CONFIG_PATH, UNIT, Unit } from "./unit.ts";
 
 const obstacle = await machineObstacle();
 if (obstacle !== undefined) {
@@ -42,8 +21,11 @@ Deno.test({
   name: "systemd: the package and its unit",
   ignore: obstacle !== undefined,
   fn: async (t) => {
+    await using postgres = await Postgres.start();
     await using machine = await Machine.boot();
     const { root } = machine.overlay;
+    const unit = new Unit(machine, postgres);
+    const { port } = unit;
     const contents = {
       binary: await doormanExecutable(),
       outputFolder: `${root}/var/cache/pg-doorman`,
@@ -51,8 +33,6 @@ Deno.test({
     } as const;
     const first = (await makeDeb({ ...contents, version: "0.1.0" })).slice(root.length);
     const second = (await makeDeb({ ...contents, version: "0.1.1" })).slice(root.length);
-    const mainPid = async () => Number(await machine.property(UNIT, "MainPID"));
-    const write = (general = "") => Deno.writeTextFile(`${root}${CONFIG_PATH}`, config(general));
 
     // Each stands on the ones before: the first that fails is the last.
     const step = async (name: string, fn: () => Promise<void>) => {
@@ -61,7 +41,7 @@ Deno.test({
 
     await step("dpkg -i installs, and starts nothing", async () => {
       await machine.must("dpkg", "-i", first);
-      assert.equal(await machine.property(UNIT, "ActiveState"), "inactive");
+      assert.equal(await unit.property("ActiveState"), "inactive");
       assert.equal((await machine.run("systemctl", "is-enabled", UNIT)).output.trim(), "disabled");
       const mode = await machine.must("stat", "-c", "%a %U:%G", CONFIG_PATH);
       assert.equal(mode.trim(), "640 root:postgres");
@@ -78,13 +58,13 @@ Deno.test({
     });
 
     await step("systemctl start returns when clients are accepted", async () => {
-      await write();
+      await unit.configure();
       await machine.must("systemctl", "start", UNIT);
       assert.ok(isListening(port), "at once");
-      assert.equal(await machine.property(UNIT, "ActiveState"), "active");
-      using client = await admin();
+      assert.equal(await unit.property("ActiveState"), "active");
+      using client = await unit.admin();
       assert.ok(await client.value("SHOW VERSION"));
-      const user = await machine.must("stat", "-c", "%U", `/proc/${await mainPid()}`);
+      const user = await machine.must("stat", "-c", "%U", `/proc/${await unit.mainPid()}`);
       assert.equal(user.trim(), "postgres");
     });
 
@@ -99,16 +79,16 @@ Deno.test({
         `${root}/usr/lib/systemd/system/${UNIT}`,
       );
       assert.doesNotMatch(status, /^MemoryDenyWriteExecute/m);
-      const fields = await machine.must("cat", `/proc/${await mainPid()}/status`);
+      const fields = await machine.must("cat", `/proc/${await unit.mainPid()}/status`);
       assert.match(fields, /^NoNewPrivs:\s*1$/m);
       assert.match(fields, /^Seccomp:\s*2$/m);
       assert.match(fields, /^CapBnd:\s*0+$/m);
     });
 
     await step("kill -HUP reloads the config", async () => {
-      await write('query_wait_timeout = "1234ms"');
-      await machine.must("kill", "-HUP", String(await mainPid()));
-      using client = await admin();
+      await unit.configure('query_wait_timeout = "1234ms"');
+      await machine.must("kill", "-HUP", String(await unit.mainPid()));
+      using client = await unit.admin();
       await waitFor("the new value", 5000, async () => {
         const row = (await client.rows("SHOW CONFIG")).find(([key]) =>
           key === "query_wait_timeout"
@@ -118,31 +98,22 @@ Deno.test({
       await waitFor(
         "READY again",
         3000,
-        async () => await machine.property(UNIT, "ActiveState") === "active" || undefined,
+        async () => await unit.property("ActiveState") === "active" || undefined,
       );
     });
 
     await step("systemctl reload is a binary upgrade that systemd follows", async () => {
-      const before = await mainPid();
+      const before = await unit.mainPid();
       await machine.must("systemctl", "reload", UNIT);
-      await waitFor("another main process", 20_000, async () => {
-        const now = await mainPid();
-        return now !== before && now > 0 || undefined;
-      });
-      assert.equal(await machine.property(UNIT, "ActiveState"), "active");
-      using client = await admin();
+      await unit.waitForSuccessor(before);
+      assert.equal(await unit.property("ActiveState"), "active");
+      using client = await unit.admin();
       assert.ok(await client.value("SHOW VERSION"));
     });
 
     await step("an upgrade of the package reloads rather than restarts", async () => {
-      const before = await mainPid();
-      const restarts = await machine.property(UNIT, "InvocationID");
-      await machine.must("dpkg", "-i", "--force-confold", second);
-      await waitFor("another main process", 20_000, async () => {
-        const now = await mainPid();
-        return now !== before && now > 0 || undefined;
-      });
-      assert.equal(await machine.property(UNIT, "InvocationID"), restarts, "the same start");
+      const upgrade = () => machine.must("dpkg", "-i", "--force-confold", second);
+      assert.deepEqual(await unit.survives(upgrade), []);
       assert.match(await Deno.readTextFile(`${root}${CONFIG_PATH}`), /1234ms/);
     });
 
@@ -154,12 +125,12 @@ Deno.test({
       );
       await machine.must("systemctl", "daemon-reload");
       await machine.must("systemctl", "restart", UNIT);
-      const before = await mainPid();
+      const before = await unit.mainPid();
       await new Promise((done) => setTimeout(done, 2500));
-      assert.equal(await mainPid(), before, "it answers");
+      assert.equal(await unit.mainPid(), before, "it answers");
       await machine.must("kill", "-STOP", String(before));
       await waitFor("a new process", 20_000, async () => {
-        const now = await mainPid();
+        const now = await unit.mainPid();
         return now !== before && now > 0 && isListening(port) || undefined;
       });
       await machine.must("rm", "-r", `/run/systemd/system/${UNIT}.d`);
@@ -170,14 +141,14 @@ Deno.test({
       await waitFor(
         "active",
         5000,
-        async () => await machine.property(UNIT, "ActiveState") === "active" || undefined,
+        async () => await unit.property("ActiveState") === "active" || undefined,
       );
       const started = performance.now();
       await machine.must("systemctl", "stop", UNIT);
       assert.ok(performance.now() - started < 3000);
-      assert.equal(await machine.property(UNIT, "ActiveState"), "inactive");
-      assert.equal(await machine.property(UNIT, "Result"), "success");
-      assert.equal(await machine.property(UNIT, "ExecMainStatus"), "0");
+      assert.equal(await unit.property("ActiveState"), "inactive");
+      assert.equal(await unit.property("Result"), "success");
+      assert.equal(await unit.property("ExecMainStatus"), "0");
       assert.ok(!isListening(port));
     });
 
