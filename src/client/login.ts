@@ -455,9 +455,7 @@ export class ClientLogin {
       parts.unshift(messages.negotiateProtocolVersion(minor, options));
       state.negotiate = undefined;
     }
-    for (const [name, value] of parameters.values) {
-      parts.push(messages.parameterStatus(name, value));
-    }
+    parts.push(statusMessages(parameters));
     state.secret = getRandomValues(new Uint8Array(4));
     parts.push(messages.backendKeyData(state.id, state.secret));
     parts.push(messages.readyForQuery(TransactionStatus.Idle));
@@ -501,6 +499,21 @@ function startupSettings(parameters: Map<string, string>): [string, string][] {
 /** What PostgreSQL is to be told at a replication client's own login, word for word. */
 function asSent(parameters: Map<string, string>): [string, string][] {
   return [...parameters].filter(([name]) => !PROTOCOL_FIELDS.has(name));
+}
+
+const statuses = new WeakMap<ParameterSet, Uint8Array<ArrayBuffer>>();
+
+/** A ParameterStatus for each; most clients of a pool have the same. */
+function statusMessages(parameters: ParameterSet): Uint8Array<ArrayBuffer> {
+  let bytes = statuses.get(parameters);
+  if (bytes === undefined) {
+    const all = [...parameters.values].map(([name, value]) =>
+      messages.parameterStatus(name, value)
+    );
+    bytes = messages.join(...all);
+    statuses.set(parameters, bytes);
+  }
+  return bytes;
 }
 
 function adminParameters(): ParameterSet {

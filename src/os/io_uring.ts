@@ -10,11 +10,15 @@ import { ENOSYS } from "./errno.ts";
 import * as libc from "./libc.ts";
 import { MSG_DONTWAIT, MSG_NOSIGNAL } from "./layout.ts";
 
+/** `struct io_uring_params`, and where in it, in words, the offsets of the two rings are. */
 const PARAMS_WORDS = 30;
+const SUBMISSION_OFFSETS = 10;
+const COMPLETION_OFFSETS = 20;
 const SQE_WORDS = 16;
 const CQE_WORDS = 4;
 const OPCODE_SEND = 26;
-const FEATURE_SINGLE_MMAP = 1;
+/** SINGLE_MMAP, and FAST_POLL, which tells that the kernel (5.7) knows OPCODE_SEND. */
+const NEEDED_FEATURES = 1 << 0 | 1 << 5;
 const OFFSET_RINGS = 0;
 const OFFSET_ENTRIES = 0x10000000;
 /** SUBMIT_ALL, SINGLE_ISSUER and DEFER_TASKRUN: from Linux 6.1 on; older ones are asked for a ring without. */
@@ -34,22 +38,28 @@ export class SendRing {
   #completionsAt: number;
   #tail = 0;
 
-  private constructor(fd: Fd, params: Uint32Array<ArrayBuffer>) {
-    const [entries, completions] = params;
-    const [, submissionTail, submissionMask, , , , array] = params.subarray(10);
-    const [completionHead, completionTail, completionMask, , , first] = params.subarray(20);
-    const bytes = Math.max(array + entries * 4, first + completions * CQE_WORDS * 4);
+  private constructor(
+    fd: Fd,
+    params: Uint32Array<ArrayBuffer>,
+    rings: ArrayBuffer,
+    entries: ArrayBuffer,
+  ) {
+    const most = params[0];
+    const [, submissionTail, submissionMask, , , , array] = params.subarray(SUBMISSION_OFFSETS);
+    const [completionHead, completionTail, completionMask, , , first] = params.subarray(
+      COMPLETION_OFFSETS,
+    );
     this.#fd = fd;
-    this.#ring = new Uint32Array(libc.mapShared(fd, bytes, OFFSET_RINGS));
-    this.#entries = new Uint32Array(libc.mapShared(fd, entries * SQE_WORDS * 4, OFFSET_ENTRIES));
+    this.#ring = new Uint32Array(rings);
+    this.#entries = new Uint32Array(entries);
     this.#submissionTailAt = submissionTail / 4;
     this.#submissionMask = this.#ring[submissionMask / 4];
     this.#completionHeadAt = completionHead / 4;
     this.#completionTailAt = completionTail / 4;
     this.#completionMask = this.#ring[completionMask / 4];
     this.#completionsAt = first / 4;
-    this.results = new Int32Array(entries);
-    for (let i = 0; i < entries; i++) {
+    this.results = new Int32Array(most);
+    for (let i = 0; i < most; i++) {
       this.#ring[array / 4 + i] = i;
       this.#entries[i * SQE_WORDS] = OPCODE_SEND;
       this.#entries[i * SQE_WORDS + 7] = MSG_NOSIGNAL | MSG_DONTWAIT;
@@ -58,16 +68,27 @@ export class SendRing {
 
   /** A ring for `most` sends at once (a power of two), or −errno: the kernel has none, or does not allow it. */
   static open(most: number): SendRing | number {
-    for (const flags of [WISHED_FLAGS, 0]) {
-      const params = new Uint32Array(PARAMS_WORDS);
-      params[2] = flags;
-      const fd = libc.ioUringSetup(most, params);
-      if (fd < 0 && flags === 0) return fd;
-      if (fd < 0) continue;
-      if ((params[5] & FEATURE_SINGLE_MMAP) !== 0) return new SendRing(fd as Fd, params);
-      libc.close(fd as Fd);
+    const params = new Uint32Array(PARAMS_WORDS);
+    params[2] = WISHED_FLAGS;
+    let fd = libc.ioUringSetup(most, params);
+    if (fd < 0) {
+      params.fill(0);
+      fd = libc.ioUringSetup(most, params);
     }
-    return -ENOSYS;
+    if (fd < 0) return fd;
+    const ring = SendRing.#map(fd as Fd, params);
+    if (typeof ring === "number") libc.close(fd as Fd);
+    return ring;
+  }
+
+  static #map(fd: Fd, params: Uint32Array<ArrayBuffer>): SendRing | number {
+    if ((params[5] & NEEDED_FEATURES) !== NEEDED_FEATURES) return -ENOSYS;
+    const submissions = params[SUBMISSION_OFFSETS + 6] + params[0] * 4;
+    const completions = params[COMPLETION_OFFSETS + 5] + params[1] * CQE_WORDS * 4;
+    const rings = libc.mapShared(fd, Math.max(submissions, completions), OFFSET_RINGS);
+    if (typeof rings === "number") return rings;
+    const entries = libc.mapShared(fd, params[0] * SQE_WORDS * 4, OFFSET_ENTRIES);
+    return typeof entries === "number" ? entries : new SendRing(fd, params, rings, entries);
   }
 
   /** Puts a send of `length` bytes from the address `high * 2³² + low` at place `index` of the batch. */

@@ -7,7 +7,7 @@
  */
 
 import type { Fd } from "./fd.ts";
-import { EAGAIN, errnoText } from "./errno.ts";
+import { EAGAIN } from "./errno.ts";
 import {
   IORING_ENTER_GETEVENTS,
   MAP_SHARED,
@@ -242,11 +242,11 @@ export function ioUringEnter(ring: Fd, count: number, complete: number): number 
   return result < 0 ? -errnoAt.getInt32() : result;
 }
 
-/** Memory that is shared with the kernel, for as long as this process runs. Throws when it can't be had. */
-export function mapShared(fd: Fd, bytes: number, offset: number): ArrayBuffer {
+/** Memory that is shared with the kernel, for as long as this process runs, or −errno. */
+export function mapShared(fd: Fd, bytes: number, offset: number): ArrayBuffer | number {
   const at = libc.mmap(null, BigInt(bytes), PROT_READ_WRITE, MAP_SHARED, fd, BigInt(offset));
   if (at === null || Deno.UnsafePointer.value(at) === 2n ** 64n - 1n) {
-    throw new Error(`mmap: ${errnoText(errnoAt.getInt32())}`);
+    return -errnoAt.getInt32();
   }
   return Deno.UnsafePointerView.getArrayBuffer(at, bytes);
 }
