@@ -21,18 +21,14 @@ import { PlainStream } from "../reactor/stream.ts";
 import { notificationChannel, notificationPayload } from "../protocol/notification.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { ServerOwner } from "../server/link.ts";
 import type { LoggedIn, LoginSecrets } from "../server/login.ts";
-import { ServerStage } from "../server/state.ts";
 import { Audience } from "./audience.ts";
-import { loggedInState } from "./creation.ts";
-import type { LimitedPool, Share } from "./coordinator.ts";
 import type { PoolEnvironment } from "./environment.ts";
+import { type ExtendedPool, ExtraConnections } from "./extra_connections.ts";
 import { Hearing, LineSwitch } from "./line_switch.ts";
 import { ListenerLogin } from "./listener_login.ts";
 import { type ListeningClient, MARK_CHANNEL } from "./listening_client.ts";
 import { type LineOwner, type LineSnapshot, ListeningLine } from "./listening_line.ts";
-import { closedLine } from "./retain.ts";
 
 const TARGET = "pg_doorman::server";
 
@@ -45,14 +41,6 @@ const RETRY_MS = 10_000;
 /** The old connection may be of another PostgreSQL: its mark will never come then. */
 const SWITCH_MS = 5000;
 
-/** The pool that it listens for. */
-export interface ListenedPool extends Pick<ServerOwner, "reported" | "traffic"> {
-  readonly settings: PoolSettings;
-  readonly name: string;
-  readonly paused: boolean;
-  readonly moved: boolean;
-}
-
 /** A listener as it travels. */
 export interface ListenerSnapshot {
   line: LineSnapshot;
@@ -64,11 +52,8 @@ export interface ListenerSnapshot {
   from: string | undefined;
 }
 
-export class Listener implements LineOwner, LimitedPool {
-  readonly #pool: ListenedPool;
-  readonly #environment: PoolEnvironment;
+export class Listener extends ExtraConnections implements LineOwner {
   readonly #login: ListenerLogin;
-  readonly #share: Share;
   readonly #audience = new Audience<ListeningClient>((channel) => {
     this.#line?.changed(channel);
     this.#switch?.line.changed(channel);
@@ -93,50 +78,14 @@ export class Listener implements LineOwner, LimitedPool {
   readonly #awaited = new Set<number>();
   #closed = false;
 
-  constructor(pool: ListenedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
-    this.#pool = pool;
-    this.#environment = environment;
+  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
+    super(pool, environment);
     this.#login = new ListenerLogin(environment, secrets);
-    this.#share = environment.coordinator.join(this);
-  }
-
-  // ── as a part of limits over several pools: it has nothing to give ──────────────────────────────────────────────
-
-  readonly expected = 0;
-  readonly waiting = 0;
-  readonly transactionTime = 0;
-
-  get settings(): PoolSettings {
-    return this.#pool.settings;
-  }
-
-  get moved(): boolean {
-    return this.#pool.moved;
-  }
-
-  get name(): string {
-    return this.#pool.name;
-  }
-
-  get reported(): Set<string> {
-    return this.#pool.reported;
-  }
-
-  get traffic(): { received: number; sent: number } {
-    return this.#pool.traffic;
   }
 
   get size(): number {
     return (this.#line === undefined ? 0 : 1) + (this.#switch === undefined ? 0 : 1) +
       (this.#login.underWay ? 1 : 0);
-  }
-
-  longestWaitMs(): number {
-    return 0;
-  }
-
-  idleServers(): readonly ServerConnection[] {
-    return [];
   }
 
   /** There may be a place now, or the pool is not paused any more. */
@@ -194,7 +143,7 @@ export class Listener implements LineOwner, LimitedPool {
 
   /** Many clients may leave in one turn. */
   #workLater(): void {
-    this.#environment.reactor.atEndOfTurn(() => this.#work());
+    this.environment.reactor.atEndOfTurn(() => this.#work());
   }
 
   #work(): void {
@@ -206,12 +155,12 @@ export class Listener implements LineOwner, LimitedPool {
   }
 
   #connect(): void {
-    const { settings, paused } = this.#pool;
-    const { reactor } = this.#environment;
+    const { settings, paused } = this.pool;
+    const { reactor } = this.environment;
     if (paused || this.#retryTimer !== undefined) return;
     if (reactor.now < this.#restUntilMs) return this.#unavailable(this.#lastFailure);
     // While it is replaced nobody waits for it.
-    if (!(this.#line === undefined ? this.#share.take() : this.#share.takeAhead())) {
+    if (!(this.#line === undefined ? this.share.take() : this.share.takeAhead())) {
       this.#refused();
       return;
     }
@@ -221,7 +170,7 @@ export class Listener implements LineOwner, LimitedPool {
       (login) => this.#loggedIn(login, settings),
       (detail) => this.#failed(detail),
     );
-    this.#share.count();
+    this.share.count();
   }
 
   /** It stands in line now; until it is served its clients keep their servers. */
@@ -229,7 +178,7 @@ export class Listener implements LineOwner, LimitedPool {
     if (this.#line !== undefined) this.#retryLater();
     if (this.#crowded) return;
     this.#crowded = true;
-    this.#environment.log.warn(
+    this.environment.log.warn(
       TARGET,
       `[${this.name}] no connection that listens: ` +
         "no place under max_db_connections or max_user_connections",
@@ -239,12 +188,12 @@ export class Listener implements LineOwner, LimitedPool {
   #giveUpLogin(): void {
     if (!this.#login.underWay) return;
     this.#login.giveUp();
-    this.#share.count();
+    this.share.count();
   }
 
   #failed(detail: string): void {
-    const { log, reactor } = this.#environment;
-    this.#share.count();
+    const { log, reactor } = this.environment;
+    this.share.count();
     log.warn(TARGET, `[${this.name}] no connection that listens: ${detail}`);
     this.#lastFailure = detail;
     this.#restUntilMs = reactor.now + REST_MS;
@@ -254,7 +203,7 @@ export class Listener implements LineOwner, LimitedPool {
 
   /** Its replacement has failed. */
   #retryLater(): void {
-    const { reactor } = this.#environment;
+    const { reactor } = this.environment;
     this.#retryTimer ??= reactor.at(reactor.now + RETRY_MS, () => {
       this.#retryTimer = undefined;
       this.#work();
@@ -266,10 +215,8 @@ export class Listener implements LineOwner, LimitedPool {
   }
 
   #loggedIn(login: LoggedIn, settings: PoolSettings): void {
-    const { reactor, log } = this.#environment;
-    const state = loggedInState(this.#environment.nextServerId(), reactor.now, login, settings);
-    state.stage = ServerStage.Linked;
-    state.uses = 1;
+    const { reactor, log } = this.environment;
+    const state = this.stateOf(login, settings);
     const line = new ListeningLine(this, { reactor, stream: login.stream, state });
     log.info(
       TARGET,
@@ -285,7 +232,7 @@ export class Listener implements LineOwner, LimitedPool {
       const overdue = () => this.#lose("57P01", "it was replaced");
       this.#switch = new LineSwitch(line, reactor.at(reactor.now + SWITCH_MS, overdue));
     }
-    this.#share.count();
+    this.share.count();
     line.work();
   }
 
@@ -315,7 +262,7 @@ export class Listener implements LineOwner, LimitedPool {
   }
 
   #linger(): void {
-    const { reactor } = this.#environment;
+    const { reactor } = this.environment;
     this.#lingerTimer ??= reactor.at(reactor.now + LINGER_MS, () => {
       this.#lingerTimer = undefined;
       if (this.#audience.size > 0) return;
@@ -336,12 +283,8 @@ export class Listener implements LineOwner, LimitedPool {
   }
 
   closed(server: ServerConnection, reason: Reason, detail: string): void {
-    this.#share.count();
-    const { log, reactor } = this.#environment;
-    log[reason.level](
-      TARGET,
-      `[${this.name}] listening: ${closedLine(server, reason, detail, reactor.now)}`,
-    );
+    this.share.count();
+    this.logClosed("listening", server, reason, detail);
   }
 
   lost(line: ListeningLine, _reason: Reason, detail: string): void {
@@ -349,7 +292,7 @@ export class Listener implements LineOwner, LimitedPool {
       // What it had alone is lost, too, if the old one has passed the mark.
       if (this.#switch.byOld) return this.#lose("08006", detail);
       this.#endSwitch();
-      this.#share.count();
+      this.share.count();
       this.#retryLater();
       return;
     }
@@ -365,8 +308,8 @@ export class Listener implements LineOwner, LimitedPool {
     this.#retryTimer = undefined;
     this.#endSwitch();
     this.#closeLine(REASONS.listenerReplaced);
-    this.#share.count();
-    const { log } = this.#environment;
+    this.share.count();
+    const { log } = this.environment;
     const count = this.#audience.size;
     if (count > 0) {
       log.warn(
@@ -478,7 +421,7 @@ export class Listener implements LineOwner, LimitedPool {
     this.#stay();
     this.#endSwitch();
     this.#closeLine(REASONS.poolClosed);
-    this.#share.end();
+    this.share.end();
   }
 
   // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
@@ -522,7 +465,7 @@ export class Listener implements LineOwner, LimitedPool {
     const line = this.#line!;
     this.#line = undefined;
     line.server.forget();
-    this.#share.count();
+    this.share.count();
   }
 
   /** The other process is gone: without the connection, if it had it already. */
@@ -540,13 +483,13 @@ export class Listener implements LineOwner, LimitedPool {
 
   /** A connection from another process. Nothing is read of it before its clients are here. */
   thaw(fd: Fd, snapshot: ListenerSnapshot): void {
-    const { reactor } = this.#environment;
+    const { reactor } = this.environment;
     this.#line = new ListeningLine(this, {
       reactor,
       stream: new PlainStream(fd),
       snapshot: snapshot.line,
     });
-    this.#share.count();
+    this.share.count();
     this.#stale = snapshot.stale;
     this.#from = snapshot.from;
     for (const id of snapshot.clients) this.#awaited.add(id);

@@ -1,8 +1,7 @@
 /**
  * The replication connections of a pool: each belongs to one client from its login to its end, opened with what that
- * client's StartupMessage asks for. They are no part of `pool_size`, are never given to another client and have a
- * limit of their own (`max_replication_connections`); limits over several pools count them. Of the pool they have the
- * address and the credentials.
+ * client's StartupMessage asks for. They are never given to another client and have a limit of their own
+ * (`max_replication_connections`).
  *
  * What must hold: a server that is in here is linked; when its client leaves it is closed.
  */
@@ -20,22 +19,10 @@ import {
   ServerLogin,
 } from "../server/login.ts";
 import { canonicalName } from "../server/parameters.ts";
-import { ServerStage } from "../server/state.ts";
-import { loggedInState } from "./creation.ts";
-import type { LimitedPool, Share } from "./coordinator.ts";
 import type { PoolEnvironment } from "./environment.ts";
-import { closedLine } from "./retain.ts";
+import { type ExtendedPool, ExtraConnections } from "./extra_connections.ts";
 
 const TARGET = "pg_doorman::server";
-
-/** The pool that the connections are of. */
-export interface ReplicatedPool
-  extends Pick<ServerOwner, "schemaChanged" | "traffic" | "reported"> {
-  readonly settings: PoolSettings;
-  readonly name: string;
-  readonly paused: boolean;
-  readonly moved: boolean;
-}
 
 /** What a client wants, and whom to tell; one of the two is called, once. */
 export interface ReplicationRequest {
@@ -46,77 +33,37 @@ export interface ReplicationRequest {
   failed: (reason: Reason, first: string, second?: string, code?: string) => void;
 }
 
-export class Replication implements ServerOwner, LimitedPool {
-  readonly #pool: ReplicatedPool;
-  readonly #environment: PoolEnvironment;
+export class Replication extends ExtraConnections implements ServerOwner {
   readonly #secrets: LoginSecrets;
   readonly #servers = new Set<ServerConnection>();
   /** By client; `undefined` while the server's name is being resolved. */
   readonly #logins = new Map<object, ServerLogin | undefined>();
-  /** Its part in limits over several pools. */
-  readonly #share: Share;
 
-  constructor(pool: ReplicatedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
-    this.#pool = pool;
-    this.#environment = environment;
+  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
+    super(pool, environment);
     this.#secrets = secrets;
-    this.#share = environment.coordinator.join(this);
   }
 
-  // ── as a part of limits over several pools: it has nothing to give, and does not stand in line ──────────────────
-
-  readonly expected = 0;
-  readonly waiting = 0;
-  readonly transactionTime = 0;
-
-  get settings(): PoolSettings {
-    return this.#pool.settings;
-  }
-
-  get name(): string {
-    return this.#pool.name;
-  }
-
-  get moved(): boolean {
-    return this.#pool.moved;
-  }
-
-  longestWaitMs(): number {
-    return 0;
-  }
-
-  idleServers(): readonly ServerConnection[] {
-    return [];
-  }
-
+  /** Nobody stands in line for a place: a client that gets none is told so. */
   grow(): void {}
 
   // ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  get reported(): Set<string> {
-    return this.#pool.reported;
-  }
-
-  get traffic(): { received: number; sent: number } {
-    return this.#pool.traffic;
-  }
-
   schemaChanged(): void {
-    this.#pool.schemaChanged();
+    this.pool.schemaChanged();
   }
 
   servers(): Iterable<ServerConnection> {
     return this.#servers;
   }
 
-  /** Connections that are there or being made. */
   get size(): number {
     return this.#servers.size + this.#logins.size;
   }
 
   /** Makes a connection for `client`. It may be told before this returns. */
   open(client: object, request: ReplicationRequest): void {
-    const { settings, paused } = this.#pool;
+    const { settings, paused } = this.pool;
     const most = settings.max_replication_connections;
     if (this.size >= most) return request.failed(REASONS.tooManyReplications, String(most));
     if (paused) return request.failed(REASONS.poolPaused, settings.database);
@@ -125,13 +72,13 @@ export class Replication implements ServerOwner, LimitedPool {
       // PostgreSQL would hang up without a word.
       return request.failed(REASONS.parametersFailed, "the startup parameters are too long");
     }
-    if (!this.#share.takeAhead()) {
+    if (!this.share.takeAhead()) {
       return request.failed(REASONS.replicationLimit, settings.database, settings.user);
     }
     this.#logins.set(client, undefined);
-    this.#share.count();
+    this.share.count();
     const { server_host, server_port } = settings;
-    this.#environment.addresses(server_host, server_port, (addresses, error) => {
+    this.environment.addresses(server_host, server_port, (addresses, error) => {
       if (!this.#logins.has(client)) return;
       if (error !== undefined) {
         this.#forget(client);
@@ -143,11 +90,11 @@ export class Replication implements ServerOwner, LimitedPool {
         });
         return;
       }
-      const login = new ServerLogin(this.#environment.reactor, {
+      const login = new ServerLogin(this.environment.reactor, {
         settings,
         parameters,
         addresses,
-        tune: this.#environment.tune,
+        tune: this.environment.tune,
         secrets: this.#secrets,
         done: (result) => {
           // Without a gap: its place must not be given away.
@@ -172,13 +119,13 @@ export class Replication implements ServerOwner, LimitedPool {
 
   #forget(client: object): void {
     this.#logins.delete(client);
-    this.#share.count();
+    this.share.count();
   }
 
   #failed({ failed }: ReplicationRequest, { code, message }: LoginFailure): void {
-    this.#environment.log.warn(
+    this.environment.log.warn(
       TARGET,
-      `[${this.#pool.name}] replication login failed: ${code}: ${message.replace(/[\r\n]+/g, " ")}`,
+      `[${this.name}] replication login failed: ${code}: ${message.replace(/[\r\n]+/g, " ")}`,
     );
     failed(REASONS.loginFailed, message, "", code);
   }
@@ -189,16 +136,14 @@ export class Replication implements ServerOwner, LimitedPool {
     login: LoggedIn,
     settings: PoolSettings,
   ): void {
-    const { reactor, log } = this.#environment;
-    const state = loggedInState(this.#environment.nextServerId(), reactor.now, login, settings);
-    state.stage = ServerStage.Linked;
-    state.uses = 1;
+    const { reactor, log } = this.environment;
+    const state = this.stateOf(login, settings);
     const server = new ServerConnection(reactor, login.stream, state, this);
     this.#logins.delete(client);
     this.#adopt(server);
     log.info(
       TARGET,
-      `[${this.#pool.name}] new replication connection pid=${state.pid} to ${state.addressText}, ` +
+      `[${this.name}] new replication connection pid=${state.pid} to ${state.addressText}, ` +
         `replication=${this.size}/${settings.max_replication_connections}`,
     );
     ready(server);
@@ -206,7 +151,7 @@ export class Replication implements ServerOwner, LimitedPool {
 
   #adopt(server: ServerConnection): void {
     this.#servers.add(server);
-    this.#share.count();
+    this.share.count();
     server.listen();
   }
 
@@ -218,12 +163,8 @@ export class Replication implements ServerOwner, LimitedPool {
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
     this.#servers.delete(server);
-    this.#share.count();
-    const { log, reactor } = this.#environment;
-    log[reason.level](
-      TARGET,
-      `[${this.#pool.name}] replication: ${closedLine(server, reason, detail, reactor.now)}`,
-    );
+    this.share.count();
+    this.logClosed("replication", server, reason, detail);
   }
 
   /** Closes every connection; the clients have been sent home. */
@@ -233,7 +174,7 @@ export class Replication implements ServerOwner, LimitedPool {
 
   /** The pool ends; its last client has left. */
   close(): void {
-    this.#share.end();
+    this.share.end();
   }
 
   // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
@@ -241,12 +182,12 @@ export class Replication implements ServerOwner, LimitedPool {
   /** Lets go of a server that is about to be frozen; `putBack` is the way back. */
   takeOut(server: ServerConnection): void {
     this.#servers.delete(server);
-    this.#share.count();
+    this.share.count();
   }
 
   putBack(server: ServerConnection): void {
     this.#servers.add(server);
-    this.#share.count();
+    this.share.count();
   }
 
   /** A server connection from another process. */

@@ -1,0 +1,98 @@
+/**
+ * Connections that a pool has beside `pool_size`: its listener's and those of its replication clients. They are opened
+ * with the pool's address and credentials. Limits over several pools count them, and they have nothing to give to a
+ * limit: no client stands in a line for them, none of them is idle, and another process sends none that would be waited
+ * for.
+ */
+
+import type { PoolSettings } from "../config/settings.ts";
+import type { Reason } from "../reasons.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { ServerOwner } from "../server/link.ts";
+import type { LoggedIn } from "../server/login.ts";
+import { ServerStage, type ServerState } from "../server/state.ts";
+import type { LimitedPool, Share } from "./coordinator.ts";
+import { loggedInState } from "./creation.ts";
+import type { PoolEnvironment } from "./environment.ts";
+import { closedLine } from "./retain.ts";
+
+const TARGET = "pg_doorman::server";
+
+/** The pool that the connections are of. */
+export interface ExtendedPool extends Pick<ServerOwner, "schemaChanged" | "traffic" | "reported"> {
+  readonly settings: PoolSettings;
+  readonly name: string;
+  readonly paused: boolean;
+  readonly moved: boolean;
+}
+
+export abstract class ExtraConnections implements LimitedPool {
+  readonly expected = 0;
+  readonly waiting = 0;
+  readonly transactionTime = 0;
+  protected readonly pool: ExtendedPool;
+  protected readonly environment: PoolEnvironment;
+  /** Their part in limits over several pools. */
+  protected readonly share: Share;
+
+  constructor(pool: ExtendedPool, environment: PoolEnvironment) {
+    this.pool = pool;
+    this.environment = environment;
+    this.share = environment.coordinator.join(this);
+  }
+
+  /** Connections that are there or being made. */
+  abstract readonly size: number;
+
+  abstract grow(): void;
+
+  get settings(): PoolSettings {
+    return this.pool.settings;
+  }
+
+  get name(): string {
+    return this.pool.name;
+  }
+
+  get moved(): boolean {
+    return this.pool.moved;
+  }
+
+  get reported(): Set<string> {
+    return this.pool.reported;
+  }
+
+  get traffic(): { received: number; sent: number } {
+    return this.pool.traffic;
+  }
+
+  longestWaitMs(): number {
+    return 0;
+  }
+
+  idleServers(): readonly ServerConnection[] {
+    return [];
+  }
+
+  /** The state of a connection that has logged in: it is at work from the first moment on. */
+  protected stateOf(login: LoggedIn, settings: PoolSettings): ServerState {
+    const { environment } = this;
+    const id = environment.nextServerId();
+    const state = loggedInState(id, environment.reactor.now, login, settings);
+    state.stage = ServerStage.Linked;
+    state.uses = 1;
+    return state;
+  }
+
+  /** One has ended; `what` says which kind it was. */
+  protected logClosed(
+    what: string,
+    server: ServerConnection,
+    reason: Reason,
+    detail: string,
+  ): void {
+    const { log, reactor } = this.environment;
+    const line = closedLine(server, reason, detail, reactor.now);
+    log[reason.level](TARGET, `[${this.name}] ${what}: ${line}`);
+  }
+}
