@@ -1,6 +1,7 @@
 /**
- * Accepts clients on the shared listening sockets. Every worker has them in its epoll with EPOLLEXCLUSIVE: the kernel
- * wakes one of those that sleep. When descriptors run out, accepting rests for a moment instead of spinning.
+ * Accepts clients on the shared listening sockets. Workers have them in their epoll with EPOLLEXCLUSIVE: the kernel
+ * wakes one of those that sleep. A worker that is no pool's home stays out of it: all it accepted it would hand over.
+ * When descriptors run out, accepting rests for a moment instead of spinning.
  */
 
 import * as libc from "../os/libc.ts";
@@ -16,7 +17,9 @@ import {
 import { readAddress, readIp } from "../os/socket_address.ts";
 import { settle } from "../reactor/posts.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
+import type { Timer } from "../reactor/timers.ts";
 import type { Log } from "../log/log.ts";
+import type { ListenerMail } from "../mail.ts";
 
 /** A connection that was just accepted. */
 export interface Accepted {
@@ -34,14 +37,54 @@ const LOG_EVERY_MS = 5000;
 const address = new Uint8Array(SOCKADDR_BYTES);
 const length = new Uint32Array(1);
 
-export class Listener implements Handler {
+/** The listening sockets of one worker. */
+export class Listeners {
+  readonly #reactor: Reactor;
+  readonly #log: Log;
+  readonly #accepted: (connection: Accepted) => void;
+  #open: Listener[] = [];
+  #accepting = true;
+
+  constructor(reactor: Reactor, log: Log, accepted: (connection: Accepted) => void) {
+    this.#reactor = reactor;
+    this.#log = log;
+    this.#accepted = accepted;
+  }
+
+  open(listeners: readonly ListenerMail[]): void {
+    for (const { fd, transport } of listeners) {
+      const socket = { fd: fd as Fd, unix: transport === "unix" };
+      const listener = new Listener(this.#reactor, this.#log, socket, this.#accepted);
+      if (this.#accepting) listener.start();
+      this.#open.push(listener);
+    }
+  }
+
+  /** Whether this worker takes part in accepting. */
+  accept(on: boolean): void {
+    if (on === this.#accepting) return;
+    this.#accepting = on;
+    for (const listener of this.#open) {
+      if (on) listener.start();
+      else listener.stop();
+    }
+  }
+
+  /** Accepts no more until others are opened; the sockets stay open, they are the process's. */
+  close(): void {
+    for (const listener of this.#open.splice(0)) listener.stop();
+  }
+}
+
+class Listener implements Handler {
   #reactor: Reactor;
   #log: Log;
   #fd: Fd;
   #unix: boolean;
   #accepted: (connection: Accepted) => void;
   #loggedAtMs = -Infinity;
-  #stopped = false;
+  #started = false;
+  #resting: Timer | undefined;
 
   constructor(
     reactor: Reactor,
@@ -54,7 +97,6 @@ export class Listener implements Handler {
     this.#fd = listener.fd;
     this.#unix = listener.unix;
     this.#accepted = accepted;
-    this.#start();
   }
 
   onReady(): void {
@@ -75,15 +117,17 @@ export class Listener implements Handler {
     }
   }
 
-  /** Accepts no more; the socket itself stays open, it is the process's. */
-  stop(): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    this.#reactor.release(this.#fd);
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    this.#reactor.register(this.#fd, this, EPOLLIN | EPOLLEXCLUSIVE);
   }
 
-  #start(): void {
-    this.#reactor.register(this.#fd, this, EPOLLIN | EPOLLEXCLUSIVE);
+  stop(): void {
+    if (this.#started) this.#reactor.release(this.#fd);
+    this.#started = false;
+    this.#resting?.cancel();
+    this.#resting = undefined;
   }
 
   #failed(errno: number): void {
@@ -93,9 +137,7 @@ export class Listener implements Handler {
       this.#log.error("pg_doorman::app", `accept: ${errnoText(errno)}`);
     }
     if (errno !== EMFILE && errno !== ENFILE) return;
-    this.#reactor.release(this.#fd);
-    this.#reactor.at(now + REST_MS, () => {
-      if (!this.#stopped) this.#start();
-    });
+    this.stop();
+    this.#resting = this.#reactor.at(now + REST_MS, () => this.start());
   }
 }

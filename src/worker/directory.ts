@@ -50,6 +50,12 @@ export class Directory {
     return { kind: "here", pool: this.#pools.get(key(database, user))! };
   }
 
+  /** Whether this worker is to accept clients: it is some pool's home, or there is no pool and it is the first. */
+  get accepts(): boolean {
+    if (this.#pools.size > 0) return true;
+    return this.#places.size === 0 && this.#index === 0;
+  }
+
   /** Every pool of this worker, retired ones included. */
   *all(): Iterable<Pool> {
     yield* this.#pools.values();

@@ -23,7 +23,6 @@ import type {
   ConnectionCounts,
   ControlToWorker,
   FrozenItem,
-  ListenerMail,
   SettingsApplied,
   SettingsChange,
   WorkerCommand,
@@ -44,7 +43,7 @@ import type { ServerAddress } from "../server/login.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
-import { type Accepted, Listener } from "./accept.ts";
+import { type Accepted, Listeners } from "./accept.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
@@ -77,7 +76,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly #index: number;
   readonly #control: MessagePort;
   readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
-  #listeners: Listener[] = [];
+  readonly #listeners: Listeners;
   #departure: Departure | undefined;
   readonly coordinator: Coordinator;
   readonly #directory: Directory;
@@ -118,7 +117,9 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       directory: this.#directory,
       post: (worker, mail) => this.#toPeer(worker, mail),
     });
-    this.#listen(mail.listeners);
+    this.#listeners = new Listeners(this.reactor, this.log, (client) => this.#accepted(client));
+    this.#listeners.accept(this.#directory.accepts);
+    this.#listeners.open(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
     this.#retainLater();
     this.#sweepLater();
@@ -218,19 +219,6 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
     if (this.#index > 0) return;
     for (const kind of ["total", "tls", "plain", "cancel"] as const) {
       this.counts[kind] += counts[kind];
-    }
-  }
-
-  #listen(listeners: ListenerMail[]): void {
-    for (const { fd, transport } of listeners) {
-      this.#listeners.push(
-        new Listener(
-          this.reactor,
-          this.log,
-          { fd: fd as Fd, unix: transport === "unix" },
-          (connection) => this.#accepted(connection),
-        ),
-      );
     }
   }
 
@@ -405,7 +393,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
         for (const pool of this.#directory.all()) pool.expectNothing();
         return;
       case "listen":
-        this.#listen(mail.listeners);
+        this.#listeners.open(mail.listeners);
         return;
       case "cancel":
         this.#cancelHere(mail.processId, mail.secret);
@@ -466,6 +454,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       if (general.retain_connections_time !== period) this.#retainLater();
     }
     this.#directory.apply(change);
+    this.#listeners.accept(this.#directory.accepts);
     this.#limits.lookSoon();
     return { worker: this.#index, tookMs: performance.now() - started };
   }
@@ -507,7 +496,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   /** Number of pools that the command concerned. */
   #obey(command: WorkerCommand): number {
     if (command.name === "stop_accepting" || command.name === "drain") {
-      for (const listener of this.#listeners.splice(0)) listener.stop();
+      this.#listeners.close();
       if (command.name === "stop_accepting") return 0;
       this.draining = true;
       sendHomeAtRest(this.#sessions.values());

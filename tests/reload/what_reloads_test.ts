@@ -49,6 +49,33 @@ Deno.test("what reloads: pool definitions: added", async () => {
   assert.equal(await client.value("SELECT 1"), "1");
 });
 
+Deno.test("what reloads: pool definitions: clients are accepted whichever threads have a pool", async () => {
+  const general = { worker_threads: 3 };
+  const one = poolOf(postgres);
+  const steps: Record<string, Config>[] = [
+    { first: one, second: one },
+    { second: one },
+    {},
+    { third: one, fourth: one },
+    { fourth: one },
+  ];
+  await using doorman = await startDoorman({ general, pools: { first: one } }, {
+    allowLog: [/./],
+  });
+  for (const pools of steps) {
+    await reload(doorman, { general, pools });
+    for (const database of Object.keys(pools)) {
+      for (let i = 0; i < 5; i++) {
+        using client = await login(doorman, { database });
+        assert.equal(await client.value("SELECT 1"), "1", database);
+      }
+    }
+    using admin = await consoleOf(doorman);
+    const shown = await show(admin, "DATABASES");
+    assert.equal(shown.length, Object.keys(pools).length);
+  }
+});
+
 Deno.test("what reloads: pool definitions: removed pools go on for their clients, as retired", async () => {
   const both: Config = { pools: { app: poolOf(postgres), gone: poolOf(postgres) } };
   await using doorman = await startDoorman(both, { allowLog: [/login from/] });

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { createRecordLog } from "../log/log.ts";
+import { levelFilter } from "../log/filter.ts";
+import { close } from "../os/libc.ts";
+import { duplicate, findListener } from "../os/fd.ts";
+import { Reactor } from "../reactor/reactor.ts";
+import { Listeners } from "./accept.ts";
+
+/** A worker as far as accepting goes. */
+class Acceptor {
+  readonly reactor = new Reactor();
+  readonly listeners: Listeners;
+  accepted = 0;
+
+  constructor() {
+    const log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
+    this.listeners = new Listeners(this.reactor, log, ({ fd }) => {
+      this.accepted++;
+      close(fd);
+    });
+  }
+}
+
+/** What each of them accepts of so many connections. */
+async function shares(port: number, acceptors: Acceptor[], count: number): Promise<number[]> {
+  for (const acceptor of acceptors) acceptor.accepted = 0;
+  const clients: Deno.Conn[] = [];
+  for (let i = 0; i < count; i++) {
+    clients.push(await Deno.connect({ port }));
+    for (const { reactor } of acceptors) reactor.turn(5);
+  }
+  for (const client of clients) client.close();
+  return acceptors.map(({ accepted }) => accepted);
+}
+
+Deno.test("accept: who stays out of it leaves all to the others, and comes in again", async () => {
+  using socket = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const { port } = socket.addr as Deno.NetAddr;
+  const fd = duplicate(findListener(`127.0.0.1:${port}`)!);
+  const one = new Acceptor();
+  const other = new Acceptor();
+  other.listeners.accept(false);
+  for (const { listeners } of [one, other]) listeners.open([{ fd, transport: "tcp" }]);
+  assert.deepEqual(await shares(port, [other, one], 10), [0, 10]);
+  other.listeners.accept(true);
+  one.listeners.accept(false);
+  one.listeners.accept(false);
+  assert.deepEqual(await shares(port, [one, other], 10), [0, 10]);
+  other.listeners.close();
+  other.listeners.accept(false);
+  other.listeners.accept(true);
+  assert.deepEqual(await shares(port, [one, other], 3), [0, 0], "nobody is left");
+  one.listeners.accept(true);
+  for (const { reactor } of [one, other]) reactor.turn(5);
+  assert.equal(one.accepted, 3, "they have waited");
+  one.listeners.close();
+  close(fd);
+});
