@@ -28,6 +28,7 @@ const WAITING_TESTS = [
   "tests/upgrade/signals_test.ts",
   "tests/functional/limits_test.ts",
   "tests/functional/server_life_test.ts",
+  "tests/functional/replacement_test.ts",
   "tests/packaging/deb_test.ts",
   "tests/packaging/rpm_test.ts",
   "tests/systemd/deb_test.ts",

@@ -7,7 +7,6 @@
 import { TransactionStatus } from "../protocol/codes.ts";
 import { query } from "../protocol/messages.ts";
 import type { Pool } from "../pool/pool.ts";
-import { Shared } from "../stats/shared.ts";
 import type { Session } from "./session.ts";
 import { LocalAnswer } from "./transaction.ts";
 
@@ -28,7 +27,7 @@ export function answerCheck(
   at: number,
   end: number,
 ): number | undefined {
-  const { checkQuery, shared } = session.context;
+  const { checkQuery } = session.context;
   const there = Math.min(end - at, checkQuery.length);
   for (let i = 5; i < there; i++) if (bytes[at + i] !== checkQuery[i]) return undefined;
   if (there < checkQuery.length) return LocalAnswer.NeedMore;
@@ -36,10 +35,10 @@ export function answerCheck(
   const pool = session.pool!;
   if (pool.checkAnswer?.query !== checkQuery) {
     if (!state.deferredBegin) session.recording = new CheckRecording(pool, checkQuery);
-    Atomics.add(shared, Shared.CheckQueriesRun, 1);
+    pool.counters.total.check_queries_run++;
     return LocalAnswer.None;
   }
-  Atomics.add(shared, Shared.CheckQueriesAnswered, 1);
+  pool.counters.total.check_queries_answered++;
   const { answer } = pool.checkAnswer;
   // A simple query destroys the unnamed statement.
   state.unnamedId = 0;

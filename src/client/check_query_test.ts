@@ -25,6 +25,8 @@ Deno.test("check query: PostgreSQL answers the first, the pooler the others, als
     assert.equal(server.model.seen.length, asked);
     assert.equal(readable(other.received), readable(concat(first.received, first.received)));
     assert.equal(other.session.server, undefined);
+    const { check_queries_run, check_queries_answered } = world.pool.counters.total;
+    assert.deepEqual([check_queries_run, check_queries_answered], [1, 2]);
   }
 });
 

@@ -62,8 +62,8 @@ export class Creation {
     return this.#retryTimer !== undefined;
   }
 
-  /** Starts one connection; `epoch` is what RECONNECT will be told by. */
-  connect(epoch: number): void {
+  /** Starts one connection; `epoch` is what RECONNECT will be told by. `ended`: before the pool hears of it. */
+  connect(epoch: number, ended?: (failure: LoginFailure | undefined) => void): void {
     const environment = this.#environment;
     const { settings } = this.#pool;
     this.connecting++;
@@ -72,7 +72,9 @@ export class Creation {
       if (error !== undefined) {
         this.connecting--;
         const message = `resolve "${settings.server_host}": ${error}`;
-        this.#failed({ kind: "failed", code: "53300", message, transient: true });
+        const failure = { kind: "failed", code: "53300", message, transient: true } as const;
+        ended?.(failure);
+        this.#failed(failure);
         return;
       }
       const login = new ServerLogin(environment.reactor, {
@@ -83,6 +85,7 @@ export class Creation {
         done: (result) => {
           this.#logins.delete(login);
           this.connecting--;
+          ended?.(result.kind === "failed" ? result : undefined);
           if (result.kind === "failed") this.#failed(result);
           else {
             this.#retryMs = 0;

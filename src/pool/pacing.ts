@@ -14,6 +14,7 @@
 import type { PoolSettings } from "../config/settings.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
+import type { LoginFailure } from "../server/login.ts";
 import { noScaling, type ScalingCounters } from "../stats/counters.ts";
 import type { Share } from "./coordinator.ts";
 import type { Creation } from "./creation.ts";
@@ -49,7 +50,7 @@ export interface PacedPool {
   readonly clientKey: Uint8Array | undefined;
   servers(): Iterable<{ readonly owed: { readonly length: number } }>;
   /** Opens one connection. */
-  connect(): void;
+  connect(ended?: (failure: LoginFailure | undefined) => void): void;
   readonly share: Share;
 }
 
@@ -113,9 +114,9 @@ export class Pacing {
     }
   }
 
-  connect(): void {
+  connect(ended?: (failure: LoginFailure | undefined) => void): void {
     this.counters.creates++;
-    this.#pool.connect();
+    this.#pool.connect(ended);
   }
 
   get connecting(): number {

@@ -334,8 +334,8 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
     this.pacing.warm();
   }
 
-  connect(): void {
-    this.#creation.connect(this.#epoch);
+  connect(ended?: (failure: LoginFailure | undefined) => void): void {
+    this.#creation.connect(this.#epoch, ended);
     this.share.count();
   }
 

@@ -4,6 +4,7 @@
  * better use for the connection; `pool_size` holds all the time.
  */
 
+import { ServerStage } from "../server/state.ts";
 import type { ScalingCounters } from "../stats/counters.ts";
 
 /** Shorter lives than this are left to end by themselves. */
@@ -16,7 +17,11 @@ const MOST_AT_ONCE = 3;
 
 /** A server, as far as its life is concerned. */
 export interface AgingServer {
-  readonly state: { readonly createdAtMs: number; readonly lifetimeMs: number };
+  readonly state: {
+    readonly createdAtMs: number;
+    readonly lifetimeMs: number;
+    readonly stage: number;
+  };
 }
 
 /** What is needed of a pool. */
@@ -33,7 +38,8 @@ export interface Opening {
   readonly hasRoom: boolean;
   readonly gateFull: boolean;
   readonly connecting: number;
-  connect(): void;
+  /** `ended` is called when its login is over, with what it failed by, if so. */
+  connect(ended: (failure: object | undefined) => void): void;
 }
 
 /** Whether a server is so old that another one is due. */
@@ -47,7 +53,7 @@ export class Replacement {
   readonly #pool: ReplacingPool;
   readonly #opening: Opening;
   readonly #counters: ScalingCounters;
-  /** Each is replaced once. */
+  /** Each is replaced once, unless that fails. */
   readonly #done = new WeakSet<AgingServer>();
 
   constructor(pool: ReplacingPool, opening: Opening, counters: ScalingCounters) {
@@ -64,8 +70,13 @@ export class Replacement {
       return;
     }
     this.#done.add(server);
-    this.#counters.replaced++;
-    this.#opening.connect();
+    this.#counters.replace_begun++;
+    this.#opening.connect((failure) => {
+      if (failure !== undefined) {
+        this.#counters.replace_failed++;
+        this.#done.delete(server);
+      } else if (server.state.stage !== ServerStage.Closed) this.#counters.replace_in_time++;
+    });
   }
 
   #useful(): boolean {

@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
 import { isOld, Replacement } from "./replacement.ts";
-import { noScaling } from "../stats/counters.ts";
+import { ServerStage } from "../server/state.ts";
+import { noScaling, type ScalingCounters } from "../stats/counters.ts";
 
 const HOUR = 3_600_000;
 
-function server(lifetimeMs = HOUR): { state: { createdAtMs: number; lifetimeMs: number } } {
-  return { state: { createdAtMs: 1000, lifetimeMs } };
+interface Old {
+  state: { createdAtMs: number; lifetimeMs: number; stage: number };
+}
+
+function server(lifetimeMs = HOUR): Old {
+  return { state: { createdAtMs: 1000, lifetimeMs, stage: ServerStage.Linked } };
 }
 
 Deno.test("replacement: in the last twentieth of a life that is not short", () => {
@@ -24,26 +29,42 @@ Deno.test("replacement: in the last twentieth of a life that is not short", () =
   }
 });
 
-/** What a pool in use does about an old server, with one thing changed. */
+/** A pool in use, with one thing changed, whose connections end as the test says. */
+class Bench {
+  readonly counters: ScalingCounters = noScaling();
+  readonly replacement: Replacement;
+  /** How the logins under way are told of their end. */
+  readonly logins: ((failure: object | undefined) => void)[] = [];
+
+  constructor(change: Record<string, unknown> = {}) {
+    const pool = { paused: false, size: 8, idle: 1, waiting: 0, free: 2, ...change };
+    const opening = {
+      hasRoom: true,
+      gateFull: false,
+      connecting: 0,
+      connect: (ended: (failure: object | undefined) => void) => this.logins.push(ended),
+      ...change,
+    };
+    const share = { takeAhead: (free = 1) => pool.free >= free };
+    this.replacement = new Replacement({ ...pool, share }, opening, this.counters);
+  }
+
+  /** Begun, in time, failed, skipped. */
+  get counts(): number[] {
+    const { replace_begun, replace_in_time, replace_failed, replace_skipped } = this.counters;
+    return [replace_begun, replace_in_time, replace_failed, replace_skipped];
+  }
+}
+
+/** Whether an old server that is lent twice is replaced once, or not at all. */
 function opened(change: Record<string, unknown> = {}): boolean {
-  const counters = noScaling();
-  let count = 0;
-  const pool = { paused: false, size: 8, idle: 1, waiting: 0, free: 2, ...change };
-  const opening = {
-    hasRoom: true,
-    gateFull: false,
-    connecting: 0,
-    connect: () => count++,
-    ...change,
-  };
-  const share = { takeAhead: (free = 1) => pool.free >= free };
-  const replacement = new Replacement({ ...pool, share }, opening, counters);
+  const bench = new Bench(change);
   const old = server();
-  replacement.consider(old);
-  replacement.consider(old);
-  // Once for each server.
-  assert.deepEqual([counters.replaced, counters.replace_skipped], count === 1 ? [1, 0] : [0, 2]);
-  return count === 1;
+  bench.replacement.consider(old);
+  bench.replacement.consider(old);
+  const yes = bench.logins.length === 1;
+  assert.deepEqual(bench.counts, yes ? [1, 0, 0, 0] : [0, 0, 0, 2]);
+  return yes;
 }
 
 Deno.test("replacement: only where it is of use, and within every limit", () => {
@@ -56,4 +77,19 @@ Deno.test("replacement: only where it is of use, and within every limit", () => 
   assert.equal(opened({ connecting: 2 }), true);
   assert.equal(opened({ idle: 2 }), false);
   assert.equal(opened({ free: 1 }), false);
+});
+
+Deno.test("replacement: what became of it is counted, and a failed one is tried again", () => {
+  const bench = new Bench();
+  const [inTime, late] = [server(), server()];
+  for (const each of [inTime, late]) bench.replacement.consider(each);
+  bench.logins[0]!({ message: "no" });
+  assert.deepEqual(bench.counts, [2, 0, 1, 0]);
+  bench.replacement.consider(inTime);
+  assert.equal(bench.logins.length, 3);
+  late.state.stage = ServerStage.Closed;
+  for (const login of bench.logins.slice(1)) login(undefined);
+  assert.deepEqual(bench.counts, [3, 1, 1, 0]);
+  bench.replacement.consider(inTime);
+  assert.equal(bench.logins.length, 3);
 });

@@ -17,6 +17,9 @@ export interface PoolCounters {
   errors: number;
   /** Times that a client began to keep its server between transactions. */
   pins: number;
+  /** Times that `pooler_check_query` was sent to PostgreSQL, and answered without it. */
+  check_queries_run: number;
+  check_queries_answered: number;
   /** Times that a limit for clients ended a query or a session. */
   query_timeouts: number;
   transaction_timeouts: number;
@@ -40,8 +43,12 @@ export interface ScalingCounters {
   create_fallback: number;
   /** Times that the pool was to be warmed and too many others were being opened. */
   replenish_def: number;
-  /** Servers near the end of their life for which another was opened, or not. */
-  replaced: number;
+  /** Connections that were begun to take the place of a server near the end of its life. */
+  replace_begun: number;
+  /** Those of them that were there before that server was closed, and those whose login failed. */
+  replace_in_time: number;
+  replace_failed: number;
+  /** Checkouts of such a server at which none was begun: it was of no use, or there was no room. */
   replace_skipped: number;
 }
 
@@ -55,7 +62,9 @@ export function noScaling(): ScalingCounters {
     antic_timeout: 0,
     create_fallback: 0,
     replenish_def: 0,
-    replaced: 0,
+    replace_begun: 0,
+    replace_in_time: 0,
+    replace_failed: 0,
     replace_skipped: 0,
   };
 }
@@ -81,6 +90,8 @@ function zero(): PoolCounters {
     wait_time: 0,
     errors: 0,
     pins: 0,
+    check_queries_run: 0,
+    check_queries_answered: 0,
     query_timeouts: 0,
     transaction_timeouts: 0,
     idle_transaction_timeouts: 0,
@@ -128,6 +139,10 @@ export class Counters {
       wait_time: each(total.wait_time - start.wait_time, xacts),
       errors: perSecond(total.errors - start.errors),
       pins: perSecond(total.pins - start.pins),
+      check_queries_run: perSecond(total.check_queries_run - start.check_queries_run),
+      check_queries_answered: perSecond(
+        total.check_queries_answered - start.check_queries_answered,
+      ),
       query_timeouts: perSecond(total.query_timeouts - start.query_timeouts),
       transaction_timeouts: perSecond(total.transaction_timeouts - start.transaction_timeouts),
       idle_transaction_timeouts: perSecond(

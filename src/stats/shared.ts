@@ -12,9 +12,6 @@ export const Shared = {
   LastStatementId: 4,
   /** Times that a statement which changes a schema went through. */
   SchemaGeneration: 5,
-  /** Times that `pooler_check_query` was run by PostgreSQL, and answered without it. */
-  CheckQueriesRun: 6,
-  CheckQueriesAnswered: 7,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

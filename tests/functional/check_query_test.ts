@@ -32,7 +32,7 @@ async function login(doorman: Doorman, database: string = "app"): Promise<WireCl
   return await WireClient.login({ port: doorman.port, user: "postgres", database });
 }
 
-async function admin(doorman: Doorman, command: string): Promise<void> {
+async function admin(doorman: Doorman, command: string): Promise<(string | null)[][]> {
   const { user, password } = ADMIN;
   using client = await WireClient.login({
     port: doorman.port,
@@ -40,8 +40,9 @@ async function admin(doorman: Doorman, command: string): Promise<void> {
     password,
     database: "pgdoorman",
   });
-  await client.rows(command);
+  const rows = await client.rows(command);
   await client.terminate();
+  return rows;
 }
 
 /** How often PostgreSQL was asked a text, by its log; `last` was asked after all of them. */
@@ -70,6 +71,8 @@ Deno.test("PostgreSQL answers it once for each pool; paused or not, the pooler a
   using elsewhere = await login(doorman, "other");
   assert.deepEqual(await elsewhere.query(text), first);
   assert.equal(await asked(text, elsewhere), 2);
+  const counted = (await admin(doorman, "SHOW STATS")).map((row) => row.slice(-2));
+  assert.deepEqual(counted, [["1", "3"], ["1", "0"]]);
 });
 
 Deno.test("a reload changes the text; an error is never the pooler's answer", async () => {

@@ -409,6 +409,7 @@ Deno.test("upgrade: a cancel that arrives while the clients move finds its clien
 Deno.test("upgrade: statistics, connection time and counters go on", async () => {
   using client = await service.login({ parameters: { application_name: "counted" } });
   for (let i = 0; i < 5; i++) await client.query("SELECT 1");
+  for (let i = 0; i < 3; i++) await client.query(";");
   const rows = async (what: string) => {
     using admin = await service.console();
     const { show } = await import("../reload/support.ts");
@@ -427,6 +428,8 @@ Deno.test("upgrade: statistics, connection time and counters go on", async () =>
   const statsAfter = (await rows("STATS")).find(({ database }) => database === "app")!;
   assert.equal(statsAfter.total_query_count, statsBefore.total_query_count);
   assert.equal(statsAfter.total_xact_count, statsBefore.total_xact_count);
+  assert.equal(statsAfter.total_check_queries_run, "1");
+  assert.equal(statsAfter.total_check_queries_answered, "2");
   const [connectionsAfter] = await rows("CONNECTIONS");
   assert.ok(Number(connectionsAfter!.total) >= Number(connectionsBefore!.total));
 });

@@ -65,6 +65,8 @@ function add(a: PoolCounters, b: PoolCounters): PoolCounters {
     wait_time: a.wait_time + b.wait_time,
     errors: a.errors + b.errors,
     pins: a.pins + b.pins,
+    check_queries_run: a.check_queries_run + b.check_queries_run,
+    check_queries_answered: a.check_queries_answered + b.check_queries_answered,
     query_timeouts: a.query_timeouts + b.query_timeouts,
     transaction_timeouts: a.transaction_timeouts + b.transaction_timeouts,
     idle_transaction_timeouts: a.idle_transaction_timeouts + b.idle_transaction_timeouts,

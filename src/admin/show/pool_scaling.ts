@@ -17,6 +17,11 @@ export const showPoolScaling: Show = {
     numeric("antic_timeout"),
     numeric("create_fallback"),
     numeric("replenish_def"),
+    // Not in upstream.
+    numeric("replace_begun"),
+    numeric("replace_in_time"),
+    numeric("replace_failed"),
+    numeric("replace_skipped"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);
@@ -31,6 +36,10 @@ export const showPoolScaling: Show = {
       scaling.antic_timeout,
       scaling.create_fallback,
       scaling.replenish_def,
+      scaling.replace_begun,
+      scaling.replace_in_time,
+      scaling.replace_failed,
+      scaling.replace_skipped,
     ]);
   },
 };

@@ -56,7 +56,8 @@ const COLUMNS: Record<string, string> = {
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
   POOL_SCALING: "user T, database T, inflight N, creates N, gate_waits N, gate_budget_ex N, " +
-    "antic_notify N, antic_timeout N, create_fallback N, replenish_def N",
+    "antic_notify N, antic_timeout N, create_fallback N, replenish_def N, " +
+    "replace_begun N, replace_in_time N, replace_failed N, replace_skipped N",
   POOL_COORDINATOR: "database T, max_db_conn N, current N, reserve_size N, reserve_used N, " +
     "evictions N, reserve_acq N, exhaustions N",
   PREPARED_STATEMENTS: "pool T, hash N, name T, query T, count_used N, kind T",
@@ -73,7 +74,7 @@ const COLUMNS: Record<string, string> = {
     "avg_xact_time N, avg_query_time N, avg_wait_time N, total_pins N, " +
     "total_query_timeouts N, " +
     "total_transaction_timeouts N, total_idle_transaction_timeouts N, " +
-    "total_client_idle_timeouts N",
+    "total_client_idle_timeouts N, total_check_queries_run N, total_check_queries_answered N",
   USERS: "name T, pool_mode T, max_user_connections N, current_connections N",
 };
 
@@ -115,7 +116,7 @@ Deno.test("show: a pool on several workers is one row", async () => {
       cl_active: 2,
       sv_idle: 1,
       maxwait_us: 2_000_000,
-      total: counters({ xact_count: 10, received: 100 }),
+      total: counters({ xact_count: 10, received: 100, check_queries_answered: 7 }),
       averages: counters({ xact_count: 3, xact_time: 100, query_count: 0, query_time: 7 }),
     }),
     poolRow({
@@ -123,7 +124,7 @@ Deno.test("show: a pool on several workers is one row", async () => {
       sv_idle: 4,
       maxwait_us: 1_000_000,
       paused: true,
-      total: counters({ xact_count: 5, received: 50 }),
+      total: counters({ xact_count: 5, received: 50, check_queries_answered: 6 }),
       averages: counters({ xact_count: 1, xact_time: 500, query_count: 0, query_time: 5 }),
       worker: 1,
     }),
@@ -138,8 +139,14 @@ Deno.test("show: a pool on several workers is one row", async () => {
   );
   const stats = asRecord(await show("STATS", changes));
   assert.deepEqual(
-    [stats.total_xact_count, stats.total_received, stats.avg_xact_count, stats.avg_query_time],
-    ["15", "150", "4", "7"],
+    [
+      stats.total_xact_count,
+      stats.total_received,
+      stats.avg_xact_count,
+      stats.avg_query_time,
+      stats.total_check_queries_answered,
+    ],
+    ["15", "150", "4", "7", "13"],
   );
 });
 
@@ -188,6 +195,8 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     transaction_timeouts: 22,
     idle_transaction_timeouts: 23,
     client_idle_timeouts: 24,
+    check_queries_run: 25,
+    check_queries_answered: 26,
   });
   const averages = counters({
     xact_count: 9,
@@ -204,7 +213,7 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(
     shown.rows[0].slice(2).join(" "),
-    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24",
+    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24 25 26",
   );
 });
 
@@ -309,13 +318,15 @@ Deno.test("show: POOL_SCALING adds up a pool that is on two workers", async () =
     antic_timeout: 6,
     create_fallback: 7,
     replenish_def: 8,
-    replaced: 9,
-    replace_skipped: 10,
+    replace_begun: 9,
+    replace_in_time: 10,
+    replace_failed: 11,
+    replace_skipped: 12,
   };
   const pools = [0, 1].map((worker) => poolRow({ scaling, worker }));
   const shown = await show("POOL_SCALING", { pools: () => Promise.resolve(pools) });
   assert.deepEqual(shown.rows, [
-    ["alice", "app", "2", "4", "6", "8", "10", "12", "14", "16"],
+    ["alice", "app", ..."2 4 6 8 10 12 14 16 18 20 22 24".split(" ")],
   ]);
 });
 

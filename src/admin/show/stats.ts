@@ -1,7 +1,7 @@
 /**
  * SHOW STATS: sums since the pool's beginning, and averages of the last closed period. `PoolRow.averages` holds what
  * the period's end made of the sums: events and bytes per second, microseconds per transaction and per query, and
- * microseconds waited per second. The last four columns, which upstream lacks, count what limits for clients have ended.
+ * microseconds waited per second. The columns from `total_pins` on are not in upstream.
  */
 
 import type { PoolCounters } from "../../mail.ts";
@@ -36,6 +36,8 @@ export const showStats: Show = {
     numeric("total_transaction_timeouts"),
     numeric("total_idle_transaction_timeouts"),
     numeric("total_client_idle_timeouts"),
+    numeric("total_check_queries_run"),
+    numeric("total_check_queries_answered"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);
@@ -63,6 +65,8 @@ export const showStats: Show = {
       total.transaction_timeouts,
       total.idle_transaction_timeouts,
       total.client_idle_timeouts,
+      total.check_queries_run,
+      total.check_queries_answered,
     ]);
   },
 };

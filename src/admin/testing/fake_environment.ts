@@ -50,6 +50,8 @@ export function counters(changes: Partial<PoolCounters> = {}): PoolCounters {
     wait_time: 0,
     errors: 0,
     pins: 0,
+    check_queries_run: 0,
+    check_queries_answered: 0,
     query_timeouts: 0,
     transaction_timeouts: 0,
     idle_transaction_timeouts: 0,
