@@ -30,17 +30,11 @@ export function markQuery(
   next: number,
   end: number,
 ): number {
+  const marks = marksOf(session.state, Marking.Query, bytes, start, next, end);
+  if (marks === 0) return 0;
   const { state } = session.server!;
-  if (next > end) {
-    const marks = firstPiece(session.state, Marking.Query, bytes, start, end);
-    state.dirty |= marks & DIRTY_MARKS;
-    return marks;
-  }
-  const marks = textMarks(bytes, start, next);
-  if (marks === 0) return marks;
   state.dirty |= marks & DIRTY_MARKS;
-  if (isLocalSet(bytes, start, next)) state.localSets++;
-  else if ((marks & NAMES) !== 0) noteNames(session.state, bytes, start, next);
+  if ((marks & LOCAL_SET) !== 0) state.localSets++;
   return marks;
 }
 
@@ -53,12 +47,29 @@ export function markUnnamed(
   end: number,
 ): void {
   const { state } = session;
-  if (next <= end) {
-    state.unnamedMarks = textMarks(bytes, start, next);
-    if (state.unnamedMarks === 0) return;
-    if (isLocalSet(bytes, start, next)) state.unnamedMarks |= LOCAL_SET;
-    else if ((state.unnamedMarks & NAMES) !== 0) noteNames(state, bytes, start, next);
-  } else state.unnamedMarks = firstPiece(state, Marking.Unnamed, bytes, start, end);
+  state.unnamedMarks = marksOf(state, Marking.Unnamed, bytes, start, next, end);
+}
+
+/** Marks of a text, of its first piece if there is more to come; of a whole one whether it is a SET for its transaction. */
+function marksOf(
+  state: SessionState,
+  marking: number,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  next: number,
+  end: number,
+): number {
+  const whole = next <= end;
+  const stop = whole ? next : end;
+  if (!whole) {
+    state.marking = marking;
+    state.carry = bytes.slice(Math.max(start, stop - MARK_BYTES), stop);
+  }
+  const marks = textMarks(bytes, start, stop);
+  if (marks === 0) return 0;
+  if (whole && isLocalSet(bytes, start, stop)) return marks | LOCAL_SET;
+  if ((marks & NAMES) !== 0) noteNames(state, bytes, start, stop);
+  return marks;
 }
 
 /** Names that one client's SETs may be found under; further ones are not followed. */
@@ -71,20 +82,6 @@ function noteNames(state: SessionState, bytes: Uint8Array, start: number, end: n
     if (name.length >= MOST_NAME_LETTERS || state.setNames.includes(name)) continue;
     if (state.setNames.length < MOST_NAMES) state.setNames.push(name);
   }
-}
-
-function firstPiece(
-  state: SessionState,
-  marking: number,
-  bytes: Uint8Array<ArrayBuffer>,
-  start: number,
-  end: number,
-): number {
-  state.marking = marking;
-  state.carry = bytes.slice(Math.max(start, end - MARK_BYTES), end);
-  const marks = textMarks(bytes, start, end);
-  if ((marks & NAMES) !== 0) noteNames(state, bytes, start, end);
-  return marks;
 }
 
 /** More of a text, `bytes[start..end)`. */
