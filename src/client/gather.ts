@@ -5,6 +5,7 @@
  * what goes in front of the next one is added just before it.
  */
 
+import { copyBytes } from "../reactor/copy.ts";
 import { Frontend } from "../protocol/codes.ts";
 import { Owed, SWALLOW } from "../protocol/owed_replies.ts";
 import { writeBuffer } from "../reactor/stream.ts";
@@ -12,7 +13,6 @@ import type { ServerConnection } from "../server/connection.ts";
 
 /** Longer ranges are sent from where they are. */
 const MOST_GATHERED_BYTES = 8192;
-const LOOP_BYTES = 128;
 const STATEMENT = 0x53;
 
 const out = writeBuffer;
@@ -35,21 +35,14 @@ export function add(
 ): void {
   const count = end - start;
   if (count <= 0) return;
-  if (outLength === 0 || count > MOST_GATHERED_BYTES || outLength + count > out.length) {
-    if (outLength === 0 && count <= LOOP_BYTES) {
-      for (let i = 0; i < count; i++) out[i] = bytes[start + i];
-      outLength = count;
-      return;
-    }
+  if (count > MOST_GATHERED_BYTES || outLength + count > out.length) {
     flush(server);
     if (count > MOST_GATHERED_BYTES) {
       server.send(bytes, start, end);
       return;
     }
   }
-  if (count <= LOOP_BYTES) {
-    for (let i = 0; i < count; i++) out[outLength + i] = bytes[start + i];
-  } else out.set(bytes.subarray(start, end), outLength);
+  copyBytes(out, outLength, bytes, start, end);
   outLength += count;
 }
 

@@ -4,6 +4,7 @@
  * on whatever server it meets.
  */
 
+import { copyBytes } from "../reactor/copy.ts";
 import { Owed, SWALLOW, UNNAMED } from "../protocol/owed_replies.ts";
 import { sendClose, sendUnnamed } from "./gather.ts";
 import { FORGOTTEN, type QueryInterner } from "../server/query_interner.ts";
@@ -11,7 +12,6 @@ import type { Session } from "./session.ts";
 
 /** Longest that is kept for a later transaction; a longer one is known to the server that parsed it alone. */
 const MOST_UNNAMED_BYTES = 1024 * 1024;
-const LOOP_BYTES = 128;
 
 let lastUnnamedId = 0;
 
@@ -59,12 +59,8 @@ export function fillUnnamed(
   end: number,
 ): void {
   const { state } = session;
-  const buffer = state.unnamed!;
-  const count = end - start;
-  if (count <= LOOP_BYTES) {
-    for (let i = 0; i < count; i++) buffer[state.unnamedFilled + i] = bytes[start + i];
-  } else buffer.set(bytes.subarray(start, end), state.unnamedFilled);
-  state.unnamedFilled += count;
+  copyBytes(state.unnamed!, state.unnamedFilled, bytes, start, end);
+  state.unnamedFilled += end - start;
 }
 
 /**

@@ -4,10 +4,10 @@
  * given back, since a fresh ArrayBuffer each time is a malloc and work for the garbage collector.
  */
 
+import { copyBytes } from "./copy.ts";
+
 const CHUNK_BYTES = 2048;
 const MOST_FREE = 512;
-/** Up to here a loop beats `set`, which needs a view of the source. */
-const LOOP_BYTES = 256;
 
 const free: Uint8Array<ArrayBuffer>[] = [];
 
@@ -20,9 +20,7 @@ export function copyToChunk(
   const length = end - start;
   if (length > CHUNK_BYTES) return bytes.slice(start, end);
   const chunk = free.pop() ?? new Uint8Array(CHUNK_BYTES);
-  if (length <= LOOP_BYTES) {
-    for (let i = 0; i < length; i++) chunk[i] = bytes[start + i];
-  } else chunk.set(bytes.subarray(start, end));
+  copyBytes(chunk, 0, bytes, start, end);
   return chunk;
 }
 

@@ -11,6 +11,7 @@
 import { SendRing } from "../os/io_uring.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
+import { copyBytes } from "./copy.ts";
 
 /** Whose bytes are sent. */
 export interface Sender {
@@ -22,8 +23,6 @@ export interface Sender {
 export const MOST_POSTED_BYTES = 4096;
 /** So many wait at most, so that the first does not wait for long. A power of two. */
 const MOST_POSTS = 64;
-/** Up to here a loop beats `set`, which needs a view of the source. */
-const LOOP_BYTES = 128;
 const WORD = 2 ** 32;
 
 /** What was posted, copied: its source may be written over before the turn ends. */
@@ -76,9 +75,7 @@ export function post(
   const size = end - start;
   if (count === MOST_POSTS || length + size > bytes.length) settle();
   const at = length;
-  if (size <= LOOP_BYTES) {
-    for (let i = 0; i < size; i++) bytes[at + i] = source[start + i];
-  } else bytes.set(source.subarray(start, end), at);
+  copyBytes(bytes, at, source, start, end);
   length += size;
   ring!.add(count, fd, low + at, low + at < WORD ? high : high + 1, size);
   starts[count] = at;
