@@ -33,6 +33,11 @@ export const REASONS = {
   protocolViolation: reason("protocol_violation", "08P01", "{0}"),
   outOfMemory: reason("max_memory_usage", "53200", "out of memory: max_memory_usage is reached"),
   tooManyClients: reason("too_many_clients", "53300", "sorry, too many clients already"),
+  silentLogin: reason(
+    "silent_login",
+    "53300",
+    "too many connections: this one was silent for too long during its log-in",
+  ),
   loginTimeout: reason("login_timeout", "08006", "canceling authentication due to timeout"),
   hbaRejected: reason(
     "hba",

@@ -8,6 +8,7 @@ import type { GeneralSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { ClientLogin } from "./login.ts";
 import type { Session } from "./session.ts";
 import type { StoredPassword } from "../config/settings.ts";
 
@@ -18,6 +19,14 @@ export type PoolLookup =
   /** The database is configured, the user is not; `kinds` tells how the known users of it log in. */
   | { kind: "no_user"; kinds: StoredPassword["kind"][] }
   | { kind: "no_database" };
+
+/** The log-ins under way; implemented in worker/logins.ts. */
+export interface LoginsUnderWay {
+  /** The login has done a step: from now on its client is waited for. */
+  waits(login: ClientLogin): void;
+  /** It is through, or has come to its end. */
+  over(login: ClientLogin): void;
+}
 
 export interface ClientContext {
   readonly reactor: Reactor;
@@ -36,6 +45,7 @@ export interface ClientContext {
   readonly mostLongBytes: number;
   /** Connections by kind, for SHOW CONNECTIONS. */
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
+  readonly logins: LoginsUnderWay;
   findPool(database: string, user: string): PoolLookup;
   handOver(worker: number, session: Session): void;
   /** A CancelRequest came: the client may be on any worker. */

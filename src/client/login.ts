@@ -24,8 +24,8 @@ import { settle } from "../reactor/posts.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { clientParameters, type ParameterSet, parameterSet } from "../server/parameters.ts";
-import { Shared } from "../stats/shared.ts";
 import { AdminSession } from "./admin_session.ts";
+import { placesTaken, takePlace } from "./places.ts";
 import type { Session } from "./session.ts";
 import { Stage } from "./state.ts";
 
@@ -55,6 +55,7 @@ export class ClientLogin {
   constructor(session: Session) {
     this.#session = session;
     this.#timer = this.#limit();
+    this.#waits();
   }
 
   #limit(): Timer {
@@ -70,11 +71,26 @@ export class ClientLogin {
   /** After a `cancel` that was for nothing: the session stays. */
   resume(): void {
     this.#timer = this.#limit();
+    this.#waits();
   }
 
   /** The session ends or is through: no timer may outlive it. */
   cancel(): void {
     this.#timer.cancel();
+    this.#session.context.logins.over(this);
+  }
+
+  /** Notes a step, if the next one is the client's. */
+  #waits(): void {
+    const { context, state } = this.#session;
+    if (state.stage <= Stage.Login) context.logins.waits(this);
+  }
+
+  /** The client has been silent for too long, and there are others. */
+  giveWay(): void {
+    this.#session.fail("FATAL", REASONS.silentLogin, "", "");
+    // It would not close its end. All that it has sent was read, so that this resets nothing.
+    this.#session.close(REASONS.clientTerminated, "");
   }
 
   /** Takes what was read. */
@@ -100,6 +116,7 @@ export class ClientLogin {
         this.#session.keep(bytes, next, next);
       } else this.#password(bytes, at, next);
       at = next;
+      this.#waits();
     }
     if (state.stage === Stage.Closed || state.stage === Stage.Closing) return;
     if (at < end) {
@@ -134,7 +151,7 @@ export class ClientLogin {
       case "cancel":
         context.counts.cancel++;
         context.cancel(packet.processId, packet.secret);
-        this.#timer.cancel();
+        this.cancel();
         // Half-closed and then closed, so that libpq does not see a reset.
         session.say(new Uint8Array(0));
         return false;
@@ -159,14 +176,8 @@ export class ClientLogin {
     state.database = parameters.get("database") || state.user;
     state.applicationName = parameters.get("application_name") ?? "pg_doorman";
     if (minor > 0 || options.length > 0) state.negotiate = { minor: 0, options };
-    if (Atomics.load(context.shared, Shared.Clients) > context.general.max_connections) {
-      context.log.warn(
-        "pg_doorman::client",
-        `rejected ${state.address}: too many clients, current=${
-          Atomics.load(context.shared, Shared.Clients)
-        } max=${context.general.max_connections}`,
-      );
-      this.#fail(REASONS.tooManyClients, "", "");
+    if (placesTaken(context) >= context.general.max_connections) {
+      this.#noPlace();
       return false;
     }
     if (state.user === "") {
@@ -204,7 +215,7 @@ export class ClientLogin {
     const found = context.findPool(state.database, state.user);
     switch (found.kind) {
       case "elsewhere":
-        this.#timer.cancel();
+        this.cancel();
         context.handOver(found.worker, session);
         return false;
       case "no_database":
@@ -383,6 +394,9 @@ export class ClientLogin {
   #accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
     this.#challenge = undefined;
+    if (!takePlace(session.context)) return this.#noPlace();
+    session.context.logins.over(this);
+    session.state.stage = Stage.Preparing;
     if (this.#admin) {
       session.admin = new AdminSession(session);
       session.state.stage = Stage.Admin;
@@ -411,7 +425,6 @@ export class ClientLogin {
   #replicate(): void {
     const session = this.#session;
     const { state, context } = session;
-    state.stage = Stage.Preparing;
     if (context.draining) return this.#fail(REASONS.shuttingDown, "", "");
     session.pool!.replication.open(session, {
       kind: state.replication,
@@ -459,7 +472,7 @@ export class ClientLogin {
     state.secret = getRandomValues(new Uint8Array(4));
     parts.push(messages.backendKeyData(state.id, state.secret));
     parts.push(messages.readyForQuery(TransactionStatus.Idle));
-    this.#timer.cancel();
+    this.cancel();
     session.login = undefined;
     session.write(messages.join(...parts));
     if (context.general.log_client_connections) {
@@ -472,10 +485,21 @@ export class ClientLogin {
     }
   }
 
+  #noPlace(): void {
+    const { context, state } = this.#session;
+    context.log.warn(
+      "pg_doorman::client",
+      `rejected ${state.address}: too many clients, current=${
+        placesTaken(context)
+      } max=${context.general.max_connections}`,
+    );
+    this.#fail(REASONS.tooManyClients, "", "");
+  }
+
   #fail(reason: Reason, first: string, second: string, code?: string): void {
     const session = this.#session;
     const { context, state } = session;
-    this.#timer.cancel();
+    this.cancel();
     context.log.warn(
       TARGET,
       `${session.name} login from ${state.address} as "${state.user}" to "${state.database}" failed: ` +

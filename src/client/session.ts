@@ -24,7 +24,6 @@ import { difference, differenceQuery } from "../server/parameters.ts";
 import type { InternedQuery } from "../server/query_interner.ts";
 import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
-import { Shared } from "../stats/shared.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { endRecording } from "./check_query.ts";
 import {
@@ -52,6 +51,7 @@ import {
 import type { ClientLogin } from "./login.ts";
 import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./limits.ts";
 import { adoptParameters, backToInitial } from "./parameters.ts";
+import { leavePlace } from "./places.ts";
 import { refuseShape, relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
 import { ClientSocket } from "./socket.ts";
@@ -116,6 +116,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   forget(): void {
     this.login?.cancel();
     this.login = undefined;
+    leavePlace(this);
     this.state.stage = Stage.Closed;
     this.#closingTimer?.cancel();
     this.dropTail();
@@ -123,7 +124,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.server?.forget();
     this.server = undefined;
     this.context.leave(this);
-    Atomics.sub(this.context.shared, Shared.Clients, 1);
     stopListening(this);
     const { pool } = this;
     this.pool = undefined;
@@ -546,12 +546,12 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.dropTail();
     this.context.reactor.close(this.stream.fd);
     this.context.leave(this);
-    Atomics.sub(this.context.shared, Shared.Clients, 1);
     if (!closing) logEnd(this, reason, detail);
   }
 
   /** Gives back everything that the session holds of the pool. */
   #detach(): void {
+    leavePlace(this);
     this.login?.cancel();
     this.login = undefined;
     this.admin?.closed();

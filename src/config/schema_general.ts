@@ -35,7 +35,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     min: 1,
     zeroFault: "no client could connect",
     reload: "A",
-    doc: "Clients served at a time; one more gets SQLSTATE 53300. Admin clients count.",
+    doc: "Clients logged in at a time; one more gets SQLSTATE 53300. Admin clients count. " +
+      "Connections that do not log in: docs/limits.md.",
   },
   unix_socket_dir: {
     type: "path",

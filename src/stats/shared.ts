@@ -3,7 +3,7 @@
  */
 
 export const Shared = {
-  /** Connected clients, those that log in included. */
+  /** Connections of clients, those that log in and those that are told goodbye included. */
   Clients: 0,
   /** Last client id given out. */
   LastClientId: 1,
@@ -12,6 +12,8 @@ export const Shared = {
   LastStatementId: 4,
   /** Times that a statement which changes a schema went through. */
   SchemaGeneration: 5,
+  /** Clients that have a place of `max_connections`. */
+  LoggedIn: 6,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

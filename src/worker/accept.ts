@@ -20,6 +20,7 @@ import type { Handler, Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { Log } from "../log/log.ts";
 import type { ListenerMail } from "../mail.ts";
+import type { Logins } from "./logins.ts";
 
 /** A connection that was just accepted. */
 export interface Accepted {
@@ -28,6 +29,14 @@ export interface Accepted {
   /** `ip:port`, or `unix:`. */
   address: string;
   ip: string;
+}
+
+/** What listeners need of their worker. */
+export interface Doorway {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly logins: Pick<Logins, "admit" | "outOfDescriptors">;
+  accepted(connection: Accepted): void;
 }
 
 const ACCEPTS_A_TURN = 32;
@@ -39,22 +48,17 @@ const length = new Uint32Array(1);
 
 /** The listening sockets of one worker. */
 export class Listeners {
-  readonly #reactor: Reactor;
-  readonly #log: Log;
-  readonly #accepted: (connection: Accepted) => void;
+  readonly #place: Doorway;
   #open: Listener[] = [];
   #accepting = true;
 
-  constructor(reactor: Reactor, log: Log, accepted: (connection: Accepted) => void) {
-    this.#reactor = reactor;
-    this.#log = log;
-    this.#accepted = accepted;
+  constructor(place: Doorway) {
+    this.#place = place;
   }
 
   open(listeners: readonly ListenerMail[]): void {
     for (const { fd, transport } of listeners) {
-      const socket = { fd: fd as Fd, unix: transport === "unix" };
-      const listener = new Listener(this.#reactor, this.#log, socket, this.#accepted);
+      const listener = new Listener(this.#place, { fd: fd as Fd, unix: transport === "unix" });
       if (this.#accepting) listener.start();
       this.#open.push(listener);
     }
@@ -77,26 +81,17 @@ export class Listeners {
 }
 
 class Listener implements Handler {
-  #reactor: Reactor;
-  #log: Log;
+  readonly #place: Doorway;
   #fd: Fd;
   #unix: boolean;
-  #accepted: (connection: Accepted) => void;
   #loggedAtMs = -Infinity;
   #started = false;
   #resting: Timer | undefined;
 
-  constructor(
-    reactor: Reactor,
-    log: Log,
-    listener: { fd: Fd; unix: boolean },
-    accepted: (connection: Accepted) => void,
-  ) {
-    this.#reactor = reactor;
-    this.#log = log;
+  constructor(place: Doorway, listener: { fd: Fd; unix: boolean }) {
+    this.#place = place;
     this.#fd = listener.fd;
     this.#unix = listener.unix;
-    this.#accepted = accepted;
   }
 
   onReady(): void {
@@ -108,7 +103,8 @@ class Listener implements Handler {
         if (!libc.wouldBlock(fd)) this.#failed(-fd);
         return;
       }
-      this.#accepted({
+      if (!this.#place.logins.admit(fd as Fd)) continue;
+      this.#place.accepted({
         fd: fd as Fd,
         unix: this.#unix,
         address: this.#unix ? "unix:" : readAddress(address, length[0]),
@@ -120,24 +116,26 @@ class Listener implements Handler {
   start(): void {
     if (this.#started) return;
     this.#started = true;
-    this.#reactor.register(this.#fd, this, EPOLLIN | EPOLLEXCLUSIVE);
+    this.#place.reactor.register(this.#fd, this, EPOLLIN | EPOLLEXCLUSIVE);
   }
 
   stop(): void {
-    if (this.#started) this.#reactor.release(this.#fd);
+    if (this.#started) this.#place.reactor.release(this.#fd);
     this.#started = false;
     this.#resting?.cancel();
     this.#resting = undefined;
   }
 
   #failed(errno: number): void {
-    const now = this.#reactor.now;
+    const { reactor, log, logins } = this.#place;
+    const { now } = reactor;
     if (now - this.#loggedAtMs > LOG_EVERY_MS) {
       this.#loggedAtMs = now;
-      this.#log.error("pg_doorman::app", `accept: ${errnoText(errno)}`);
+      log.error("pg_doorman::app", `accept: ${errnoText(errno)}`);
     }
     if (errno !== EMFILE && errno !== ENFILE) return;
+    logins.outOfDescriptors();
     this.stop();
-    this.#resting = this.#reactor.at(now + REST_MS, () => this.start());
+    this.#resting = reactor.at(now + REST_MS, () => this.start());
   }
 }

@@ -4,33 +4,32 @@ import { levelFilter } from "../log/filter.ts";
 import { close } from "../os/libc.ts";
 import { duplicate, findListener } from "../os/fd.ts";
 import { Reactor } from "../reactor/reactor.ts";
-import { Listeners } from "./accept.ts";
+import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 
 /** A worker as far as accepting goes. */
-class Acceptor {
+class Acceptor implements Doorway {
   readonly reactor = new Reactor();
-  readonly listeners: Listeners;
-  accepted = 0;
+  readonly log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
+  readonly logins = { admit: () => true, outOfDescriptors: () => {} };
+  readonly listeners = new Listeners(this);
+  count = 0;
 
-  constructor() {
-    const log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
-    this.listeners = new Listeners(this.reactor, log, ({ fd }) => {
-      this.accepted++;
-      close(fd);
-    });
+  accepted({ fd }: Accepted): void {
+    this.count++;
+    close(fd);
   }
 }
 
 /** What each of them accepts of so many connections. */
 async function shares(port: number, acceptors: Acceptor[], count: number): Promise<number[]> {
-  for (const acceptor of acceptors) acceptor.accepted = 0;
+  for (const acceptor of acceptors) acceptor.count = 0;
   const clients: Deno.Conn[] = [];
   for (let i = 0; i < count; i++) {
     clients.push(await Deno.connect({ port }));
     for (const { reactor } of acceptors) reactor.turn(5);
   }
   for (const client of clients) client.close();
-  return acceptors.map(({ accepted }) => accepted);
+  return acceptors.map(({ count }) => count);
 }
 
 Deno.test("accept: who stays out of it leaves all to the others, and comes in again", async () => {
@@ -52,7 +51,7 @@ Deno.test("accept: who stays out of it leaves all to the others, and comes in ag
   assert.deepEqual(await shares(port, [one, other], 3), [0, 0], "nobody is left");
   one.listeners.accept(true);
   for (const { reactor } of [one, other]) reactor.turn(5);
-  assert.equal(one.accepted, 3, "they have waited");
+  assert.equal(one.count, 3, "they have waited");
   one.listeners.close();
   close(fd);
 });

@@ -16,6 +16,7 @@ import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
 import { checkQueryMessage } from "../client/check_query.ts";
 import { ClientLogin } from "../client/login.ts";
+import { bringPlace } from "../client/places.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
@@ -43,13 +44,14 @@ import type { ServerAddress } from "../server/login.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
-import { type Accepted, Listeners } from "./accept.ts";
+import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 import { type ArrivalPlace, thaw } from "./arrival.ts";
 import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
 import { Departure } from "./departure.ts";
 import { Directory } from "./directory.ts";
 import { Limits } from "./limits.ts";
+import { Logins } from "./logins.ts";
 import { received, wake } from "./mailbox.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { Relocations } from "./relocation.ts";
@@ -58,7 +60,8 @@ import { followIoUring } from "./sends.ts";
 import { StatementTexts } from "./statement_texts.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
-class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler {
+class Worker
+  implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler, Doorway {
   readonly reactor = new Reactor();
   readonly log: Log;
   readonly shared: Int32Array;
@@ -66,6 +69,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
   readonly #texts = new StatementTexts();
   readonly interner: QueryInterner = this.#texts.named;
   readonly statements: StatementSource = this;
+  readonly logins = new Logins(this);
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
@@ -117,7 +121,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
       directory: this.#directory,
       post: (worker, mail) => this.#toPeer(worker, mail),
     });
-    this.#listeners = new Listeners(this.reactor, this.log, (client) => this.#accepted(client));
+    this.#listeners = new Listeners(this);
     this.#listeners.accept(this.#directory.accepts);
     this.#listeners.open(mail.listeners);
     this.#every(PERIOD_SECONDS * 1000, () => closePeriod(this.#directory.all(), this.log));
@@ -142,10 +146,9 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #accepted(connection: Accepted): void {
+  accepted(connection: Accepted): void {
     const { reactor, shared } = this;
     tuneSocket(connection.fd, connection.unix, this.general);
-    Atomics.add(shared, Shared.Clients, 1);
     this.counts.total++;
     // Positive, as PostgreSQL's process ids are.
     const id = (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff;
@@ -167,6 +170,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
 
   leave(session: Session): void {
     this.#sessions.delete(session.state.id);
+    Atomics.sub(this.shared, Shared.Clients, 1);
   }
 
   retiredEmpty(pool: Pool): void {
@@ -194,6 +198,7 @@ class Worker implements ClientContext, PoolEnvironment, ArrivalPlace, StatementS
 
   openThawed(fd: Fd, state: SessionState): Session {
     Atomics.add(this.shared, Shared.Clients, 1);
+    bringPlace(this, state.stage);
     const session = new Session(this, new PlainStream(fd), state);
     if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
     this.#sessions.set(state.id, session);

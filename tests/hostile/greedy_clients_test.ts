@@ -35,6 +35,7 @@ async function start(general: Config = {}): Promise<Doorman> {
       /left in a state that can't be reused/,
       /too many clients/,
       /accept: too many open files/,
+      /made room/,
     ],
   });
   using client = await login(doorman);

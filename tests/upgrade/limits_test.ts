@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
-import type { WireClient } from "../support/wire_client.ts";
+import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 import { show } from "../reload/support.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
@@ -66,6 +66,49 @@ Deno.test("upgrade: max_db_connections holds, with its reserve, its counts and t
     await waitFor("no more than allowed", 5000, async () => (await counts())[0]! <= 3 || undefined);
   } finally {
     for (const client of clients) client.close();
+  }
+});
+
+Deno.test("upgrade: clients that move keep their places of max_connections, and give them back", async () => {
+  await using postgres = await Postgres.start();
+  await using service = await Service.start({
+    config: {
+      general: { worker_threads: 2, max_connections: 4 },
+      pools: { app: poolOf(postgres), app_too: poolOf(postgres) },
+    },
+    allowLog: [/too many clients/, /made room/],
+  });
+  const silent: WireClient[] = [];
+  let clients: WireClient[] = [];
+  try {
+    for (let i = 0; i < 8; i++) silent.push(await WireClient.open(service));
+    for (let round = 0; round < 3; round++) {
+      clients = [];
+      for (let i = 0; i < 4; i++) clients.push(await service.login());
+      await assert.rejects(service.login(), /53300/);
+      await service.upgrade();
+      await assert.rejects(service.login(), /53300/);
+      for (const client of clients) assert.equal(await client.value("SELECT 1"), "1");
+      for (const client of clients) await client.terminate();
+      await waitFor("all have left", 5000, async () => {
+        try {
+          (await service.login()).close();
+          return true;
+        } catch (error) {
+          assert.match(String(error), /53300/);
+          return undefined;
+        }
+      });
+    }
+    clients = [];
+    for (let i = 0; i < 4; i++) {
+      clients.push(await waitFor("a place", 5000, () => service.login().catch(() => undefined)));
+    }
+    for (const client of silent) {
+      assert.deepEqual(wire.errorCodes(await client.readToEnd()), ["53300"]);
+    }
+  } finally {
+    for (const client of [...clients, ...silent]) client.close();
   }
 });
 

@@ -318,6 +318,7 @@ export class World {
       mostLongBytes: 1_000_000,
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
       findPool: () => ({ kind: "here", pool: this.pool }),
+      logins: { waits: () => {}, over: () => {} },
       handOver: unused,
       cancel: unused,
       leave: () => {},
