@@ -5,15 +5,11 @@
 
 import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import {
-  type LoggedIn,
-  type LoginFailure,
-  type LoginSecrets,
-  ServerLogin,
-} from "../server/login.ts";
+import type { LoggedIn, LoginFailure, LoginSecrets } from "../server/login.ts";
 import { parameterSet } from "../server/parameters.ts";
 import { newServerState, type ServerState } from "../server/state.ts";
 import type { PoolEnvironment } from "./environment.ts";
+import { PoolLogin } from "./pool_login.ts";
 import { spread } from "./retain.ts";
 
 /** First pause after a failed login; doubles up to `MOST_RETRY_MS`. */
@@ -35,18 +31,15 @@ export interface CreatingPool {
 }
 
 export class Creation {
-  /** Connections under way. */
-  connecting = 0;
   /** Why the last login failed; `undefined` once one has succeeded. */
   lastFailure: LoginFailure | undefined = undefined;
   readonly secrets: LoginSecrets;
   readonly #pool: CreatingPool;
   readonly #environment: PoolEnvironment;
-  readonly #logins = new Set<ServerLogin>();
+  readonly #logins = new Set<PoolLogin>();
   readonly #salted = new Map<string, Uint8Array>();
   #retryTimer: Timer | undefined;
   #retryMs = 0;
-  #closed = false;
 
   constructor(pool: CreatingPool, environment: PoolEnvironment) {
     this.#pool = pool;
@@ -57,6 +50,11 @@ export class Creation {
     };
   }
 
+  /** Connections under way. */
+  get connecting(): number {
+    return this.#logins.size;
+  }
+
   /** Whether a failure is so fresh that PostgreSQL is left alone. */
   get resting(): boolean {
     return this.#retryTimer !== undefined;
@@ -64,38 +62,17 @@ export class Creation {
 
   /** Starts one connection; `epoch` is what RECONNECT will be told by. `ended`: before the pool hears of it. */
   connect(epoch: number, ended?: (failure: LoginFailure | undefined) => void): void {
-    const environment = this.#environment;
     const { settings } = this.#pool;
-    this.connecting++;
-    environment.addresses(settings.server_host, settings.server_port, (addresses, error) => {
-      if (this.#closed) return;
-      if (error !== undefined) {
-        this.connecting--;
-        const message = `resolve "${settings.server_host}": ${error}`;
-        const failure = { kind: "failed", code: "53300", message, transient: true } as const;
-        ended?.(failure);
-        this.#failed(failure);
-        return;
-      }
-      const login = new ServerLogin(environment.reactor, {
-        settings,
-        addresses,
-        tune: environment.tune,
-        secrets: this.secrets,
-        done: (result) => {
-          this.#logins.delete(login);
-          this.connecting--;
-          ended?.(result.kind === "failed" ? result : undefined);
-          if (result.kind === "failed") this.#failed(result);
-          else {
-            this.#retryMs = 0;
-            this.lastFailure = undefined;
-            this.#pool.loggedIn(result, epoch, settings);
-          }
-        },
-      });
-      this.#logins.add(login);
-      login.start();
+    const login = new PoolLogin(this.#environment, this.secrets);
+    this.#logins.add(login);
+    login.start(settings, (result) => {
+      this.#logins.delete(login);
+      const failed = result.kind === "failed";
+      ended?.(failed ? result : undefined);
+      if (failed) return this.#failed(result);
+      this.#retryMs = 0;
+      this.lastFailure = undefined;
+      this.#pool.loggedIn(result, epoch, settings);
     });
   }
 
@@ -152,11 +129,9 @@ export class Creation {
 
   /** Gives up what is under way. */
   close(): void {
-    this.#closed = true;
     this.stopRetrying();
-    for (const login of this.#logins) login.abandon();
+    for (const login of this.#logins) login.giveUp();
     this.#logins.clear();
-    this.connecting = 0;
   }
 }
 

@@ -9,11 +9,12 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { Reason } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerOwner } from "../server/link.ts";
-import type { LoggedIn } from "../server/login.ts";
+import type { LoggedIn, LoginSecrets } from "../server/login.ts";
 import { ServerStage, type ServerState } from "../server/state.ts";
 import type { LimitedPool, Share } from "./coordinator.ts";
 import { loggedInState } from "./creation.ts";
 import type { PoolEnvironment } from "./environment.ts";
+import { PoolLogin } from "./pool_login.ts";
 import { closedLine } from "./retain.ts";
 
 const TARGET = "pg_doorman::server";
@@ -22,6 +23,8 @@ const TARGET = "pg_doorman::server";
 export interface ExtendedPool extends Pick<ServerOwner, "schemaChanged" | "traffic" | "reported"> {
   readonly settings: PoolSettings;
   readonly name: string;
+  /** Names of the operator's parameters. */
+  readonly managed: ReadonlySet<string>;
   readonly paused: boolean;
   readonly moved: boolean;
 }
@@ -35,9 +38,12 @@ export abstract class ExtraConnections implements LimitedPool {
   /** Their part in limits over several pools. */
   protected readonly share: Share;
 
-  constructor(pool: ExtendedPool, environment: PoolEnvironment) {
+  readonly #secrets: LoginSecrets;
+
+  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
     this.pool = pool;
     this.environment = environment;
+    this.#secrets = secrets;
     this.share = environment.coordinator.join(this);
   }
 
@@ -72,6 +78,10 @@ export abstract class ExtraConnections implements LimitedPool {
 
   idleServers(): readonly ServerConnection[] {
     return [];
+  }
+
+  protected newLogin(): PoolLogin {
+    return new PoolLogin(this.environment, this.#secrets);
   }
 
   /** The state of a connection that has logged in: it is at work from the first moment on. */

@@ -21,14 +21,14 @@ import { PlainStream } from "../reactor/stream.ts";
 import { notificationChannel, notificationPayload } from "../protocol/notification.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { LoggedIn, LoginSecrets } from "../server/login.ts";
+import type { LoggedIn } from "../server/login.ts";
+import { startupFields } from "../server/startup_fields.ts";
 import { Audience } from "./audience.ts";
-import type { PoolEnvironment } from "./environment.ts";
-import { type ExtendedPool, ExtraConnections } from "./extra_connections.ts";
+import { ExtraConnections } from "./extra_connections.ts";
 import { Hearing, LineSwitch } from "./line_switch.ts";
-import { ListenerLogin } from "./listener_login.ts";
 import { type ListeningClient, MARK_CHANNEL } from "./listening_client.ts";
 import { type LineOwner, type LineSnapshot, ListeningLine } from "./listening_line.ts";
+import type { PoolLogin } from "./pool_login.ts";
 
 const TARGET = "pg_doorman::server";
 
@@ -53,7 +53,7 @@ export interface ListenerSnapshot {
 }
 
 export class Listener extends ExtraConnections implements LineOwner {
-  readonly #login: ListenerLogin;
+  #login: PoolLogin | undefined;
   readonly #audience = new Audience<ListeningClient>((channel) => {
     this.#line?.changed(channel);
     this.#switch?.line.changed(channel);
@@ -78,14 +78,9 @@ export class Listener extends ExtraConnections implements LineOwner {
   readonly #awaited = new Set<number>();
   #closed = false;
 
-  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
-    super(pool, environment);
-    this.#login = new ListenerLogin(environment, secrets);
-  }
-
   get size(): number {
     return (this.#line === undefined ? 0 : 1) + (this.#switch === undefined ? 0 : 1) +
-      (this.#login.underWay ? 1 : 0);
+      (this.#login === undefined ? 0 : 1);
   }
 
   /** There may be a place now, or the pool is not paused any more. */
@@ -151,7 +146,7 @@ export class Listener extends ExtraConnections implements LineOwner {
     this.#line?.work();
     this.#switch?.line.work();
     const missing = this.#line === undefined ? this.#audience.size > 0 : this.#stale;
-    if (missing && this.#switch === undefined && !this.#login.underWay) this.#connect();
+    if (missing && this.#switch === undefined && this.#login === undefined) this.#connect();
   }
 
   #connect(): void {
@@ -165,11 +160,12 @@ export class Listener extends ExtraConnections implements LineOwner {
       return;
     }
     this.#crowded = false;
-    this.#login.start(
-      settings,
-      (login) => this.#loggedIn(login, settings),
-      (detail) => this.#failed(detail),
-    );
+    const login = this.#login = this.newLogin();
+    login.start(settings, (result) => {
+      this.#login = undefined;
+      if (result.kind === "ready") this.#loggedIn(result, settings);
+      else this.#failed(`${result.code}: ${result.message.replace(/[\r\n]+/g, " ")}`);
+    }, startupFields(settings, inUtf8(settings)));
     this.share.count();
   }
 
@@ -186,8 +182,9 @@ export class Listener extends ExtraConnections implements LineOwner {
   }
 
   #giveUpLogin(): void {
-    if (!this.#login.underWay) return;
+    if (this.#login === undefined) return;
     this.#login.giveUp();
+    this.#login = undefined;
     this.share.count();
   }
 
@@ -537,4 +534,10 @@ export class Listener extends ExtraConnections implements LineOwner {
       client.lost("08006", "it was lost on its way to another process");
     }
   }
+}
+
+/** Notifications come in one encoding for all. */
+function inUtf8({ startup_parameters }: PoolSettings): [string, string][] {
+  const others = startup_parameters.filter(([name]) => name !== "client_encoding");
+  return [...others, ["client_encoding", "UTF8"]];
 }

@@ -12,15 +12,11 @@ import { MAX_STARTUP_BYTES, startupMessage } from "../protocol/startup.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerOwner } from "../server/link.ts";
-import {
-  type LoggedIn,
-  type LoginFailure,
-  type LoginSecrets,
-  ServerLogin,
-} from "../server/login.ts";
+import type { LoggedIn, LoginFailure } from "../server/login.ts";
 import { canonicalName } from "../server/parameters.ts";
-import type { PoolEnvironment } from "./environment.ts";
-import { type ExtendedPool, ExtraConnections } from "./extra_connections.ts";
+import { startupFields } from "../server/startup_fields.ts";
+import { ExtraConnections } from "./extra_connections.ts";
+import type { PoolLogin } from "./pool_login.ts";
 
 const TARGET = "pg_doorman::server";
 
@@ -34,15 +30,9 @@ export interface ReplicationRequest {
 }
 
 export class Replication extends ExtraConnections implements ServerOwner {
-  readonly #secrets: LoginSecrets;
   readonly #servers = new Set<ServerConnection>();
-  /** By client; `undefined` while the server's name is being resolved. */
-  readonly #logins = new Map<object, ServerLogin | undefined>();
-
-  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
-    super(pool, environment);
-    this.#secrets = secrets;
-  }
+  /** By client. */
+  readonly #logins = new Map<object, PoolLogin>();
 
   /** Nobody stands in line for a place: a client that gets none is told so. */
   grow(): void {}
@@ -67,53 +57,42 @@ export class Replication extends ExtraConnections implements ServerOwner {
     const most = settings.max_replication_connections;
     if (this.size >= most) return request.failed(REASONS.tooManyReplications, String(most));
     if (paused) return request.failed(REASONS.poolPaused, settings.database);
-    const parameters = startupParameters(settings, request);
-    if (startupMessage(parameters).length > MAX_STARTUP_BYTES) {
+    const fields = startupFields(settings, this.#parameters(request));
+    if (startupMessage(fields).length > MAX_STARTUP_BYTES) {
       // PostgreSQL would hang up without a word.
       return request.failed(REASONS.parametersFailed, "the startup parameters are too long");
     }
     if (!this.share.takeAhead()) {
       return request.failed(REASONS.replicationLimit, settings.database, settings.user);
     }
-    this.#logins.set(client, undefined);
+    const login = this.newLogin();
+    this.#logins.set(client, login);
     this.share.count();
-    const { server_host, server_port } = settings;
-    this.environment.addresses(server_host, server_port, (addresses, error) => {
-      if (!this.#logins.has(client)) return;
-      if (error !== undefined) {
-        this.#forget(client);
-        this.#failed(request, {
-          kind: "failed",
-          code: "53300",
-          message: `resolve "${server_host}": ${error}`,
-          transient: true,
-        });
-        return;
-      }
-      const login = new ServerLogin(this.environment.reactor, {
-        settings,
-        parameters,
-        addresses,
-        tune: this.environment.tune,
-        secrets: this.#secrets,
-        done: (result) => {
-          // Without a gap: its place must not be given away.
-          if (result.kind === "ready") this.#loggedIn(client, request, result, settings);
-          else {
-            this.#forget(client);
-            this.#failed(request, result);
-          }
-        },
-      });
-      this.#logins.set(client, login);
-      login.start();
+    login.start(settings, (result) => {
+      // Without a gap: its place must not be given away.
+      if (result.kind === "ready") return this.#loggedIn(client, request, result, settings);
+      this.#forget(client);
+      this.#failed(request, result);
+    }, fields);
+  }
+
+  /** The client's own wishes, but for what is the operator's. */
+  #parameters({ kind, parameters }: ReplicationRequest): [string, string][] {
+    const { managed, settings } = this.pool;
+    const own = parameters.filter(([name]) => {
+      const canonical = canonicalName(name);
+      return !managed.has(canonical) &&
+        !(canonical === "application_name" && settings.application_name_pinned);
     });
+    const replication = kind === "logical" ? "database" : "true";
+    return [["replication", replication], ...own, ...settings.startup_parameters];
   }
 
   /** The client has gone before its connection was there. */
   abandon(client: object): void {
-    if (!this.#logins.has(client)) return;
-    this.#logins.get(client)?.abandon();
+    const login = this.#logins.get(client);
+    if (login === undefined) return;
+    login.giveUp();
     this.#forget(client);
   }
 
@@ -194,26 +173,4 @@ export class Replication extends ExtraConnections implements ServerOwner {
   adoptThawed(server: ServerConnection): void {
     this.#adopt(server);
   }
-}
-
-/** The StartupMessage's fields: the pool's role and database, then the client's own wishes, then the operator's. */
-function startupParameters(
-  settings: PoolSettings,
-  { kind, parameters }: ReplicationRequest,
-): [string, string][] {
-  const managed = new Set(settings.startup_parameters.map(([name]) => canonicalName(name)));
-  const own = parameters.filter(([name]) => {
-    const canonical = canonicalName(name);
-    return !managed.has(canonical) &&
-      !(canonical === "application_name" && settings.application_name_pinned);
-  });
-  const fields: [string, string][] = [
-    ["user", settings.server_username],
-    ["database", settings.server_database],
-    ["replication", kind === "logical" ? "database" : "true"],
-  ];
-  if (!own.some(([name]) => canonicalName(name) === "application_name")) {
-    fields.push(["application_name", settings.application_name]);
-  }
-  return [...fields, ...own, ...settings.startup_parameters];
 }

@@ -98,8 +98,8 @@ const MOST_MESSAGE_BYTES = 30_000;
 export class ServerLogin implements Handler {
   #reactor: Reactor;
   #settings: PoolSettings;
-  /** Fields of the StartupMessage; absent: those of the pool's ordinary connections. */
-  #parameters: readonly [string, string][] | undefined;
+  /** Of the StartupMessage. */
+  #fields: readonly [string, string][];
   #addresses: ServerAddress[];
   #at = -1;
   #secrets: LoginSecrets;
@@ -121,7 +121,7 @@ export class ServerLogin implements Handler {
     reactor: Reactor,
     options: {
       settings: PoolSettings;
-      parameters?: readonly [string, string][];
+      fields: readonly [string, string][];
       addresses: ServerAddress[];
       secrets: LoginSecrets;
       tune: SocketTuner;
@@ -130,7 +130,7 @@ export class ServerLogin implements Handler {
   ) {
     this.#reactor = reactor;
     this.#settings = options.settings;
-    this.#parameters = options.parameters;
+    this.#fields = options.fields;
     this.#addresses = options.addresses;
     this.#secrets = options.secrets;
     this.#tune = options.tune;
@@ -215,17 +215,7 @@ export class ServerLogin implements Handler {
     }
     this.#connected = true;
     this.#reactor.modify(fd, EPOLLIN | EPOLLRDHUP);
-    this.#send(startupMessage(this.#parameters ?? this.#startup()));
-  }
-
-  *#startup(): Iterable<[string, string]> {
-    const settings = this.#settings;
-    yield ["user", settings.server_username];
-    yield ["database", settings.server_database];
-    if (!settings.startup_parameters.some(([name]) => name === "application_name")) {
-      yield ["application_name", settings.application_name];
-    }
-    yield* settings.startup_parameters;
+    this.#send(startupMessage(this.#fields));
   }
 
   // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
