@@ -77,7 +77,7 @@ The column *Reload* says how a changed value comes into force:
 | N | for new clients, sockets, logins or server connections |
 | P | at the pool's next checkout |
 | B | the pool's server connections are replaced, busy ones after their transaction |
-| R | at the next start or binary upgrade |
+| R | at the next start or binary upgrade; \`host\`, \`port\`, \`backlog\`, \`unix_socket_dir\` and \`unix_socket_mode\` at the next start only |
 `;
 
 const UPSTREAM = `## Differences from upstream
@@ -85,8 +85,7 @@ const UPSTREAM = `## Differences from upstream
 Every config that upstream loads and can run with loads here and means the same. Beyond that:
 
 * All pool and user durations take strings with a unit; pool \`connect_timeout\` and user \`server_lifetime\` have effect.
-* New keys: \`general.client_login_timeout\`, \`general.log_level\`, \`general.log_format\`, \`pools.NAME.query_wait_timeout\`, \`max_replication_connections\`,
-  \`idle_timeout\` of a user.
+* New keys: those that say *Not in upstream*, and \`pool_mode = "statement"\`.
 * Plain passwords work, for clients and, where no \`server_password\` is given, towards PostgreSQL.
 * Zero is refused where nothing could run with it; upstream loads it and fails later.
 * pg_hba rules follow PostgreSQL's grammar, and a line that cannot be read is a fault: upstream skips it, or lets it match
@@ -182,12 +181,13 @@ const PACKAGED: ReadonlyMap<string, string> = new Map([
 const DEFAULT_HEAD = `# PgDoorman's configuration.
 #
 # A line "# key = value" shows the default; "# key =" has none. Remove the "# " to set it. What each key accepts, and
-# which changes need more than a reload, is in docs/config.md. Check the file with: pg_doorman -t /etc/pg_doorman/pg_doorman.toml
+# which changes need more than a reload, is in config.md (/usr/share/doc/pg-doorman). Check the file with:
+# pg_doorman -t /etc/pg_doorman/pg_doorman.toml
 `;
 
 const DEFAULT_POOLS = `
-# A pool for each database, under the name that clients ask for. Without a password of its own a user is let in with what
-# PostgreSQL stores for it (SELECT rolpassword FROM pg_authid WHERE rolname = 'app'), and PostgreSQL is shown the same.
+# A pool for each database, under the name that clients ask for. The password is best what PostgreSQL stores for the role
+# (SELECT rolpassword FROM pg_authid WHERE rolname = 'app'): then no plain password is needed, here or towards PostgreSQL.
 [pools]
 
 # [pools.app]

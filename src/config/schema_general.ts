@@ -67,7 +67,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     default: 0,
     max: 65_535,
     reload: "N",
-    doc: "SO_LINGER of client and server sockets; 0 = closed by a reset.",
+    doc:
+      "SO_LINGER of client and server sockets; 0 = the kernel's default. Upstream resets connections with 0.",
   },
   tcp_no_delay: {
     type: "bool",
@@ -111,7 +112,7 @@ const TABLE: KeyTable<GeneralConfig> = {
     min: 1,
     zeroFault: "no client could log in",
     reload: "N",
-    doc: "From a client's connection to the end of its login.",
+    doc: "From a client's connection to the end of its login. Not in upstream.",
   },
   connect_timeout: {
     type: "duration",

@@ -1,0 +1,85 @@
+/** What README and the other pages say, as far as a machine can check it: links, tasks, configurations. */
+
+import assert from "node:assert/strict";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import project from "../deno.json" with { type: "json" };
+import { formatFault } from "../src/config/source.ts";
+import { GENERAL, loadText } from "../tests/support/config_io.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].concat(
+  [...Deno.readDirSync(join(ROOT, "docs"))].map(({ name }) => `docs/${name}`).sort(),
+);
+
+function text(page: string): string {
+  return Deno.readTextFileSync(join(ROOT, page));
+}
+
+/** Paths and anchors that a page links to within the project. */
+function links(page: string): string[] {
+  return [...text(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, to]) => to!)
+    .filter((to) => !/^[a-z]+:/.test(to));
+}
+
+/** Names of a page's headings as links have them. */
+function anchors(page: string): string[] {
+  return [...text(page).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+    heading!.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+}
+
+Deno.test("pages: every link leads somewhere", () => {
+  let count = 0;
+  for (const page of PAGES) {
+    for (const link of links(page)) {
+      const [path, anchor] = link.split("#");
+      const target = path === "" ? page : join(dirname(page), path!);
+      assert.ok(Deno.statSync(join(ROOT, target)).isFile, `${page}: ${link}`);
+      if (anchor !== undefined) assert.ok(anchors(target).includes(anchor), `${page}: ${link}`);
+      count++;
+    }
+  }
+  assert.ok(count > 20);
+});
+
+Deno.test("pages: those that are installed link to each other alone", () => {
+  for (const page of PAGES) {
+    if (!page.startsWith("docs/") || page === "docs/internals.md") continue;
+    for (const link of links(page)) {
+      assert.ok(!link.includes("/") && !link.startsWith("internals.md"), `${page}: ${link}`);
+    }
+  }
+});
+
+Deno.test("pages: README leads to all of them", () => {
+  const linked = new Set(links("README.md").map((link) => link.split("#")[0]));
+  for (const page of PAGES) {
+    if (page !== "README.md" && page !== "SECURITY.md") assert.ok(linked.has(page), page);
+  }
+});
+
+Deno.test("pages: tasks that they name are there", () => {
+  const tasks = new Set(Object.keys(project.tasks));
+  for (const page of PAGES) {
+    for (const [, task] of text(page).matchAll(/denow\s+task\s+([a-z][a-z:]*)/g)) {
+      assert.ok(tasks.has(task!), `${page}: ${task}`);
+    }
+  }
+});
+
+Deno.test("pages: configurations that they show are valid", () => {
+  let count = 0;
+  for (const page of PAGES) {
+    for (const [, shown] of text(page).matchAll(/^```toml\n([^]*?)^```$/gm)) {
+      // What stands for a real one.
+      const whole = shown!.replaceAll("SCRAM-SHA-256$…", "plain");
+      const { faults, warnings } = loadText(
+        whole.includes("[general]") ? whole : `${GENERAL}${whole}`,
+      );
+      assert.deepEqual([...faults, ...warnings].map(formatFault), [], page);
+      count++;
+    }
+  }
+  assert.ok(count >= 2);
+});
