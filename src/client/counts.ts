@@ -3,6 +3,7 @@
  * What is counted of a session and its pool, and the lines that are logged of errors and of the end.
  */
 
+import { oneLine } from "../log/one_line.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Session } from "./session.ts";
@@ -69,6 +70,6 @@ export function logServerError(session: Session, error: ReceivedError): void {
   log.debug(
     "pg_doorman::server",
     `${session.name} server error pid=${session.server?.state.pid}: severity=${error.severity}, ` +
-      `code=${error.code}, message="${error.message.replace(/[\r\n]+/g, " ")}"`,
+      `code=${error.code}, message="${oneLine(error.message)}"`,
   );
 }

@@ -3,6 +3,7 @@
  * cleaned, or is closed; the client is told why it has none any more.
  */
 
+import { oneLine } from "../log/one_line.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
@@ -43,7 +44,7 @@ export function tellLoss(session: Session, reason: Reason, detail: string, toldW
     "pg_doorman::client",
     `${session.name} client lost its server pid=${server?.state.pid}: ${
       reasonText(reason, detail)
-    }${detail === "" ? "" : `: ${detail.replace(/[\r\n]+/g, " ")}`}`,
+    }${detail === "" ? "" : `: ${oneLine(detail)}`}`,
   );
   state.stage = Stage.Linked;
   // In the middle of a message an ErrorResponse would be read as a part of it.

@@ -8,10 +8,11 @@
  * The client waits for nothing: its answer is out, and what it sends meanwhile goes to the same server.
  */
 
+import { canonicalName } from "../config/parameter_names.ts";
 import { parameterStatus } from "../protocol/messages.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { canonicalName, literal, parameterSet, quoteName, settable } from "../server/parameters.ts";
+import { literal, parameterSet, quoteName, settable } from "../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../server/state.ts";
 import { settleChannels, settleMark } from "./listening.ts";
 import type { Session } from "./session.ts";

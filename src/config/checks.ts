@@ -5,14 +5,10 @@
 import type { DecodedPool } from "./decode_pool.ts";
 import type { ReadText } from "./include.ts";
 import { readFailure } from "./include.ts";
+import { canonicalName } from "./parameter_names.ts";
 import type { Report } from "./report.ts";
 import { keyPath } from "./source.ts";
-import {
-  canonicalParameterName,
-  PARAMETER_BUDGET_BYTES,
-  parameterBytes,
-  parameterFault,
-} from "./startup_parameters.ts";
+import { PARAMETER_BUDGET_BYTES, parameterBytes, parameterFault } from "./startup_parameters.ts";
 import type { Config, ServerTlsMode } from "./types.ts";
 
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
@@ -89,7 +85,7 @@ export function checkParameterLayer(
     const entryPath = keyPath(path, name);
     const fault = parameterFault(name, value);
     if (fault !== undefined) report.fault(entryPath, fault);
-    const canonical = canonicalParameterName(name);
+    const canonical = canonicalName(name);
     const other = names.get(canonical);
     if (other !== undefined) {
       report.fault(entryPath, `"${name}" and "${other}" are the same parameter: keep one`);

@@ -88,23 +88,27 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   server_digest: string;
 }
 
-/** Settings that hold for every client and server of the process. */
-export interface GeneralSettings {
-  max_connections: number;
-  admin_username: string;
-  /** md5 and SCRAM forms of the admin's password are derived from it at load. */
-  admin_password: StoredPassword;
-  /** Milliseconds from accept to the end of the login. */
-  client_login_timeout: number;
+/** The keys of `[general]` that concern every accepted and every connecting socket. */
+export interface SocketSettings {
   unix_socket_buffer_size: number;
   tcp_socket_buffer_size: number;
-  /** Seconds; PostgreSQL's and the kernel's unit. */
+  /** This and the `tcp_` numbers below are seconds or counts, the kernel's units. */
   tcp_so_linger: number;
   tcp_no_delay: boolean;
   tcp_keepalives_idle: number;
   tcp_keepalives_interval: number;
   tcp_keepalives_count: number;
   tcp_user_timeout: number;
+}
+
+/** Settings that hold for every client and server of the process. */
+export interface GeneralSettings extends SocketSettings {
+  max_connections: number;
+  admin_username: string;
+  /** md5 and SCRAM forms of the admin's password are derived from it at load. */
+  admin_password: StoredPassword;
+  /** Milliseconds from accept to the end of the login. */
+  client_login_timeout: number;
   retain_connections_time: number;
   retain_connections_max: number;
   shutdown_timeout: number;

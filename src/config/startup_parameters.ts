@@ -3,22 +3,12 @@
  * size of the StartupMessage that they end up in. Names are not checked against PostgreSQL's list, values not read.
  */
 
+import { canonicalName, isParameterName } from "./parameter_names.ts";
+
 /** Longest StartupMessage that PostgreSQL takes (MAX_STARTUP_PACKET_LENGTH). */
 export const MAX_STARTUP_PACKET_BYTES = 10_000;
 /** What parameters may take of it: the rest is for user, database and application_name. */
 export const PARAMETER_BUDGET_BYTES = MAX_STARTUP_PACKET_BYTES - 512;
-
-/** Parameters that PostgreSQL reports, in its own spelling. */
-const REPORTED = new Map(
-  [
-    "client_encoding",
-    "DateStyle",
-    "IntervalStyle",
-    "TimeZone",
-    "standard_conforming_strings",
-    "application_name",
-  ].map((name) => [name.toLowerCase(), name]),
-);
 
 const RESERVED = new Set([
   "user",
@@ -29,14 +19,7 @@ const RESERVED = new Set([
   "session_authorization",
 ]);
 
-const NAME_SHAPE = /^[A-Za-z_][A-Za-z0-9_.]*$/;
 const encoder = new TextEncoder();
-
-/** PostgreSQL's spelling of the parameters it reports, lower case for all others. */
-export function canonicalParameterName(name: string): string {
-  const lower = name.toLowerCase();
-  return REPORTED.get(lower) ?? lower;
-}
 
 /** What is wrong with one entry; undefined when nothing is. */
 export function parameterFault(name: string, value: string): string | undefined {
@@ -44,7 +27,7 @@ export function parameterFault(name: string, value: string): string | undefined 
   const lower = name.toLowerCase();
   if (RESERVED.has(lower)) return `"${name}" is reserved: the pooler decides it itself`;
   if (lower.startsWith("_pq_.")) return `"${name}" is a protocol option, not a parameter`;
-  if (!NAME_SHAPE.test(name)) return `"${name}" cannot be the name of a parameter`;
+  if (!isParameterName(name)) return `"${name}" cannot be the name of a parameter`;
   if (value.includes("\0")) return `the value of "${name}" holds a NUL byte`;
   return undefined;
 }
@@ -62,7 +45,7 @@ export function mergeParameters(
 ): Map<string, string> {
   const merged = new Map<string, string>();
   for (const layer of layers) {
-    for (const [name, value] of layer) merged.set(canonicalParameterName(name), value);
+    for (const [name, value] of layer) merged.set(canonicalName(name), value);
   }
   return merged;
 }

@@ -1,20 +1,10 @@
 import assert from "node:assert/strict";
 import {
-  canonicalParameterName,
   mergeParameters,
   parameterBytes,
   parameterFault,
   startupPacketBytes,
 } from "./startup_parameters.ts";
-
-Deno.test("startup parameters: reported ones keep PostgreSQL's spelling, others are lower case", () => {
-  assert.equal(canonicalParameterName("TIMEZONE"), "TimeZone");
-  assert.equal(canonicalParameterName("datestyle"), "DateStyle");
-  assert.equal(canonicalParameterName("intervalSTYLE"), "IntervalStyle");
-  assert.equal(canonicalParameterName("Client_Encoding"), "client_encoding");
-  assert.equal(canonicalParameterName("Work_Mem"), "work_mem");
-  assert.equal(canonicalParameterName("My.Own"), "my.own");
-});
 
 Deno.test("startup parameters: reserved and impossible names, NUL in values", () => {
   for (

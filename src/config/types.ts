@@ -6,7 +6,7 @@
  */
 
 import type { HbaRule } from "./hba_rule.ts";
-import type { PoolMode } from "./settings.ts";
+import type { PoolMode, SocketSettings } from "./settings.ts";
 
 /** Severities by name, as the command line and `general.log_level` write them. */
 export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
@@ -33,8 +33,8 @@ export interface HbaSetting {
   rules: HbaRule[];
 }
 
-/** `[general]`. */
-export interface GeneralConfig {
+/** The keys of `[general]` that the listening sockets are opened by. */
+export interface ListenConfig {
   host: string;
   port: number;
   backlog: number;
@@ -42,16 +42,10 @@ export interface GeneralConfig {
   unix_socket_dir?: string;
   /** Permission bits. */
   unix_socket_mode: number;
-  unix_socket_buffer_size: number;
-  tcp_socket_buffer_size: number;
-  /** The five `tcp_` numbers below are seconds or counts, the kernel's units. */
-  tcp_so_linger: number;
-  tcp_no_delay: boolean;
-  tcp_keepalives_idle: number;
-  tcp_keepalives_interval: number;
-  tcp_keepalives_count: number;
-  tcp_user_timeout: number;
+}
 
+/** `[general]`. */
+export interface GeneralConfig extends ListenConfig, SocketSettings {
   client_login_timeout: number;
   connect_timeout: number;
   query_wait_timeout: number;

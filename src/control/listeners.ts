@@ -5,18 +5,8 @@
 
 import * as libc from "../os/libc.ts";
 import { duplicate, type Fd, findListener } from "../os/fd.ts";
+import type { ListenConfig } from "../config/types.ts";
 import type { ListenerMail } from "../mail.ts";
-
-/** What is opened, as the configuration says. */
-export interface ListenSettings {
-  host: string;
-  port: number;
-  backlog: number;
-  max_connections: number;
-  unix_socket_dir?: string;
-  /** Permission bits. */
-  unix_socket_mode: number;
-}
 
 /** An open listening socket. */
 export interface OpenListener extends ListenerMail {
@@ -35,7 +25,7 @@ export class ListenError extends Error {
 }
 
 /** Opens the TCP socket, and the unix socket where a directory is set. */
-export async function openListeners(settings: ListenSettings): Promise<OpenListener[]> {
+export async function openListeners(settings: ListenConfig): Promise<OpenListener[]> {
   const backlog = settings.backlog || settings.max_connections;
   const listeners = [openTcp(settings)];
   if (settings.unix_socket_dir !== undefined) {
@@ -45,7 +35,7 @@ export async function openListeners(settings: ListenSettings): Promise<OpenListe
   return listeners;
 }
 
-function openTcp({ host, port }: ListenSettings): OpenListener {
+function openTcp({ host, port }: ListenConfig): OpenListener {
   const hostname = host.replace(/^\[(.*)\]$/, "$1");
   let listener: Deno.TcpListener;
   try {
@@ -59,7 +49,7 @@ function openTcp({ host, port }: ListenSettings): OpenListener {
   return { fd: adopt(listener, address), transport: "tcp", name: address };
 }
 
-async function openUnix(settings: ListenSettings, directory: string): Promise<OpenListener> {
+async function openUnix(settings: ListenConfig, directory: string): Promise<OpenListener> {
   const path = `${directory}/.s.PGSQL.${settings.port}`;
   try {
     await removeStale(path);

@@ -10,6 +10,7 @@ import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import { abstractAddress, unixAddress } from "../os/socket_address.ts";
 import type { Log } from "../log/log.ts";
+import { oneLine } from "../log/one_line.ts";
 
 const TARGET = "pg_doorman::systemd";
 
@@ -72,10 +73,6 @@ export class ServiceManager {
 function notifyAddress(socket: string): Uint8Array<ArrayBuffer> | undefined {
   if (socket.startsWith("@")) return abstractAddress(socket.slice(1));
   return socket.startsWith("/") ? unixAddress(socket) : undefined;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/[\r\n]+/g, " ");
 }
 
 /**

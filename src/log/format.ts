@@ -55,7 +55,7 @@ function formatColoured(record: LogRecord): string {
 
 function textLine(record: LogRecord, level: string): string {
   const time = new Date(record.at).toISOString();
-  return `${time} ${level} ${record.file}:${record.line}: ${oneLine(record.message)}\n`;
+  return `${time} ${level} ${record.file}:${record.line}: ${escaped(record.message)}\n`;
 }
 
 /** One JSON object with upstream's keys in upstream's order. */
@@ -85,7 +85,7 @@ const CONTROL = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/;
 const EVERY_CONTROL = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/g;
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-function oneLine(message: string): string {
+function escaped(message: string): string {
   if (!CONTROL.test(message)) return message;
   return message.replace(
     EVERY_CONTROL,

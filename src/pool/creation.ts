@@ -6,6 +6,7 @@
 import type { Timer } from "../reactor/timers.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { LoggedIn, LoginFailure, LoginSecrets } from "../server/login.ts";
+import { oneLine } from "../log/one_line.ts";
 import { parameterSet } from "../server/parameters.ts";
 import { newServerState, type ServerState } from "../server/state.ts";
 import type { PoolEnvironment } from "./environment.ts";
@@ -103,7 +104,7 @@ export class Creation {
     log[repeated ? "debug" : "error"](
       "pg_doorman::pool",
       `[${this.#pool.name}] server login failed: ${failure.code}: ${
-        failure.message.replace(/[\r\n]+/g, " ")
+        oneLine(failure.message)
       }, next attempt in ${this.#retryMs} ms, waiting=${this.#pool.waiting}`,
     );
     this.#retryTimer?.cancel();

@@ -15,6 +15,7 @@
  */
 
 import type { PoolSettings } from "../config/settings.ts";
+import { oneLine } from "../log/one_line.ts";
 import type { Fd } from "../os/fd.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { PlainStream } from "../reactor/stream.ts";
@@ -164,7 +165,7 @@ export class Listener extends ExtraConnections implements LineOwner {
     login.start(settings, (result) => {
       this.#login = undefined;
       if (result.kind === "ready") this.#loggedIn(result, settings);
-      else this.#failed(`${result.code}: ${result.message.replace(/[\r\n]+/g, " ")}`);
+      else this.#failed(`${result.code}: ${oneLine(result.message)}`);
     }, startupFields(settings, inUtf8(settings)));
     this.share.count();
   }

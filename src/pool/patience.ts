@@ -6,6 +6,7 @@
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { Log } from "../log/log.ts";
+import { oneLine } from "../log/one_line.ts";
 import { REASONS } from "../reasons.ts";
 import type { LoginFailure } from "../server/login.ts";
 import type { Pool } from "./pool.ts";
@@ -106,7 +107,7 @@ export class Patience {
   #why(): string {
     const pool = this.#pool;
     if (pool.paused) return "the pool is paused";
-    if (pool.lastFailure !== undefined) return pool.lastFailure.message.replace(/[\r\n]+/g, " ");
+    if (pool.lastFailure !== undefined) return oneLine(pool.lastFailure.message);
     return `timeout, all ${pool.settings.pool_size} server connections are in use`;
   }
 }

@@ -6,14 +6,15 @@
  * What must hold: a server that is in here is linked; when its client leaves it is closed.
  */
 
+import { canonicalName } from "../config/parameter_names.ts";
 import type { PoolSettings } from "../config/settings.ts";
+import { oneLine } from "../log/one_line.ts";
 import type { Replication as Kind } from "../protocol/startup.ts";
 import { MAX_STARTUP_BYTES, startupMessage } from "../protocol/startup.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerOwner } from "../server/link.ts";
 import type { LoggedIn, LoginFailure } from "../server/login.ts";
-import { canonicalName } from "../server/parameters.ts";
 import { startupFields } from "../server/startup_fields.ts";
 import { ExtraConnections } from "./extra_connections.ts";
 import type { PoolLogin } from "./pool_login.ts";
@@ -104,7 +105,7 @@ export class Replication extends ExtraConnections implements ServerOwner {
   #failed({ failed }: ReplicationRequest, { code, message }: LoginFailure): void {
     this.environment.log.warn(
       TARGET,
-      `[${this.name}] replication login failed: ${code}: ${message.replace(/[\r\n]+/g, " ")}`,
+      `[${this.name}] replication login failed: ${code}: ${oneLine(message)}`,
     );
     failed(REASONS.loginFailed, message, "", code);
   }

@@ -4,6 +4,7 @@
  */
 
 import type { Reactor } from "../reactor/reactor.ts";
+import { oneLine } from "../log/one_line.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { ServerStage } from "../server/state.ts";
@@ -36,9 +37,7 @@ export function closedLine(
     ? reasonText(reason, detail)
     : `${reasonText(reason)}: ${detail}`;
   const age = Math.round(now - state.createdAtMs);
-  return `pid=${state.pid} server connection closed: ${
-    said.replace(/[\r\n]+/g, " ")
-  }, session=${age}ms`;
+  return `pid=${state.pid} server connection closed: ${oneLine(said)}, session=${age}ms`;
 }
 
 /** Closes those that are at work for a pool that ends. */

@@ -3,6 +3,7 @@
  * kernel is no reason to lose a connection: results are not looked at.
  */
 
+import type { SocketSettings } from "../config/settings.ts";
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import {
@@ -18,18 +19,6 @@ import {
   TCP_NODELAY,
   TCP_USER_TIMEOUT,
 } from "../os/layout.ts";
-
-/** The keys of `[general]` that concern sockets; seconds where TCP counts in seconds. */
-export interface SocketSettings {
-  unix_socket_buffer_size: number;
-  tcp_socket_buffer_size: number;
-  tcp_so_linger: number;
-  tcp_no_delay: boolean;
-  tcp_keepalives_idle: number;
-  tcp_keepalives_interval: number;
-  tcp_keepalives_count: number;
-  tcp_user_timeout: number;
-}
 
 /** Applies the settings to one socket. */
 export function tuneSocket(fd: Fd, unix: boolean, settings: SocketSettings): void {

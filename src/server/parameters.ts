@@ -4,6 +4,8 @@
  * PostgreSQL reports by ParameterStatus are in every set; others only where a client named them at its start.
  */
 
+import { canonicalName, isParameterName } from "../config/parameter_names.ts";
+
 /** An immutable map of parameter name → value. */
 export interface ParameterSet {
   readonly values: ReadonlyMap<string, string>;
@@ -15,17 +17,6 @@ export interface ParameterDifference {
   reset: string[];
 }
 
-const CANONICAL = new Map(
-  [
-    "client_encoding",
-    "DateStyle",
-    "IntervalStyle",
-    "TimeZone",
-    "standard_conforming_strings",
-    "application_name",
-  ].map((name) => [name.toLowerCase(), name]),
-);
-
 /** Never set for a client: read-only, server-owned, transaction state, or fields of the protocol. */
 const FIXED = new Set(
   ("is_superuser session_authorization session_user current_user server_version " +
@@ -36,8 +27,6 @@ const FIXED = new Set(
     "scram_iterations")
     .split(" "),
 );
-
-const NAME = /^[A-Za-z_][A-Za-z0-9_.$]*$/;
 
 /** Longest name and value that a client's start may bring into its set. */
 const MAX_VALUE_BYTES = 8192;
@@ -63,15 +52,9 @@ export function readParameterStatus(
   };
 }
 
-/** PostgreSQL's spelling for the names it reports, lower case for all others. */
-export function canonicalName(name: string): string {
-  const lower = name.toLowerCase();
-  return CANONICAL.get(lower) ?? lower;
-}
-
 /** Whether a client may have its own value of this parameter. */
 export function settable(name: string): boolean {
-  return NAME.test(name) && name.length < 64 && !FIXED.has(name.toLowerCase());
+  return isParameterName(name) && name.length < 64 && !FIXED.has(name.toLowerCase());
 }
 
 const interned = new Map<string, ParameterSet>();

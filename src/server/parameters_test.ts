@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
-  canonicalName,
   clientParameters,
   difference,
   differenceQuery,
@@ -47,12 +46,6 @@ Deno.test("parameters: changes make the set that has always had those values", (
     const { [name]: _, ...rest } = values;
     assert.equal(withoutParameter(more, name), setOf(rest));
   }));
-});
-
-Deno.test("parameters: names in PostgreSQL's spelling", () => {
-  assert.equal(canonicalName("TIMEZONE"), "TimeZone");
-  assert.equal(canonicalName("datestyle"), "DateStyle");
-  assert.equal(canonicalName("Work_Mem"), "work_mem");
 });
 
 Deno.test("parameters: what no client may set", () => {

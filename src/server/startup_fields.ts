@@ -1,7 +1,7 @@
 /** The fields of the StartupMessage that a pool's connections begin with. */
 
+import { canonicalName } from "../config/parameter_names.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { canonicalName } from "./parameters.ts";
 
 /**
  * The pool's role and database, then `parameters`: the operator's if absent. Where those name no application, it is the
