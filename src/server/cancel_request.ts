@@ -6,18 +6,8 @@
 
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
-import { EINPROGRESS } from "../os/errno.ts";
-import {
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  SO_ERROR,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from "../os/layout.ts";
-import { addressFamily } from "../os/socket_address.ts";
+import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
+import { beginConnect, connectOutcome, openSocket } from "../reactor/connecting.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
@@ -51,9 +41,9 @@ class CancelConnection implements Handler {
 
   onReady(): void {
     if (!this.#sent) {
-      const error = libc.getSocketOption(this.#fd, SOL_SOCKET, SO_ERROR);
       // Sixteen bytes into an empty socket buffer are taken whole.
-      if (error !== 0 || libc.send(this.#fd, this.#message, this.#message.length) < 0) {
+      const refused = connectOutcome(this.#fd) !== 0;
+      if (refused || libc.send(this.#fd, this.#message, this.#message.length) < 0) {
         this.#end(false);
         return;
       }
@@ -80,14 +70,8 @@ export function sendCancelRequest(
   timeoutMs: number,
   done: CancelDone,
 ): void {
-  const family = addressFamily(server.address);
-  const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return done(false);
-  const result = libc.connect(fd as Fd, server.address);
-  if (result < 0 && result !== -EINPROGRESS) {
-    libc.close(fd as Fd);
-    return done(false);
-  }
+  const fd = openSocket(server.address);
+  if (fd < 0 || beginConnect(fd as Fd, server.address) < 0) return done(false);
   const message = cancelRequest(server.pid, server.secret);
   new CancelConnection(reactor, fd as Fd, message, timeoutMs, done);
 }

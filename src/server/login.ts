@@ -13,18 +13,10 @@
 
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
-import { EINPROGRESS, EMFILE, ENFILE, errnoText } from "../os/errno.ts";
-import {
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  SO_ERROR,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from "../os/layout.ts";
+import { EMFILE, ENFILE, errnoText } from "../os/errno.ts";
+import { AF_UNIX, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
 import { addressFamily } from "../os/socket_address.ts";
+import { beginConnect, connectOutcome, openSocket } from "../reactor/connecting.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { settle } from "../reactor/posts.ts";
 import { type ByteStream, PlainStream, readBuffer } from "../reactor/stream.ts";
@@ -172,8 +164,7 @@ export class ServerLogin implements Handler {
       return;
     }
     const address = this.#addresses[this.#at];
-    const family = addressFamily(address.bytes);
-    const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const fd = openSocket(address.bytes);
     if (fd < 0) {
       const own = fd === -EMFILE || fd === -ENFILE;
       this.#end({
@@ -184,15 +175,10 @@ export class ServerLogin implements Handler {
       });
       return;
     }
+    this.#tune(fd as Fd, addressFamily(address.bytes) === AF_UNIX);
+    const result = beginConnect(fd as Fd, address.bytes);
+    if (result < 0) return this.#refused(-result);
     this.#stream = new PlainStream(fd as Fd);
-    this.#tune(fd as Fd, family === 1);
-    const result = libc.connect(fd as Fd, address.bytes);
-    if (result < 0 && result !== -EINPROGRESS) {
-      libc.close(fd as Fd);
-      this.#stream = undefined;
-      this.#refused(-result);
-      return;
-    }
     this.#reactor.register(fd as Fd, this, EPOLLOUT);
   }
 
@@ -208,11 +194,8 @@ export class ServerLogin implements Handler {
 
   #connectDone(): void {
     const fd = this.#stream!.fd;
-    const error = libc.getSocketOption(fd, SOL_SOCKET, SO_ERROR);
-    if (error !== 0) {
-      this.#refused(Math.abs(error));
-      return;
-    }
+    const error = connectOutcome(fd);
+    if (error !== 0) return this.#refused(error);
     this.#connected = true;
     this.#reactor.modify(fd, EPOLLIN | EPOLLRDHUP);
     this.#send(startupMessage(this.#fields));
