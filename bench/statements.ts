@@ -82,14 +82,7 @@ class Client {
       parts.push(wire.parse(name, textOf(statement)));
     }
     parts.push(wire.bind("", name, ["7"]), wire.execute(), wire.SYNC);
-    const length = parts.reduce((sum, part) => sum + part.length, 0);
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    const [[value] = []] = wire.rowsOf(await this.#ask([bytes]));
+    const [[value] = []] = wire.rowsOf(await this.#ask([wire.join(parts)]));
     if (value !== String(statement + 7)) throw new Error(`${name} returned ${value}`);
   }
 

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Console, MESSAGE_LIMIT_BYTES, WAITING_LIMIT_BYTES } from "./console.ts";
+import { MESSAGE_LIMIT_BYTES, WAITING_LIMIT_BYTES } from "./console.ts";
 import type { AdminEnvironment } from "./environment.ts";
-import { fakeEnvironment } from "./testing/fake_environment.ts";
-import type { Told } from "./testing/fake_environment.ts";
+import { open, say } from "./testing/session.ts";
 import {
   bind,
   close,
@@ -19,16 +18,6 @@ import {
   summary,
   sync,
 } from "./testing/wire.ts";
-
-function open(changes: Partial<AdminEnvironment> = {}): { session: Console; told: Told } {
-  const { environment, told } = fakeEnvironment(changes);
-  const client = { id: 9, user: "admin", database: "pgdoorman", address: "127.0.0.1:5000" };
-  return { session: new Console(environment, client), told };
-}
-
-async function say(session: Console, ...messages: Uint8Array[]): Promise<string[]> {
-  return summary((await session.handle(concat(...messages))).bytes);
-}
 
 async function ask(sql: string, changes: Partial<AdminEnvironment> = {}): Promise<string[]> {
   return await say(open(changes).session, query(sql));

@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
-import { Console } from "./console.ts";
-import type { AdminEnvironment } from "./environment.ts";
 import { PORTAL_LIMIT, STATEMENT_LIMIT } from "./extended.ts";
-import { fakeEnvironment } from "./testing/fake_environment.ts";
-import type { Told } from "./testing/fake_environment.ts";
+import { open, say } from "./testing/session.ts";
 import {
   bind,
   close,
@@ -16,19 +13,8 @@ import {
   parse,
   query,
   read,
-  summary,
   sync,
 } from "./testing/wire.ts";
-
-function open(changes: Partial<AdminEnvironment> = {}): { session: Console; told: Told } {
-  const { environment, told } = fakeEnvironment(changes);
-  const client = { id: 9, user: "admin", database: "pgdoorman", address: "127.0.0.1:5000" };
-  return { session: new Console(environment, client), told };
-}
-
-async function say(session: Console, ...messages: Uint8Array[]): Promise<string[]> {
-  return summary((await session.handle(concat(...messages))).bytes);
-}
 
 // The sequences of messages below are those that PostgreSQL 15 gave to the same requests.
 

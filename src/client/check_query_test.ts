@@ -1,10 +1,6 @@
 import assert from "node:assert/strict";
 import { World } from "./testing/world.ts";
-import { concat, frontend } from "../protocol/testing/wire.ts";
-
-function query(sql: string): Uint8Array {
-  return frontend("Q", sql);
-}
+import { concat, query } from "../protocol/testing/wire.ts";
 
 function readable(bytes: Uint8Array): string {
   return new TextDecoder("latin1").decode(bytes).replaceAll(/[^ -~]/g, ".");

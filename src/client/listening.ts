@@ -20,7 +20,7 @@
 
 import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
-import { join } from "../protocol/messages.ts";
+import { joinAll } from "../protocol/messages.ts";
 import { notificationChannel, notificationPayload } from "../protocol/notification.ts";
 import { type ListeningClient, MARK_CHANNEL } from "../pool/listening_client.ts";
 import { quoted } from "../pool/listening_line.ts";
@@ -333,20 +333,9 @@ export function flushNotifications(session: Session): void {
 
 function sendWaiting(session: Session, listens: Listens): void {
   if (session.backlogged) return;
-  const bytes = listens.waiting.length === 1 ? listens.waiting[0] : joined(listens);
+  const bytes = listens.waiting.length === 1 ? listens.waiting[0] : joinAll(listens.waiting);
   forgetWaiting(listens);
   session.write(bytes);
-}
-
-function joined({ waiting, waitingBytes }: Listens): Uint8Array {
-  if (waiting.length < 1000) return join(...waiting);
-  const bytes = new Uint8Array(waitingBytes);
-  let at = 0;
-  for (const message of waiting) {
-    bytes.set(message, at);
-    at += message.length;
-  }
-  return bytes;
 }
 
 function forgetWaiting(listens: Listens): void {

@@ -474,7 +474,7 @@ export class ClientLogin {
     parts.push(messages.readyForQuery(TransactionStatus.Idle));
     this.cancel();
     session.login = undefined;
-    session.write(messages.join(...parts));
+    session.write(messages.joinAll(parts));
     if (context.general.log_client_connections) {
       context.log.info(
         "pg_doorman::client",
@@ -534,7 +534,7 @@ function statusMessages(parameters: ParameterSet): Uint8Array<ArrayBuffer> {
     const all = [...parameters.values].map(([name, value]) =>
       messages.parameterStatus(name, value)
     );
-    bytes = messages.join(...all);
+    bytes = messages.joinAll(all);
     statuses.set(parameters, bytes);
   }
   return bytes;

@@ -3,11 +3,9 @@ import { AdminSession } from "./admin_session.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { World } from "./testing/world.ts";
-import { concat, frontend, startup } from "../protocol/testing/wire.ts";
+import { concat, messagesIn, query, startup, SYNC } from "../protocol/testing/wire.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty, ServerStage } from "../server/state.ts";
-
-const SYNC = frontend("S");
 
 function repeat(bytes: Uint8Array, times: number): Uint8Array {
   const all = new Uint8Array(bytes.length * times);
@@ -15,18 +13,9 @@ function repeat(bytes: Uint8Array, times: number): Uint8Array {
   return all;
 }
 
-function query(sql: string): Uint8Array {
-  return frontend("Q", sql);
-}
-
 /** Types of the messages in these bytes. */
 function types(bytes: Uint8Array): string {
-  let found = "";
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = 0; at < bytes.length; at += 1 + view.getUint32(at + 1)) {
-    found += String.fromCharCode(bytes[at]);
-  }
-  return found;
+  return messagesIn(bytes).map(({ type }) => type).join("");
 }
 
 Deno.test("session: a client that asks without reading is not read from either", () => {

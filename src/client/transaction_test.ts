@@ -6,23 +6,16 @@ import { TransactionCommand, transactionCommand } from "./transaction.ts";
 import { ServerStage } from "../server/state.ts";
 import { bytesOf, ModelServer } from "../protocol/testing/model_server.ts";
 import { pipelines, simpleQuery } from "../protocol/testing/pipelines.ts";
-import { concat, frontend } from "../protocol/testing/wire.ts";
+import { concat, frontend, messagesIn, query, SYNC } from "../protocol/testing/wire.ts";
 
-const SYNC = frontend("S");
 const TERMINATE = frontend("X");
 
-function query(sql: string): Uint8Array {
-  return frontend("Q", sql);
-}
-
+/** Types of the messages in these bytes, with the status of each ReadyForQuery. */
 function types(bytes: Uint8Array): string {
-  let found = "";
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = 0; at < bytes.length; at += 1 + view.getUint32(at + 1)) {
-    const type = String.fromCharCode(bytes[at]!);
-    found += type === "Z" ? `Z${String.fromCharCode(bytes[at + 5]!)} ` : type;
-  }
-  return found.trim();
+  const found = messagesIn(bytes).map(({ type, body }) =>
+    type === "Z" ? `Z${String.fromCharCode(body[0]!)} ` : type
+  );
+  return found.join("").trim();
 }
 
 /** Types of the messages that reached the model, and the texts of its queries. */

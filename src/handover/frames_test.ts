@@ -14,6 +14,17 @@ function fileOf(fd: number): string {
   return Deno.readLinkSync(`/proc/self/fd/${fd}`);
 }
 
+function assertClosed(file: string): void {
+  const open = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
+    try {
+      return fileOf(Number(name));
+    } catch {
+      return "";
+    }
+  });
+  assert.ok(!open.includes(file), "the descriptor is left open");
+}
+
 Deno.test("frames: descriptors come with their own frame, whatever the frames' sizes", async () => {
   const { a, b } = pair();
   const [left, right] = socketPair();
@@ -49,14 +60,7 @@ Deno.test("frames: the end in the middle of a frame closes what came with it", a
   a.close();
   assert.equal(await b.receive(), undefined);
   b.close();
-  const open = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
-    try {
-      return fileOf(Number(name));
-    } catch {
-      return "";
-    }
-  });
-  assert.ok(!open.includes(inode), "the descriptor is left open");
+  assertClosed(inode);
   libc.close(right);
 });
 
@@ -124,13 +128,6 @@ Deno.test("frames: a close ends a receive that is under way, and frees the descr
   await new Promise((resolve) => setTimeout(resolve, 20));
   a.close();
   assert.equal(await received, undefined);
-  const open = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
-    try {
-      return fileOf(Number(name));
-    } catch {
-      return "";
-    }
-  });
-  assert.ok(!open.includes(inode), "the descriptor is left open");
+  assertClosed(inode);
   b.close();
 });

@@ -77,6 +77,16 @@ class Bench {
     }
   }
 
+  /** Milliseconds until a connection is begun. */
+  untilConnecting(): number {
+    let waited = 0;
+    while (this.creation.connecting === 0) {
+      this.pass(1, false);
+      assert.ok(++waited < 1000);
+    }
+    return waited;
+  }
+
   /** Time goes on; connections that are begun are there at once if `connects`. */
   pass(ms: number, connects = true): void {
     for (let i = 0; i < ms; i++) {
@@ -147,11 +157,7 @@ Deno.test("pacing: the chance lasts about twice as long as transactions take, wi
       bench.counters.meanXactMs = mean;
       bench.connected = bench.working = 4;
       bench.queue(1);
-      let waited = 0;
-      while (bench.creation.connecting === 0) {
-        bench.pass(1, false);
-        assert.ok(++waited < 600);
-      }
+      const waited = bench.untilConnecting();
       assert.ok(waited >= least && waited <= most + 1, `${mean}: ${waited}`);
       seen.add(waited);
     }
@@ -164,11 +170,7 @@ Deno.test("pacing: scaling_fast_retries counts where there are no statistics; 0:
     const bench = new Bench({ scaling_fast_retries: retries });
     bench.connected = bench.working = 4;
     bench.queue(1);
-    let waited = 0;
-    while (bench.creation.connecting === 0) {
-      bench.pass(1, false);
-      waited++;
-    }
+    const waited = bench.untilConnecting();
     assert.ok(waited >= least && waited <= most + 1, `${retries}: ${waited}`);
     assert.equal(bench.pacing.counters.create_fallback, 1);
     assert.equal(bench.pacing.counters.antic_timeout, retries === 0 ? 0 : 1);
@@ -219,11 +221,7 @@ Deno.test("pacing: the chance never costs the waiter its last half second", () =
     const bench = new Bench({ query_wait_timeout: timeout });
     bench.connected = bench.working = 4;
     bench.queue(1);
-    let waited = 0;
-    while (bench.creation.connecting === 0) {
-      bench.pass(1, false);
-      waited++;
-    }
+    const waited = bench.untilConnecting();
     assert.ok(waited >= least && waited <= most, `${timeout}: ${waited}`);
   }
 });

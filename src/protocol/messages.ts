@@ -17,6 +17,11 @@ function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** Several messages as one piece of bytes. */
 export function join(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return joinAll(parts);
+}
+
+/** As `join`, for more of them than a call has room for. */
+export function joinAll(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   let length = 0;
   for (const part of parts) length += part.length;
   const bytes = new Uint8Array(length);

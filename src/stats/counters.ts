@@ -79,7 +79,8 @@ export function addScaling(a: ScalingCounters, b: ScalingCounters): ScalingCount
 /** Length of the averaging period in seconds; fixed, as monitoring built for upstream expects. */
 export const PERIOD_SECONDS = 15;
 
-function zero(): PoolCounters {
+/** All at zero. */
+export function noCounts(): PoolCounters {
   return {
     xact_count: 0,
     query_count: 0,
@@ -100,9 +101,9 @@ function zero(): PoolCounters {
 }
 
 export class Counters {
-  readonly total: PoolCounters = zero();
-  averages: PoolCounters = zero();
-  #atPeriodStart: PoolCounters = zero();
+  readonly total: PoolCounters = noCounts();
+  averages: PoolCounters = noCounts();
+  #atPeriodStart: PoolCounters = noCounts();
 
   /** How long a transaction takes: in the period that runs, or in the one before; `undefined` when there was none. */
   get meanXactMs(): number | undefined {

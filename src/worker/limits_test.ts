@@ -3,7 +3,7 @@ import { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import { type FakeClient, type FakeServer, World } from "../client/testing/world.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { concat, frontend } from "../protocol/testing/wire.ts";
+import { concat, frontend, messagesIn, query, SYNC } from "../protocol/testing/wire.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { ServerStage } from "../server/state.ts";
@@ -64,17 +64,10 @@ class LimitedWorld extends World {
 
   /** SQLSTATEs that the client was told since the last call, and a letter for all else. */
   told(client: FakeClient): string[] {
-    const bytes = client.stream.fetch();
-    const told: string[] = [];
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    for (let at = 0; at < bytes.length;) {
-      const end = at + 1 + view.getUint32(at + 1);
-      const letter = String.fromCharCode(bytes[at]);
-      const body = new TextDecoder("latin1").decode(bytes.subarray(at + 5, end));
-      told.push(letter === "E" || letter === "N" ? letter + /\0C(.{5})\0/.exec(body)![1] : letter);
-      at = end;
-    }
-    return told;
+    return messagesIn(client.stream.fetch()).map(({ type, body }) => {
+      if (type !== "E" && type !== "N") return type;
+      return type + /\0C(.{5})\0/.exec(new TextDecoder("latin1").decode(body))![1];
+    });
   }
 
   override move(nowMs?: number): void {
@@ -84,17 +77,12 @@ class LimitedWorld extends World {
   }
 }
 
-function query(sql: string): Uint8Array {
-  return frontend("Q", sql);
-}
-
 /** One that takes a server. */
 const BEGIN = query("begin read only");
 const PARSE = frontend("P", new TextEncoder().encode("\0none\0\0\0"));
 const BIND = frontend("B", new Uint8Array(8));
 const EXECUTE = frontend("E", new Uint8Array(5));
 const FLUSH = frontend("H");
-const SYNC = frontend("S");
 
 function start(change: Partial<PoolSettings>) {
   const world = new LimitedWorld(change);

@@ -241,22 +241,12 @@ function bytesOfStep(step: Step, own: (sql: string) => string): Uint8Array[] {
   return [wire.extended(own(step.sql), step.values)];
 }
 
-function joined(parts: Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
-}
-
 /** The messages of a unit as a client sends them. */
 export function bytesOf(unit: Unit, client: number): Uint8Array {
   const own = (sql: string) => sql.replaceAll("{i}", String(client));
   if ("query" in unit) return wire.query(own(unit.query));
   if ("batches" in unit) {
-    return joined(
+    return wire.join(
       unit.batches.flatMap((
         steps,
       ) => [...steps.flatMap((step) => bytesOfStep(step, own)), wire.SYNC]),
@@ -267,8 +257,8 @@ export function bytesOf(unit: Unit, client: number): Uint8Array {
     ...unit.copy.map((line) => wire.copyData(line)),
     unit.fails ? wire.copyFail("no more") : wire.COPY_DONE,
   ];
-  if (!unit.extended) return joined([wire.query(sql), ...data]);
-  return joined([
+  if (!unit.extended) return wire.join([wire.query(sql), ...data]);
+  return wire.join([
     wire.parse("", sql),
     wire.bind("", ""),
     wire.execute(),

@@ -15,7 +15,8 @@ export interface Message {
 /** Fields of an ErrorResponse or NoticeResponse by their letters. */
 export type ErrorFields = Record<string, string>;
 
-function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+/** Several pieces as one. */
+export function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -1,7 +1,7 @@
 /** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
 
 import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
-import { noScaling } from "../../stats/counters.ts";
+import { noCounts, noScaling } from "../../stats/counters.ts";
 import { newUpgradeTotals } from "../../stats/upgrades.ts";
 import type { AdminEnvironment, PoolCommand } from "../environment.ts";
 
@@ -40,24 +40,7 @@ export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
 
 /** Counters at zero, but for `changes`. */
 export function counters(changes: Partial<PoolCounters> = {}): PoolCounters {
-  return {
-    xact_count: 0,
-    query_count: 0,
-    received: 0,
-    sent: 0,
-    xact_time: 0,
-    query_time: 0,
-    wait_time: 0,
-    errors: 0,
-    pins: 0,
-    check_queries_run: 0,
-    check_queries_answered: 0,
-    query_timeouts: 0,
-    transaction_timeouts: 0,
-    idle_transaction_timeouts: 0,
-    client_idle_timeouts: 0,
-    ...changes,
-  };
+  return { ...noCounts(), ...changes };
 }
 
 /** A client that waits for nothing. */

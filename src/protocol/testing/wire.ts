@@ -42,6 +42,25 @@ export function frontend(
   return concat(Uint8Array.from([type.charCodeAt(0), ...int32(length)]), ...parts);
 }
 
+/** Query. */
+export function query(sql: string): Uint8Array<ArrayBuffer> {
+  return frontend("Q", sql);
+}
+
+export const SYNC: Uint8Array<ArrayBuffer> = frontend("S");
+
+/** The messages that these bytes are. */
+export function messagesIn(bytes: Uint8Array): { type: string; body: Uint8Array }[] {
+  const messages: { type: string; body: Uint8Array }[] = [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 0; at < bytes.length;) {
+    const end = at + 1 + view.getUint32(at + 1);
+    messages.push({ type: String.fromCharCode(bytes[at]!), body: bytes.subarray(at + 5, end) });
+    at = end;
+  }
+  return messages;
+}
+
 /** A first packet: length, code, and what follows. */
 export function firstPacket(
   code: number,
