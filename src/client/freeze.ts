@@ -35,6 +35,7 @@ export function freezeSession(session: Session): SessionSnapshot {
   state.unnamedAtMs = now - state.unnamedAtMs;
   // Hashes of names are another process's own.
   state.statements = new Map();
+  state.statementBytes = 0;
   return {
     ...session.freezeSocket(),
     state,

@@ -56,6 +56,7 @@ import {
 import { violation } from "./relay.ts";
 import type { Session } from "./session.ts";
 import { MOST_OWED } from "./socket.ts";
+import { mayKeep, refuseStatement } from "./statement_memory.ts";
 import { findStatement, setStatement } from "./statements.ts";
 import {
   fillUnnamed,
@@ -445,6 +446,10 @@ function parseNamed(
     flush(server);
     violation(session, Frontend.Parse, next - at - 1);
     return false;
+  }
+  if (!mayKeep(session, bytes, at + 5, nameEnd, next - nameEnd - 1)) {
+    refuseStatement(session, server);
+    return true;
   }
   const statement = pool.statements.find(bytes, nameEnd + 1, next, {
     planner: plannerParameters(state.parameters),

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { shareUnnamed } from "./unnamed.ts";
+import { bytesOf as statementBytes } from "../server/prepared.ts";
 import { QueryInterner } from "../server/query_interner.ts";
-import { clearStatements } from "./statements.ts";
+import { clearStatements, namedStatements } from "./statements.ts";
 import { Stage } from "./state.ts";
 import { type FakeServer, World } from "./testing/world.ts";
 import { bytesOf, type Message, ModelServer } from "../protocol/testing/model_server.ts";
@@ -145,9 +146,17 @@ for (const moves of [false, true]) {
             assert.equal(readable(client.received), readable(wanted[i]));
             assert.equal(client.session.state.stage, Stage.Idle);
             assert.equal(client.session.state.left, 0);
+            let taken = 0;
+            for (const { name, statement } of namedStatements(client.session.state)) {
+              taken += statementBytes(name, statement);
+            }
+            assert.equal(client.session.state.statementBytes, taken);
           });
         }
-        for (const server of servers) checkServer(world, server, 3);
+        for (const server of servers) {
+          checkServer(world, server, 3);
+          assert.equal(server.connection.owed.heldBytes, 0);
+        }
         assert.deepEqual(world.warnings, []);
         // Nothing is held by nobody.
         if (moves) return;
@@ -162,6 +171,74 @@ for (const moves of [false, true]) {
     );
   });
 }
+
+for (const moves of [false, true]) {
+  Deno.test(`prepared: one statement too many is an error of the client's own${moves ? ", frozen and thawed meanwhile" : ""}`, () => {
+    const world = new World(SETTINGS);
+    world.addServer();
+    const text = (value: string) => new TextEncoder().encode(value + "\0");
+    const parse = (name: string, sql: string): Message => ({
+      type: "P",
+      body: concat(text(name), text(sql), Uint8Array.of(0, 0)),
+    });
+    const client = world.addClient(new Uint8Array(0));
+    const { general } = client.session.context;
+    general.max_client_prepared_memory = 3 * 2100;
+    const told = () => readable(client.received.slice()).replaceAll(/\.+/g, ".");
+    const sent = [parse("a", "rows 1"), parse("b", "rows 1"), SYNC];
+    client.unsent = bytesOfAll([...sent, parse("c", "rows 1"), parse("d", "rows 1"), SYNC]);
+    for (let i = 0; i < 200; i++) {
+      if (moves && i % 3 === 0) world.move();
+      world.clientSends(client, 20);
+      world.dispatch(client.stream);
+      const [server] = world.servers;
+      if (i < 100) continue;
+      world.serverTakes(server, Infinity);
+      world.serverSends(server, 7);
+      world.dispatch(server.stream);
+    }
+    world.settle();
+    assert.match(
+      told(),
+      /^1\.1\.Z\.I1\.E\.[^E]*SERROR\.VERROR\.C53400\.Mprepared statements of this client would take .*H.*Z\.I$/,
+    );
+    assert.deepEqual(
+      [...namedStatements(client.session.state)].map(({ name }) => readable(name)).sort(),
+      // What was answered before the error stays.
+      ["a", "b", "c"],
+    );
+    assert.deepEqual(world.warnings.map((line) => line.replace(/\d+ bytes/, "n bytes")), [
+      "[me@db #c102] was told: prepared statements of this client would take more than n bytes " +
+      "(max_client_prepared_memory)",
+    ]);
+  });
+}
+
+Deno.test("prepared: replaced statements count until they are answered", () => {
+  const world = new World(SETTINGS);
+  const server = world.addServer();
+  const text = (value: string) => new TextEncoder().encode(value + "\0");
+  const parse = (sql: string): Message => ({
+    type: "P",
+    body: concat(text("s"), text(sql), Uint8Array.of(0, 0)),
+  });
+  const client = world.addClient(bytesOfAll([1, 2, 3, 4, 5, 6].map((n) => parse(`rows ${n}`))));
+  client.session.context.general.max_client_prepared_memory = 3 * 2100;
+  world.clientSends(client, Infinity);
+  world.dispatch(client.stream);
+  const { owed } = server.connection;
+  assert.ok(owed.heldBytes > 2 * 2048 && owed.heldBytes < 3 * 2100, `${owed.heldBytes}`);
+  client.unsent = bytesOfAll([SYNC]);
+  world.settle();
+  assert.equal(owed.heldBytes, 0);
+  assert.match(readable(client.received), /C53400/);
+  for (let n = 0; n < 10; n++) {
+    client.received = new Uint8Array(0);
+    client.unsent = bytesOfAll([parse(`rows ${n}`), SYNC]);
+    world.settle();
+    assert.match(readable(client.received), /^1\.+Z\.+I$/);
+  }
+});
 
 Deno.test("prepared: one Parse for a statement and server, whoever asks", () => {
   const world = new World(SETTINGS);

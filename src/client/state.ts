@@ -103,6 +103,10 @@ export interface SessionState {
   skipToSync: boolean;
   /** Prepared statements by the hash of the client's name for them; only where they are rewritten. */
   statements: Map<number, NamedStatement>;
+  /** What they take of memory. */
+  statementBytes: number;
+  /** Times that it was refused one more. */
+  refusedStatements: number;
   /** Body of the last unnamed Parse, the first `unnamedLength` bytes; −1: it was too long to be kept. */
   unnamed: Uint8Array<ArrayBuffer> | undefined;
   unnamedLength: number;
@@ -160,6 +164,8 @@ export function newSessionState(id: number, now: number): SessionState {
     deferredBegin: false,
     skipToSync: false,
     statements: new Map(),
+    statementBytes: 0,
+    refusedStatements: 0,
     unnamed: undefined,
     unnamedLength: 0,
     unnamedFilled: 0,

@@ -5,7 +5,7 @@
  */
 
 import type { StatementCache } from "../pool/statement_cache.ts";
-import type { FrozenStatement, Statement, Tracked } from "../server/prepared.ts";
+import { bytesOf, type FrozenStatement, type Statement, type Tracked } from "../server/prepared.ts";
 import { hashBytes, sameBytes } from "../server/query_interner.ts";
 import type { SessionState } from "./state.ts";
 
@@ -52,9 +52,13 @@ export function setStatement(
   }
   if (statement !== undefined) {
     cache.hold(statement);
+    state.statementBytes += bytesOf(name, statement);
     rest = { name, statement, next: rest };
   }
-  if (before !== undefined) cache.drop(before);
+  if (before !== undefined) {
+    cache.drop(before);
+    state.statementBytes -= bytesOf(name, before);
+  }
   if (rest === undefined) state.statements.delete(hash);
   else state.statements.set(hash, rest);
   return before;
@@ -64,6 +68,7 @@ export function setStatement(
 export function clearStatements(state: SessionState, cache: StatementCache): void {
   for (const { statement } of namedStatements(state)) cache.drop(statement);
   state.statements.clear();
+  state.statementBytes = 0;
 }
 
 /** All names with their statements. */

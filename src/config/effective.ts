@@ -89,6 +89,7 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     log_client_disconnections: general.log_client_disconnections,
     pooler_check_query: general.pooler_check_query,
     io_uring: general.io_uring,
+    max_client_prepared_memory: general.max_client_prepared_memory,
     query_interner_gc_interval_seconds: general.query_interner_gc_interval_seconds,
     query_interner_anon_idle_ttl_seconds: general.query_interner_anon_idle_ttl_seconds,
     hba: hbaRules(general, resolving),

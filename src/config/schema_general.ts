@@ -523,6 +523,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     ignored: "a client has one unnamed statement, as at PostgreSQL, and that one is kept",
     doc: "How many unnamed statements of a client upstream keeps.",
   },
+  max_client_prepared_memory: {
+    type: "bytes",
+    default: 67_108_864,
+    reload: "A",
+    doc:
+      "What named prepared statements of one client may take in transaction mode: their names and texts, " +
+      "and 2 KB for each; 0 = no bound. One more is refused with SQLSTATE 53400. Not in upstream.",
+  },
   query_interner_gc_interval_seconds: {
     type: "seconds",
     default: 60,

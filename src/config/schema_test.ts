@@ -178,6 +178,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "log_level",
     "log_format",
     "io_uring",
+    "max_client_prepared_memory",
     "max_user_connections",
     ...LIMITS,
   ]],

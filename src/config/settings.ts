@@ -119,6 +119,7 @@ export interface GeneralSettings extends SocketSettings {
   log_client_disconnections: boolean;
   pooler_check_query: string;
   io_uring: boolean;
+  max_client_prepared_memory: number;
   query_interner_gc_interval_seconds: number;
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */

@@ -23,6 +23,8 @@ export interface StatementSource {
 
 /** The texts that a pool's snapshot carries may have so many bytes; further ones travel with their clients. */
 const MOST_FROZEN_BYTES = 32 * 1024 * 1024;
+/** The least used are forgotten when texts have more bytes than this, however few they are. */
+const MOST_BYTES = 64 * 1024 * 1024;
 /** Longer texts are not shared: nobody prepares such a statement twice. */
 const MOST_SHARED_BYTES = 1024 * 1024;
 
@@ -96,6 +98,7 @@ export class StatementCache {
       parses: 1,
     };
     if (shared) this.#remember(statement, options.limit);
+    interner.relieve();
     return statement;
   }
 
@@ -163,7 +166,7 @@ export class StatementCache {
     this.bytes += statement.query.body.length;
     this.hold(statement);
     for (const eldest of this.#statements.values()) {
-      if (this.#statements.size <= limit) break;
+      if (this.#statements.size <= limit && this.bytes <= MOST_BYTES) break;
       this.#forget(eldest);
     }
   }

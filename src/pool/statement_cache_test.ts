@@ -136,3 +136,26 @@ Deno.test("query interner: what is used between two sweeps is kept, and so is wh
   assert.equal(interner.sweep(), 1);
   assert.equal(interner.entries, 0);
 });
+
+Deno.test("statement cache: long texts are bounded by their bytes, and what nobody has goes without a sweep", () => {
+  const source = new Source();
+  const cache = new StatementCache(source);
+  const MB = 1024 * 1024;
+  const text = (n: number) => `${n} `.padEnd(MB - 100, "x");
+  const kept = find(cache, text(-1), 1000);
+  cache.hold(kept);
+  for (let n = 0; n < 200; n++) {
+    find(cache, text(n), 1000);
+    assert.ok(cache.bytes <= 64 * MB, `${cache.bytes}`);
+    assert.ok(source.interner.bytes <= 98 * MB, `${source.interner.bytes}`);
+  }
+  assert.ok(cache.size > 60);
+  assert.match(names(cache).at(-1)!, /^199 /);
+  // A client has it.
+  assert.ok([...source.interner.all()].includes(kept.query));
+  cache.drop(kept);
+  cache.clear();
+  source.interner.sweep();
+  source.interner.sweep();
+  assert.deepEqual([cache.bytes, source.interner.bytes, source.interner.entries], [0, 0, 0]);
+});

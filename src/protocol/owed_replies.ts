@@ -54,16 +54,21 @@ const KIND = 0x0f;
 /** Unnamed statements among what an error skipped: bits. */
 export const SkippedUnnamed = { Client: 1, Pooler: 2 } as const;
 
+/** What a message changes. Records of one kind say how many bytes they hold, beside themselves. */
+export type OwedRecord = object & { readonly heldBytes?: number };
+
 export class OwedReplies {
   #ring = new Uint8Array(16);
   /** Records of tracked entries, at the places of the ring. */
-  #records: (object | undefined)[] = new Array(16).fill(undefined);
+  #records: (OwedRecord | undefined)[] = new Array(16).fill(undefined);
   /** Records of the entries that the last error took, the first sent first. The reader empties it. */
   skipped: object[] = [];
   skippedUnnamed = 0;
   #head = 0;
   /** Entries in the queue. */
   length = 0;
+  /** What is kept in memory for the records of the queue alone. */
+  heldBytes = 0;
   /** An error was answered and the Sync that ends the skipping has not been sent. */
   #skipping = false;
   /** COPY FROM STDIN runs: Sync is not answered. */
@@ -72,11 +77,12 @@ export class OwedReplies {
   #copyBoth = false;
 
   /** Notes that a message was sent, with a record of what it changes. */
-  track(entry: number, record: object): void {
+  track(entry: number, record: OwedRecord): void {
     const before = this.length;
     this.push(entry | TRACKED);
     if (this.length > before) {
       this.#records[(this.#head + before) & (this.#ring.length - 1)] = record;
+      this.heldBytes += record.heldBytes ?? 0;
     }
   }
 
@@ -304,7 +310,10 @@ export class OwedReplies {
   }
 
   #drop(): void {
-    if ((this.#ring[this.#head] & TRACKED) !== 0) this.#records[this.#head] = undefined;
+    if ((this.#ring[this.#head] & TRACKED) !== 0) {
+      if (this.heldBytes > 0) this.heldBytes -= this.#records[this.#head]?.heldBytes ?? 0;
+      this.#records[this.#head] = undefined;
+    }
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.length--;
   }
@@ -346,7 +355,7 @@ export class OwedReplies {
 
   #grow(): void {
     const ring = new Uint8Array(this.#ring.length * 2);
-    const records: (object | undefined)[] = new Array(ring.length).fill(undefined);
+    const records: (OwedRecord | undefined)[] = new Array(ring.length).fill(undefined);
     for (let i = 0; i < this.length; i++) {
       const at = (this.#head + i) & (this.#ring.length - 1);
       ring[i] = this.#ring[at];

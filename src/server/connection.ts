@@ -28,10 +28,9 @@ import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from 
 import { confirm, detachedReplies, type Tracked } from "./prepared.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
-  CHANGED_SHAPE,
   describedStatement,
-  isRefusal,
   noteShape,
+  refusal,
   statementFailed,
   takeBack,
 } from "./statement_replies.ts";
@@ -501,12 +500,11 @@ export class ServerConnection implements Handler, Sender {
       this.state.leftDropped = this.link === undefined;
       return from;
     }
-    const changed = error.code === "0A000" && isRefusal(this);
+    const instead = refusal(this, error.code);
     let outcome = this.#pass(Backend.ErrorResponse, length, from, at);
-    if (changed && outcome !== CLOSED) {
-      // Raised in its place: the client is to get it as PostgreSQL's plan cache words it.
+    if (instead !== undefined && outcome !== CLOSED) {
       this.#deliver(from, at);
-      this.link?.deliver(CHANGED_SHAPE, 0, CHANGED_SHAPE.length);
+      this.link?.deliver(instead, 0, instead.length);
       this.state.leftDropped = true;
       outcome = at;
     }

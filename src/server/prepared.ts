@@ -71,11 +71,25 @@ export interface Tracked {
   readonly described: Statement | undefined;
   /** Channels that the text names in UNLISTEN; `*`: all. */
   readonly unlistens?: readonly string[];
+  /** ErrorResponse that the client gets in place of the one that this message makes PostgreSQL raise. */
+  readonly refusal?: Uint8Array;
+  /** What `before` takes: it is held until the answer is there. */
+  readonly heldBytes: number;
+}
+
+/** What a client's statement takes of memory beside its name and its text; measured. */
+export const BESIDE_BYTES = 2048;
+
+/** What a client's name and its statement take of memory. */
+export function bytesOf(name: Uint8Array, { query }: Statement): number {
+  return BESIDE_BYTES + name.length + query.body.length;
 }
 
 /** A change with nothing but what is given. */
 export function tracked(change: Partial<Tracked>): Tracked {
+  const { name, before } = change;
   return {
+    heldBytes: name === undefined || before === undefined ? 0 : bytesOf(name, before),
     put: -1,
     taken: -1,
     name: undefined,

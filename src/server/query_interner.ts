@@ -23,6 +23,9 @@ export interface InternedQuery {
 /** `sweeps` of an entry that `clear` has taken out. */
 export const FORGOTTEN = -1;
 
+/** When so much has come since the last sweep, what nobody uses goes at once. */
+const MOST_NEW_BYTES = 32 * 1024 * 1024;
+
 /** Seeded, so that nobody can choose texts whose hashes are equal. */
 const SEED = randomFillSync(new Int32Array(1))[0] | 1;
 
@@ -60,6 +63,7 @@ export class QueryInterner {
   readonly #byHash = new Map<number, InternedQuery>();
   entries = 0;
   bytes = 0;
+  #newBytes = 0;
 
   /** The one entry for `bytes[start..end)`; a copy is made if there is none. */
   intern(
@@ -81,11 +85,20 @@ export class QueryInterner {
     this.#byHash.set(hash, entry);
     this.entries++;
     this.bytes += body.length;
+    this.#newBytes += body.length;
     return entry;
+  }
+
+  /** Does not wait for the sweeps when texts come faster than they go. Whoever calls it has users for all that it needs. */
+  relieve(): void {
+    if (this.#newBytes <= MOST_NEW_BYTES) return;
+    for (const entry of this.all()) if (entry.users === 0) entry.sweeps = 1;
+    this.sweep();
   }
 
   /** Removes what two sweeps in a row found without a user; the number of entries that went. */
   sweep(): number {
+    this.#newBytes = 0;
     let removed = 0;
     for (const [hash, first] of this.#byHash) {
       let kept: InternedQuery | undefined;

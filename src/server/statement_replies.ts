@@ -10,7 +10,7 @@ import { sameBytes } from "./query_interner.ts";
 import type { ServerState } from "./state.ts";
 
 /** What PostgreSQL's plan cache says of a statement that would return something else than before. */
-export const CHANGED_SHAPE = errorResponse({
+const CHANGED_SHAPE = errorResponse({
   severity: "ERROR",
   code: "0A000",
   message: "cached plan must not change result type",
@@ -80,10 +80,16 @@ export function dropStatements({ state, owed, link }: StatementServer): void {
   link?.statementsDropped(later);
 }
 
-/** Whether the error that comes now was raised to tell that a statement returns something else than before. */
-export function isRefusal(server: StatementServer): boolean {
-  return server.owed.swallowing() && server.owed.headKind() === Owed.Execute &&
-    trackedHead(server)?.described !== undefined;
+/** What the client gets in place of the error that comes now, if the pooler has had it raised to tell something else. */
+export function refusal(
+  server: StatementServer,
+  code: string,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (!server.owed.swallowing()) return undefined;
+  const head = trackedHead(server);
+  if (head?.refusal !== undefined) return head.refusal.slice();
+  const shape = server.owed.headKind() === Owed.Execute && head?.described !== undefined;
+  return shape && code === "0A000" ? CHANGED_SHAPE : undefined;
 }
 
 /** What an error says of the statement at the head: lost on this server, or of another shape than it was. */

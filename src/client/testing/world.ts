@@ -308,6 +308,7 @@ export class World {
       general: {
         client_login_timeout: 60_000,
         max_connections: 100,
+        max_client_prepared_memory: 0,
         log_client_connections: false,
         log_client_disconnections: false,
       } as ClientContext["general"],
