@@ -13,6 +13,7 @@ import {
   setStartDirectory,
 } from "./control/configuration.ts";
 import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/daemon.ts";
+import { launchNewProcess } from "./control/new_process.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { findProgram } from "./control/program.ts";
 import { Signals } from "./control/signals.ts";
@@ -55,6 +56,9 @@ async function run(args: string[]): Promise<void> {
 async function serve(options: RunOptions): Promise<void> {
   const program = findProgram();
   const takeOver = inherited();
+  if (takeOver?.launch !== undefined) {
+    Deno.exit(await launchNewProcess(takeOver.launch, takeOver));
+  }
   const startDirectory = options.daemon ? daemonStartDirectory() : undefined;
   const launcher = options.daemon && startDirectory === undefined;
   if (launcher && Deno.env.get("NOTIFY_SOCKET")) {

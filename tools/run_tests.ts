@@ -24,6 +24,7 @@ const SYSTEM_TESTS = ["tests"];
 const WAITING_TESTS = [
   "tests/upgrade/many_users_test.ts",
   "tests/upgrade/failures_test.ts",
+  "tests/upgrade/launcher_test.ts",
   "tests/upgrade/program_test.ts",
   "tests/upgrade/signals_test.ts",
   "tests/functional/limits_test.ts",

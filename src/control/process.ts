@@ -252,6 +252,7 @@ export class Doorman implements AdminEnvironment {
       totals: this.#upgradeTotals,
       directory: fromStartDirectory("."),
       variables: () => this.#options.daemon ? daemonVariables(fromStartDirectory("")) : {},
+      launched: this.#manager.present,
       listeners: () => this.#listeners,
       pools: () =>
         this.#configured.settings.pools.map(({ database, user }) => ({ database, user })),

@@ -21,6 +21,7 @@ import {
   type UpgradeTotals,
 } from "../stats/upgrades.ts";
 import type { OpenListener } from "./listeners.ts";
+import type { Program } from "./program.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 /** Set for the new process: `Inherited` as JSON. */
@@ -32,6 +33,8 @@ const TARGET = "pg_doorman::app";
 export interface Inherited {
   socket: number;
   listeners: OpenListener[];
+  /** What to start with all of this, and be its launcher (new_process.ts). */
+  launch?: Program;
 }
 
 /** What the two processes have to have in common before a client is served. Secrets. */
@@ -51,6 +54,8 @@ export interface InitPayload extends SnapshotVersion {
 
 /** New → old. */
 export interface ReadyPayload {
+  /** Absent from a program of before there were launchers. */
+  pid?: number;
   /** Versions of snapshots that are understood: the process's own, and the old one's if they are compatible. */
   versions: number[];
   pools: { database: string; user: string }[];
@@ -99,12 +104,13 @@ export interface CancelPayload {
   secret: Uint8Array;
 }
 
-/** Whether this process was started to take over, and by what; asks only once. */
+/** Whether this process was started to take over, and by what; asks only once. A launcher's descriptors stay open. */
 export function inherited(): Inherited | undefined {
   const text = Deno.env.get(UPGRADE_VARIABLE);
   if (text === undefined) return undefined;
   Deno.env.delete(UPGRADE_VARIABLE);
   const found = JSON.parse(text) as Inherited;
+  if (found.launch !== undefined) return found;
   for (const fd of [found.socket, ...found.listeners.map(({ fd }) => fd)]) {
     setCloseOnExec(fd as Fd, true);
   }
@@ -157,7 +163,7 @@ export class Succession {
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
-    await this.#tell(FrameKind.Ready, { versions, pools });
+    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
       const payload = begin.payload as BeginPayload;

@@ -32,6 +32,11 @@ export class ServiceManager {
     }
   }
 
+  /** Whether there is one. */
+  get present(): boolean {
+    return this.#address !== undefined;
+  }
+
   /** Clients are accepted. */
   ready(status: string): void {
     this.#send(["READY=1", `STATUS=${oneLine(status)}`]);

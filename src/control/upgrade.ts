@@ -26,6 +26,7 @@ import {
   type UpgradeTotals,
 } from "../stats/upgrades.ts";
 import type { OpenListener } from "./listeners.ts";
+import { NewProcess } from "./new_process.ts";
 import { clientsLeft, lateOnes, leftText, movedSoFar, movedText, total } from "./moving.ts";
 import type { Program } from "./program.ts";
 import {
@@ -38,7 +39,6 @@ import {
   type InitPayload,
   type ReadyPayload,
   type TakenPayload,
-  UPGRADE_VARIABLE,
 } from "./successor.ts";
 import type { Supervisor } from "./supervisor.ts";
 
@@ -67,6 +67,8 @@ export interface UpgradeEnvironment {
   readonly directory: string;
   /** Variables that the new process needs besides this one's. */
   readonly variables: () => Record<string, string>;
+  /** A service manager has to be the new process's parent. */
+  readonly launched: boolean;
   listeners(): OpenListener[];
   pools(): { database: string; user: string }[];
   shutdownTimeoutMs(): number;
@@ -94,8 +96,7 @@ export class Upgrade {
   readonly #environment: UpgradeEnvironment;
   #phase: Phase = "idle";
   #frames: FrameSocket | undefined;
-  #child: Deno.ChildProcess | undefined;
-  #childIsGone = false;
+  #new: NewProcess | undefined;
   /** Batches that the new process has not acknowledged. */
   #underWay = 0;
   /** When it last said anything. */
@@ -159,7 +160,7 @@ export class Upgrade {
 
   /** This process is about to exit: with the new one serving already, that one is the service. */
   leave(): void {
-    if (this.#phase === "moving") this.#environment.handedOver(this.#child!.pid);
+    if (this.#phase === "moving") this.#environment.handedOver(this.#new!.pid);
   }
 
   #abort(fault: UpgradeFault, why: string): void {
@@ -202,51 +203,45 @@ export class Upgrade {
     const [ours, theirs] = socketPair();
     const frames = new FrameSocket(ours);
     this.#frames = frames;
-    const child = this.#spawn(theirs);
-    this.#child = child;
-    this.#childIsGone = false;
+    const fresh = this.#spawn(theirs);
+    this.#new = fresh;
     this.#underWay = 0;
     this.#reloadWanted = false;
     this.#stuck = false;
-    log.info(TARGET, `binary upgrade: process ${child.pid} started`);
-    child.status.then(() => this.#childIsGone = true);
+    const started = this.#environment.launched ? "starts the new one" : "started";
+    log.info(TARGET, `binary upgrade: process ${fresh.pid} ${started}`);
     const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets: secrets(), totals };
     // One that has ended already is not ready, either; nor is one that does not read it.
     frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
     if (typeof ready === "string") {
       this.#kill();
-      const { code } = await child.status;
+      const code = await fresh.ended();
       throw new StartError(
         ready,
         ready === "died"
-          ? `process ${child.pid} ended before it was ready (status ${code})`
-          : `process ${child.pid} was not ready within ${READY_MS} ms: killed`,
+          ? `process ${fresh.pid} ended before it was ready (status ${code})`
+          : `process ${fresh.pid} was not ready within ${READY_MS} ms: killed`,
       );
     }
+    await fresh.ready(ready.pid);
     totals.last.readyMs = Math.round(performance.now() - startedAt);
     log.info(
       TARGET,
-      `binary upgrade: process ${child.pid} ready after ${totals.last.readyMs} ms`,
+      `binary upgrade: process ${fresh.pid} ready after ${totals.last.readyMs} ms`,
     );
-    await this.#move(child.pid, frames, ready);
+    await this.#move(fresh.pid, frames, ready);
   }
 
   /** The new process gets the listening sockets and its end of the frame socket, and no other descriptor. */
-  #spawn(theirs: Fd): Deno.ChildProcess {
-    const { program, listeners, variables } = this.#environment;
+  #spawn(theirs: Fd): NewProcess {
+    const { program, listeners, variables, launched, log } = this.#environment;
     const open = listeners();
     const inherited: Inherited = { socket: theirs, listeners: open };
     const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
     try {
       for (const fd of passed) setCloseOnExec(fd, false);
-      return new Deno.Command(program.path, {
-        args: [...program.prefix, ...Deno.args],
-        env: { ...variables(), [UPGRADE_VARIABLE]: JSON.stringify(inherited) },
-        stdin: "inherit",
-        stdout: "inherit",
-        stderr: "inherit",
-      }).spawn();
+      return new NewProcess({ program, inherited, env: variables(), launched }, log);
     } finally {
       for (const fd of passed) setCloseOnExec(fd, true);
       libc.close(theirs);
@@ -265,13 +260,7 @@ export class Upgrade {
   }
 
   #kill(): void {
-    if (this.#child === undefined || this.#childIsGone) return;
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      // It has ended by itself in this moment.
-      this.#environment.log.debug(TARGET, `kill: ${String(error)}`);
-    }
+    this.#new?.kill();
   }
 
   // ── moving ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +342,7 @@ export class Upgrade {
   }
 
   #watchForStuck(now: number): void {
-    if (this.#underWay === 0 || this.#childIsGone) this.#heardAt = now;
+    if (this.#underWay === 0 || this.#new!.gone) this.#heardAt = now;
     else if (now - this.#heardAt > STUCK_MS) {
       this.#environment.log.error(
         TARGET,
@@ -408,7 +397,7 @@ export class Upgrade {
     upgradeFailed(totals, this.#stuck ? "stuck" : "died");
     // One that talks nonsense lives on, and accepts.
     this.#kill();
-    await this.#child?.status;
+    await this.#new?.ended();
     supervisor.broadcast({ kind: "move_failed" });
     supervisor.broadcast({
       kind: "listen",

@@ -111,6 +111,30 @@ Deno.test({
       assert.ok(await client.value("SHOW VERSION"));
     });
 
+    await step("after upgrades systemd waits for its end, and notices its death", async () => {
+      const upgrade = async () => {
+        const before = await unit.mainPid();
+        await machine.must("systemctl", "reload", UNIT);
+        const main = await unit.waitForSuccessor(before);
+        const parent = await machine.must("ps", "-o", "ppid=", "-p", String(main));
+        assert.equal(parent.trim(), "1");
+        return main;
+      };
+      for (let i = 0; i < 4; i++) await upgrade();
+      // Of a process that was another one's child when it became the main one, systemd says and believes this for good.
+      assert.doesNotMatch(await machine.must("journalctl", "--unit", UNIT), /not our child/);
+      await machine.must("systemctl", "stop", UNIT);
+      assert.equal(await unit.property("Result"), "success");
+      await machine.must("systemctl", "start", UNIT);
+      const main = await upgrade();
+      await machine.must("kill", "-KILL", String(main));
+      await waitFor(
+        "another start",
+        20_000,
+        async () => await unit.property("NRestarts") === "1" && isListening(port) || undefined,
+      );
+    });
+
     await step("an upgrade of the package reloads rather than restarts", async () => {
       const upgrade = () => machine.must("dpkg", "-i", "--force-confold", second);
       assert.deepEqual(await unit.survives(upgrade), []);

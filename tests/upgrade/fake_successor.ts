@@ -14,6 +14,7 @@ const { socket } = JSON.parse(Deno.env.get("PG_DOORMAN_UPGRADE")!) as { socket: 
 const frames = new FrameSocket(socket as Fd);
 await frames.receive();
 await frames.send(FrameKind.Ready, {
+  pid: Deno.pid,
   versions: [mode === "another version" ? SNAPSHOT_VERSION + 1 : SNAPSHOT_VERSION],
   pools: JSON.parse(Deno.env.get("POOLS")!),
 });
