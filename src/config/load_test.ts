@@ -77,8 +77,6 @@ Deno.test("load: the older shape of a config", () => {
     "the scheduler it tunes does not exist here",
     "tests/fixtures/legacy.toml:16: general.client_anonymous_prepared_cache_size: has no effect: " +
     "a client has one unnamed statement, as at PostgreSQL, and that one is kept",
-    "tests/fixtures/legacy.toml:19: general.max_memory_usage: has no effect: " +
-    "messages stream through in constant memory",
   ]);
 });
 

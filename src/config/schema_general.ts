@@ -259,9 +259,10 @@ const TABLE: KeyTable<GeneralConfig> = {
     default: 268_435_456,
     min: 1,
     zeroFault: "no message could be buffered",
-    reload: "N",
-    ignored: "messages stream through in constant memory",
-    doc: "Bytes of messages under way that may be buffered.",
+    reload: "A",
+    doc:
+      "Bytes of long messages that are needed whole (Parse and Bind of prepared statements), over all clients; the " +
+      "client that asks for more gets 53200. All other messages stream through in constant memory.",
   },
   message_size_to_be_stream: {
     type: "bytes",
