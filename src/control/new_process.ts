@@ -90,7 +90,7 @@ export class NewProcess {
   }
 
   get gone(): boolean {
-    return this.#released ? !exists(this.pid) : this.#childIsGone;
+    return this.#released ? !isAlive(this.pid) : this.#childIsGone;
   }
 
   kill(): void {
@@ -107,7 +107,7 @@ export class NewProcess {
   /** Waits for its end; the status is known of a child only. */
   async ended(): Promise<number | undefined> {
     if (!this.#released) return (await this.#child.status).code;
-    while (exists(this.pid)) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    while (isAlive(this.pid)) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     return undefined;
   }
 
@@ -121,10 +121,12 @@ export class NewProcess {
   }
 }
 
-function exists(pid: number): boolean {
+/** Whether a process runs. One that has ended and that nobody has waited for does not: not everyone reaps orphans. */
+export function isAlive(pid: number): boolean {
   try {
-    Deno.statSync(`/proc/${pid}`);
-    return true;
+    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+    // proc(5): the state follows the name, which is in parentheses and may have some of its own.
+    return !"ZX".includes(stat.charAt(stat.lastIndexOf(")") + 2));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
