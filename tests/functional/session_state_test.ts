@@ -27,6 +27,12 @@ Deno.test.beforeAll(async () => {
       },
     },
   });
+  const count = "SELECT count(*)::int n FROM pg_stat_activity WHERE usename = 'postgres' AND " +
+    "application_name = 'pg_doorman'";
+  await waitFor("both servers", 10_000, async () => {
+    const [row] = await postgres.query<{ n: number }>(count);
+    return row!.n === 2 || undefined;
+  });
 });
 
 Deno.test.afterAll(async () => {
