@@ -293,10 +293,14 @@ Deno.test("unix socket: gone after SIGTERM, and one that was left by a kill is t
   try {
     await using other = await Doorman.start({ config: config(folder), allowExit: [137] });
     const path = `${folder}/.s.PGSQL.${other.port}`;
+    // The socket comes after the port that the start waits for.
+    await other.waitForLog(/Accepting connections/);
     other.signal("SIGKILL");
     await other.waitForExit();
     assert.ok(Deno.lstatSync(path).isSocket);
+    const from = other.logs.length;
     await other.start();
+    await other.waitForLog(/Accepting connections/, 5_000, from);
     using client = await WireClient.login({
       path,
       user: "plain",
