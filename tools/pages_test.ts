@@ -83,3 +83,30 @@ Deno.test("pages: configurations that they show are valid", () => {
   }
   assert.ok(count >= 2);
 });
+
+/** Sources of this project; what npm or a build has put beside them is none. */
+function* sources(folder: string): Iterable<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(join(ROOT, folder))) {
+    if (isDirectory) yield* sources(`${folder}/${name}`);
+    else if (name.endsWith(".ts")) yield `${folder}/${name}`;
+  }
+}
+
+/** Comments of a source, without what is quoted: examples name files that are not there. */
+function comments(source: string): string {
+  return source.split("\n").filter((line) => /^\s*(?:\/\*\*|\*|\/\/)/.test(line)).join("\n");
+}
+
+Deno.test("pages: source files that pages and comments name are there", () => {
+  const files = ["src", "tests", "tools", "bench"].flatMap((folder) => [...sources(folder)]);
+  const places = new Map(files.map((file) => [file, comments(text(file))]));
+  for (const page of PAGES) if (page !== "CHANGELOG.md") places.set(page, text(page));
+  let count = 0;
+  for (const [place, words] of places) {
+    for (const [, name] of words.matchAll(/(?<![*\w./-])((?:[\w-]+\/)*[\w-]+\.ts)\b/g)) {
+      assert.ok(files.some((file) => `/${file}`.endsWith(`/${name}`)), `${place}: ${name}`);
+      count++;
+    }
+  }
+  assert.ok(count > 50, String(count));
+});

@@ -3,7 +3,7 @@
  * lint, types, unit tests, build, then the tests that start real servers. Ends with one line that sums up every test;
  * a stage that is no test run and fails counts as one failure.
  *
- * Not named test.ts: `deno test` would take it for a test and run it, and it would run `deno test`.
+ * Not called `test`: `deno test` would take it for a test and run it, and it would run `deno test`.
  *
  * Files in tests/ run one after the other: they measure times and start servers, and two cores are all there is. Those
  * that wait most of their time run beside the others; what they print comes when they are through.
