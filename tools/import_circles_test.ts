@@ -6,50 +6,6 @@ import { fileURLToPath } from "node:url";
 
 const SRC = fileURLToPath(new URL("../src", import.meta.url));
 
-/** Circles that are still to be opened. */
-const KNOWN: string[][] = [
-  ["os/fd.ts", "os/libc.ts"],
-  ["server/prepared.ts", "server/state.ts"],
-  ["server/connection.ts", "server/link.ts", "server/tags.ts"],
-  [
-    "creation",
-    "environment",
-    "extra_connections",
-    "listener",
-    "pacing",
-    "patience",
-    "pool",
-    "pool_login",
-    "replication",
-    "snapshot",
-  ]
-    .map((name) => `pool/${name}.ts`),
-  ["client/state.ts", "client/statements.ts"],
-  [
-    "admin_session",
-    "check_query",
-    "context",
-    "counts",
-    "freeze",
-    "giving_back",
-    "leftovers",
-    "limits",
-    "listening",
-    "local_answers",
-    "login",
-    "marking",
-    "parameters",
-    "places",
-    "prepared",
-    "relay",
-    "session",
-    "socket",
-    "statement_memory",
-    "unnamed",
-  ]
-    .map((name) => `client/${name}.ts`),
-];
-
 /** Files of the product under `folder`. */
 function* files(folder: string): Iterable<string> {
   for (const { name, isDirectory } of Deno.readDirSync(folder)) {
@@ -97,9 +53,8 @@ Deno.test("imports: a circle is found", () => {
   assert.equal(circles(graph)[0]!.length, 3);
 });
 
-Deno.test("imports: no circle among the files of src but those that are known", () => {
+Deno.test("imports: no circle among the files of src", () => {
   const graph = new Map([...files(SRC)].map((path) => [path, imports(path)]));
   assert.ok(graph.size > 100);
-  const names = (found: string[][]) => found.map((group) => group.join()).sort();
-  assert.deepEqual(names(circles(graph)), names(KNOWN));
+  assert.deepEqual(circles(graph), []);
 });

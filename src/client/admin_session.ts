@@ -5,7 +5,10 @@
 
 import { frontendLimit, readLength } from "../protocol/codes.ts";
 import { REASONS } from "../reasons.ts";
-import type { Session } from "./session.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientView } from "./parts.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientInput, ClientOutput, ClientEnd {}
 
 /** Commands are short; a longer message is refused. */
 const MOST_MESSAGE_BYTES = 60_000;

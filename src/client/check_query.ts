@@ -7,8 +7,14 @@
 import { TransactionStatus } from "../protocol/codes.ts";
 import { query } from "../protocol/messages.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { Session } from "./session.ts";
+import type { AnswerRecording } from "./socket.ts";
+import type { ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { LocalAnswer } from "./transaction.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput, ClientTimes {
+  recording: AnswerRecording | undefined;
+}
 
 /** Longest query that is looked for, and longest answer that is kept. */
 const MOST_QUERY_BYTES = 4096;

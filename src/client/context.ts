@@ -8,8 +8,6 @@ import type { GeneralSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { ClientLogin } from "./login.ts";
-import type { Session } from "./session.ts";
 import type { StoredPassword } from "../config/settings.ts";
 
 /** Where the pool of a (database, user) is, or why there is none. */
@@ -20,12 +18,17 @@ export type PoolLookup =
   | { kind: "no_user"; kinds: StoredPassword["kind"][] }
   | { kind: "no_database" };
 
+/** A log-in, as the worker sees it. */
+export interface WaitingLogin {
+  giveWay(): void;
+}
+
 /** The log-ins under way; implemented in worker/logins.ts. */
 export interface LoginsUnderWay {
   /** The login has done a step: from now on its client is waited for. */
-  waits(login: ClientLogin): void;
+  waits(login: WaitingLogin): void;
   /** It is through, or has come to its end. */
-  over(login: ClientLogin): void;
+  over(login: WaitingLogin): void;
 }
 
 export interface ClientContext {
@@ -47,10 +50,10 @@ export interface ClientContext {
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
   readonly logins: LoginsUnderWay;
   findPool(database: string, user: string): PoolLookup;
-  handOver(worker: number, session: Session): void;
+  handOver(worker: number, client: number): void;
   /** A CancelRequest came: the client may be on any worker. */
   cancel(processId: number, secret: Uint8Array): void;
   /** The session is closed. */
-  leave(session: Session): void;
+  leave(client: number): void;
   toControl(mail: WorkerToControl): void;
 }

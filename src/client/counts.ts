@@ -6,7 +6,10 @@
 import { oneLine } from "../log/one_line.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
-import type { Session } from "./session.ts";
+import type { ClientTimes, ClientView } from "./parts.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientTimes {}
 
 /** It has waited for a server. */
 export function countWait({ context, pool, state, waitStartMs }: Session): void {

@@ -5,13 +5,21 @@
 
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { ServerSnapshot } from "../server/link.ts";
+import type { ServerLink, ServerSnapshot } from "../server/link.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
-import type { Session } from "./session.ts";
+import type { ClientTimes, ClientView } from "./parts.ts";
 import type { SocketSnapshot } from "./socket.ts";
 import type { SessionState } from "./state.ts";
 import { freezeStatements, setStatement } from "./statements.ts";
 import { nextUnnamedId } from "./unnamed.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ServerLink, ClientView, ClientTimes {
+  rewrites: boolean;
+  readonly mayRewrite: boolean;
+  freezeSocket(): SocketSnapshot;
+  thawSocket(snapshot: SocketSnapshot, server: ServerConnection | undefined): void;
+}
 
 /** A session as it travels. */
 export interface SessionSnapshot extends SocketSnapshot {

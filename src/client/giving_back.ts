@@ -7,8 +7,14 @@ import { oneLine } from "../log/one_line.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import { Dirty } from "../server/state.ts";
-import type { Session } from "./session.ts";
+import type { ServerConnection } from "../server/connection.ts";
+import type { ClientEnd, ClientView } from "./parts.ts";
 import { type SessionState, Stage } from "./state.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends Omit<ClientView, "server">, ClientEnd {
+  server: ServerConnection | undefined;
+}
 
 const NOTHING = new Uint8Array(0);
 

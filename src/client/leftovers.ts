@@ -14,8 +14,17 @@ import type { ReceivedError } from "../protocol/error_response.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { literal, parameterSet, quoteName, settable } from "../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../server/state.ts";
+import { pin } from "./pin.ts";
 import { settleChannels, settleMark } from "./listening.ts";
-import type { Session } from "./session.ts";
+import type { Listening } from "./listening.ts";
+import type { ClientEnd, ClientOutput, ClientView } from "./parts.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput, ClientEnd {
+  readonly frozen: boolean;
+  listening: Listening | undefined;
+  releaseIfIdle(): void;
+}
 
 const TARGET = "pg_doorman::client";
 
@@ -52,16 +61,6 @@ const PARTS: [bits: number, sql: string][] = [
     Dirty.Listen,
     "'channels', (SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)",
   ],
-];
-
-/** Reasons for a pin in the operator's words. */
-const WORDS: [bit: number, text: string][] = [
-  [Dirty.Advisory, "advisory lock"],
-  [Dirty.Temp, "temporary table"],
-  [Dirty.Declare, "WITH HOLD cursor"],
-  [Dirty.SqlPrepare, "PREPARE"],
-  [Dirty.Listen, "LISTEN"],
-  [Dirty.Set, "settings that can't be followed"],
 ];
 
 interface Answer {
@@ -270,28 +269,4 @@ function followParameters(
   session.state.parameters = parameterSet(values);
   server.state.parameters = restored ? session.state.parameters : has;
   return found.user === undefined || found.user === settings.server_username;
-}
-
-/** Of the reasons `about`, these hold now. */
-export function pin(session: Session, about: number, pinned: number): void {
-  const { state } = session;
-  const before = state.pinned;
-  const asked = (about & Dirty.Config) !== 0 ? about | Dirty.Set : about;
-  state.pinned = before & ~asked | pinned;
-  if (state.pinned === before) return;
-  const { pid } = session.server!.state;
-  if (before === 0) session.pool!.counters.total.pins++;
-  session.context.log.info(
-    TARGET,
-    state.pinned === 0
-      ? `${session.name} needs server pid=${pid} no more after its transactions`
-      : `${session.name} keeps server pid=${pid} after its transactions: ${
-        pinReasons(state.pinned)
-      }`,
-  );
-}
-
-/** Why a client keeps its server, for people. */
-export function pinReasons(pinned: number): string {
-  return WORDS.filter(([bit]) => (pinned & bit) !== 0).map(([, text]) => text).join(", ");
 }

@@ -16,8 +16,15 @@ import { noticeResponse } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { PoolCounters } from "../stats/counters.ts";
-import type { Session } from "./session.ts";
+import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { Stage } from "./state.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput, ClientEnd, ClientTimes {
+  readonly frozen: boolean;
+  release(): void;
+  refuse(reason: Reason, first: string, second: string): void;
+}
 
 const TARGET = "pg_doorman::client";
 /** How long PostgreSQL may take to end a query that it was asked to cancel. */
@@ -202,7 +209,7 @@ export function tellWaiting(session: Session, waitedMs: number): void {
 }
 
 /** Statement mode: a query has left a transaction open. The client is told instead of its ReadyForQuery. */
-export function refuseBlock(session: Session): void {
+export function refuseBlock(session: ClientView & ClientEnd): void {
   const { context, state } = session;
   context.log.warn(
     TARGET,

@@ -29,9 +29,16 @@ import type { ServerConnection } from "../server/connection.ts";
 import { unlistenedChannels } from "../server/marks.ts";
 import { tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
-import { pin } from "./leftovers.ts";
-import type { Session } from "./session.ts";
-import { type Listens, Stage } from "./state.ts";
+import { pin } from "./pin.ts";
+import type { ClientEnd, ClientOutput, ClientView } from "./parts.ts";
+import { type Listens, type SessionState, Stage } from "./state.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput, ClientEnd {
+  readonly frozen: boolean;
+  listening: Listening | undefined;
+  releaseIfIdle(): void;
+}
 
 const TARGET = "pg_doorman::client";
 
@@ -229,24 +236,24 @@ export function notifiedByServer(
 
 /** A Query was sent whose text `bytes[start..end)` has an UNLISTEN. */
 export function noteUnlisten(
-  session: Session,
+  state: SessionState,
   server: ServerConnection,
   bytes: Uint8Array,
   start: number,
   end: number,
 ): void {
-  if (session.state.listens === undefined) return;
+  if (state.listens === undefined) return;
   server.owed.attach(tracked({ unlistens: unlistenedChannels(bytes, start, end) }));
 }
 
 /** A statement whose text has an UNLISTEN was parsed or bound. */
 export function bindUnlisten(
-  session: Session,
+  state: SessionState,
   bytes: Uint8Array,
   start: number,
   end: number,
 ): void {
-  const { listens } = session.state;
+  const { listens } = state;
   if (listens !== undefined) listens.bound = unlistenedChannels(bytes, start, end);
 }
 
@@ -313,7 +320,7 @@ function holds({ moving }: Listens): boolean {
 }
 
 /** Whether the client is between two messages, outside of a transaction, and takes what it is sent. */
-function mayHave(session: Session, listens: Listens): boolean {
+function mayHave(session: ClientView & ClientOutput, listens: Listens): boolean {
   const { stage, deferredBegin } = session.state;
   if (session.backlogged || deferredBegin || holds(listens)) return false;
   if (stage !== Stage.Linked) {
@@ -325,13 +332,13 @@ function mayHave(session: Session, listens: Listens): boolean {
 }
 
 /** Gives the client what waits for it, if it may have it now. */
-export function flushNotifications(session: Session): void {
+export function flushNotifications(session: ClientView & ClientOutput): void {
   const { listens } = session.state;
   if (listens === undefined || listens.waiting.length === 0) return;
   if (mayHave(session, listens)) sendWaiting(session, listens);
 }
 
-function sendWaiting(session: Session, listens: Listens): void {
+function sendWaiting(session: ClientView & ClientOutput, listens: Listens): void {
   if (session.backlogged) return;
   const bytes = listens.waiting.length === 1 ? listens.waiting[0] : joinAll(listens.waiting);
   forgetWaiting(listens);

@@ -10,7 +10,8 @@ import { answerCheck } from "./check_query.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "./deallocate.ts";
 import { flushNotifications } from "./listening.ts";
 import { refuseBlock } from "./limits.ts";
-import type { Session } from "./session.ts";
+import type { AnswerRecording } from "./socket.ts";
+import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { clearStatements, findStatement, setStatement } from "./statements.ts";
 import {
   answerTo,
@@ -21,6 +22,12 @@ import {
   TransactionCommand,
   transactionCommand,
 } from "./transaction.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput, ClientTimes, ClientEnd {
+  readonly rewrites: boolean;
+  recording: AnswerRecording | undefined;
+}
 
 /** Answers the Query at `bytes[at]`, of this length, if it needs no server; bytes are there up to `end`. */
 export function answerLocally(

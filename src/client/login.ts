@@ -26,8 +26,20 @@ import type { ServerConnection } from "../server/connection.ts";
 import { clientParameters, type ParameterSet, parameterSet } from "../server/parameters.ts";
 import { AdminSession } from "./admin_session.ts";
 import { placesTaken, takePlace } from "./places.ts";
-import type { Session } from "./session.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { Stage } from "./state.ts";
+
+/** The part of a session that this file sees. */
+interface Session
+  extends Omit<ClientView, "pool">, ClientInput, ClientOutput, ClientEnd, ClientTimes {
+  pool: Pool | undefined;
+  login: ClientLogin | undefined;
+  admin: AdminSession | undefined;
+  take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
+  prepare(): void;
+  own(server: ServerConnection): void;
+}
 
 /** JWTs need several KiB; nothing needs more than this. */
 const MOST_PASSWORD_BYTES = 65_000;
@@ -216,7 +228,7 @@ export class ClientLogin {
     switch (found.kind) {
       case "elsewhere":
         this.cancel();
-        context.handOver(found.worker, session);
+        context.handOver(found.worker, state.id);
         return false;
       case "no_database":
         this.#fail(REASONS.noPool, state.database, state.user);

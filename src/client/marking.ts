@@ -16,8 +16,11 @@ import {
   UNLISTENS,
 } from "../server/marks.ts";
 import { bindUnlisten } from "./listening.ts";
-import type { Session } from "./session.ts";
+import type { ClientView } from "./parts.ts";
 import type { SessionState } from "./state.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView {}
 
 /** What the pieces that come belong to. */
 export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
@@ -134,7 +137,7 @@ export function markNamingBind(
   end: number,
 ): void {
   const { marks, text } = statement;
-  if ((marks & UNLISTENS) !== 0) bindUnlisten(session, text, 0, text.length);
+  if ((marks & UNLISTENS) !== 0) bindUnlisten(session.state, text, 0, text.length);
   if ((marks & NAMES) === 0) return;
   noteNames(session.state, text, 0, text.length);
   noteNames(session.state, bytes, start, end);

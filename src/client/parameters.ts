@@ -6,7 +6,10 @@
 import { parameterStatus } from "../protocol/messages.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { withoutParameter, withParameter } from "../server/parameters.ts";
-import type { Session } from "./session.ts";
+import type { ClientOutput, ClientView } from "./parts.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientOutput {}
 
 /** What the client asked for is now what the server has. */
 export function adoptParameters(session: Session, server: ServerConnection): void {

@@ -6,7 +6,6 @@
 
 import type { GeneralSettings } from "../config/settings.ts";
 import { Shared } from "../stats/shared.ts";
-import type { Session } from "./session.ts";
 import { Stage } from "./state.ts";
 
 interface Places {
@@ -34,7 +33,9 @@ export function bringPlace({ shared }: Places, stage: number): void {
 }
 
 /** The session ends, or lives on elsewhere; its stage is still what it was. */
-export function leavePlace({ context, state }: Session): void {
+export function leavePlace(
+  { context, state }: { context: Pick<Places, "shared">; state: { stage: number } },
+): void {
   if (hasPlace(state.stage)) Atomics.sub(context.shared, Shared.LoggedIn, 1);
 }
 

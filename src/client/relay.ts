@@ -14,10 +14,19 @@ import { pass } from "./gather.ts";
 import { answerLocally } from "./local_answers.ts";
 import { bindUnlisten, executeUnlisten, noteUnlisten } from "./listening.ts";
 import { markPiece, markQuery } from "./marking.ts";
-import type { Session } from "./session.ts";
+import type { AnswerRecording } from "./socket.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { LocalAnswer, readyWithoutServer } from "./transaction.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientInput, ClientOutput, ClientEnd, ClientTimes {
+  readonly rewrites: boolean;
+  recording: AnswerRecording | undefined;
+  releaseIfIdle(): void;
+  request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
+}
 
 /** Sends `bytes[at..end)` to the linked server. */
 export function relay(
@@ -60,7 +69,7 @@ export function relay(
           const next = at + length + 1;
           const marks = markQuery(session, bytes, at + 5, next, end);
           if ((marks & UNLISTENS) !== 0) {
-            noteUnlisten(session, server, bytes, at + 5, Math.min(next, end));
+            noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
           }
         }
         if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
@@ -77,7 +86,7 @@ export function relay(
           const start = textStart(bytes, at + 5, Math.min(next, end));
           const marks = markQuery(session, bytes, start, next, end);
           if ((marks & UNLISTENS) !== 0) {
-            bindUnlisten(session, bytes, start, Math.min(next, end));
+            bindUnlisten(state, bytes, start, Math.min(next, end));
           }
         }
         owed.push(Owed.Parse);
@@ -219,7 +228,11 @@ export function route(
 }
 
 /** The client has left the protocol: tells it so and closes. */
-export function violation(session: Session, type: number, length: number): void {
+export function violation(
+  session: Pick<ClientView, "context" | "name"> & ClientEnd,
+  type: number,
+  length: number,
+): void {
   const what = frontendLimit(type) === 0
     ? `invalid frontend message type ${type}`
     : `invalid message length ${length}`;

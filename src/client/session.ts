@@ -20,7 +20,7 @@ import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery } from "../server/parameters.ts";
+import { difference, differenceQuery, type ParameterSet } from "../server/parameters.ts";
 import type { InternedQuery } from "../server/query_interner.ts";
 import type { Statement, Tracked } from "../server/prepared.ts";
 import { Dirty } from "../server/state.ts";
@@ -52,7 +52,8 @@ import type { ClientLogin } from "./login.ts";
 import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./limits.ts";
 import { adoptParameters, backToInitial } from "./parameters.ts";
 import { leavePlace } from "./places.ts";
-import { refuseShape, relayPrepared } from "./prepared.ts";
+import { refuseShape } from "./named.ts";
+import { relayPrepared } from "./prepared.ts";
 import { relay, route } from "./relay.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
@@ -123,7 +124,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.context.reactor.close(this.stream.fd);
     this.server?.forget();
     this.server = undefined;
-    this.context.leave(this);
+    this.context.leave(this.state.id);
     stopListening(this);
     const { pool } = this;
     this.pool = undefined;
@@ -448,8 +449,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.unlistened(undefined);
   }
 
-  parametersChanged(server: ServerConnection): void {
-    this.state.parameters = server.state.parameters;
+  parametersChanged(parameters: ParameterSet): void {
+    this.state.parameters = parameters;
     if (!this.pool!.settings.log_client_parameter_status_changes) return;
     this.context.log.info("pg_doorman::client", `${this.name} parameters of the session changed`);
   }
@@ -545,7 +546,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.stopWatching();
     this.dropTail();
     this.context.reactor.close(this.stream.fd);
-    this.context.leave(this);
+    this.context.leave(this.state.id);
     if (!closing) logEnd(this, reason, detail);
   }
 

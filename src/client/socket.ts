@@ -24,12 +24,17 @@ import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { CheckRecording } from "./check_query.ts";
 import type { ClientContext } from "./context.ts";
 import { type SessionState, Stage } from "./state.ts";
 
 /** Replies owed to one client beyond this: its next messages stay in its socket. */
 export const MOST_OWED = 8192;
+
+/** Notes what a client is sent; check_query.ts. */
+export interface AnswerRecording {
+  add(bytes: Uint8Array, start: number, end: number): void;
+  end(status: number): void;
+}
 
 /** The socket's part of a snapshot. */
 export interface SocketSnapshot {
@@ -47,7 +52,7 @@ export abstract class ClientSocket implements Handler, Sender {
   readonly stream: ByteStream;
   readonly state: SessionState;
   /** What is sent answers `pooler_check_query`. */
-  recording: CheckRecording | undefined = undefined;
+  recording: AnswerRecording | undefined = undefined;
   /** The server connection that the client is linked with. */
   server: ServerConnection | undefined = undefined;
   /** When the last request began that came while nothing was owed; of a long message, when its last part came. */

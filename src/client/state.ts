@@ -17,8 +17,15 @@
  */
 
 import type { Replication } from "../protocol/startup.ts";
+import type { Statement } from "../server/prepared.ts";
 import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
-import type { NamedStatement } from "./statements.ts";
+
+/** A name and its statement. Names of one hash form a chain. */
+export interface NamedStatement {
+  readonly name: Uint8Array<ArrayBuffer>;
+  statement: Statement;
+  next: NamedStatement | undefined;
+}
 
 /** Stages of a session. */
 export const Stage = {

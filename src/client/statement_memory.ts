@@ -13,8 +13,11 @@ import { Owed, SWALLOW } from "../protocol/owed_replies.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { BESIDE_BYTES, tracked } from "../server/prepared.ts";
 import { add } from "./gather.ts";
-import type { Session } from "./session.ts";
+import type { ClientView } from "./parts.ts";
 import { findStatement } from "./statements.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView {}
 
 /** Never prepared: naming it makes PostgreSQL raise an error. It says why in PostgreSQL's log. */
 const REFUSED = new TextEncoder().encode("DOORMAN_max_client_prepared_memory");

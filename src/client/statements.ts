@@ -7,14 +7,7 @@
 import type { StatementCache } from "../pool/statement_cache.ts";
 import { bytesOf, type FrozenStatement, type Statement, type Tracked } from "../server/prepared.ts";
 import { hashBytes, sameBytes } from "../server/query_interner.ts";
-import type { SessionState } from "./state.ts";
-
-/** A name and its statement. Names of one hash form a chain. */
-export interface NamedStatement {
-  readonly name: Uint8Array<ArrayBuffer>;
-  statement: Statement;
-  next: NamedStatement | undefined;
-}
+import type { NamedStatement, SessionState } from "./state.ts";
 
 /** The statement that `bytes[start..end)` names. */
 export function findStatement(

@@ -8,7 +8,13 @@ import { copyBytes } from "../reactor/copy.ts";
 import { Owed, SWALLOW, UNNAMED } from "../protocol/owed_replies.ts";
 import { sendClose, sendUnnamed } from "./gather.ts";
 import { FORGOTTEN, type QueryInterner } from "../server/query_interner.ts";
-import type { Session } from "./session.ts";
+import type { InternedQuery } from "../server/query_interner.ts";
+import type { ClientView } from "./parts.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView {
+  restingText: InternedQuery | undefined;
+}
 
 /** Longest that is kept for a later transaction; a longer one is known to the server that parsed it alone. */
 const MOST_UNNAMED_BYTES = 1024 * 1024;

@@ -10,7 +10,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Fd, openDescriptors, setCloseOnExec } from "../os/fd.ts";
+import { openDescriptors, setCloseOnExec } from "../os/descriptors.ts";
+import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import { PROGRAM_VARIABLE } from "./program.ts";
 

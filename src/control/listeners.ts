@@ -4,7 +4,8 @@
  */
 
 import * as libc from "../os/libc.ts";
-import { duplicate, type Fd, findListener } from "../os/fd.ts";
+import { duplicate, findListener } from "../os/descriptors.ts";
+import type { Fd } from "../os/fd.ts";
 import type { ListenConfig } from "../config/types.ts";
 import type { ListenerMail } from "../mail.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import type { Fd } from "../os/fd.ts";
-import { setCloseOnExec } from "../os/fd.ts";
+import { setCloseOnExec } from "../os/descriptors.ts";
 import * as libc from "../os/libc.ts";
 import { type Frame, FrameKind, FrameSocket } from "../handover/frames.ts";
 import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../handover/version.ts";

@@ -9,7 +9,8 @@
  * ```
  */
 
-import { type Fd, setCloseOnExec } from "../os/fd.ts";
+import { setCloseOnExec } from "../os/descriptors.ts";
+import type { Fd } from "../os/fd.ts";
 import { socketPair } from "../os/fd_passing.ts";
 import * as libc from "../os/libc.ts";
 import { FrameKind, FrameSocket } from "../handover/frames.ts";

@@ -7,7 +7,6 @@ import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { LoginSecrets, ServerAddress, SocketTuner } from "../server/login.ts";
 import type { Coordinator } from "./coordinator.ts";
-import type { Pool } from "./pool.ts";
 import type { StatementSource } from "./statement_cache.ts";
 
 export interface PoolEnvironment {
@@ -24,10 +23,12 @@ export interface PoolEnvironment {
     done: (addresses: ServerAddress[], error: string | undefined) => void,
   ): void;
   derive: LoginSecrets["derive"];
+}
+
+/** Who has the pool; implemented above (worker/worker.ts). */
+export interface PoolOwner<Pool> {
   /** The last client of a retired pool has left. */
   retiredEmpty(pool: Pool): void;
-  /** The pool's home is another worker from now on. */
-  relocate(pool: Pool, home: number): void;
   /** A client of a pool that has moved asks for a server: it has to move, too. */
   stranded(pool: Pool): void;
   /** A server of a pool that has moved is free to follow; `undefined`: it is gone instead. */

@@ -20,7 +20,8 @@ import { closedLine } from "./retain.ts";
 const TARGET = "pg_doorman::server";
 
 /** The pool that the connections are of. */
-export interface ExtendedPool extends Pick<ServerOwner, "schemaChanged" | "traffic" | "reported"> {
+export interface ExtendedPool
+  extends Pick<ServerOwner<ServerConnection>, "schemaChanged" | "traffic" | "reported"> {
   readonly settings: PoolSettings;
   readonly name: string;
   /** Names of the operator's parameters. */

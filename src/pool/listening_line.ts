@@ -18,7 +18,7 @@ const STAY = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_
   "WHERE name = 'idle_session_timeout';";
 
 /** Who has the line. */
-export interface LineOwner extends Pick<ServerOwner, "reported" | "traffic"> {
+export interface LineOwner extends Pick<ServerOwner<ServerConnection>, "reported" | "traffic"> {
   /** Whether anybody listens to the channel. */
   wants(channel: string): boolean;
   /** PostgreSQL has confirmed all that was asked for. */
@@ -41,7 +41,7 @@ export interface LineSnapshot {
   removing: string[];
 }
 
-export class ListeningLine implements ServerLink, ServerOwner {
+export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> {
   readonly server: ServerConnection;
   readonly #owner: LineOwner;
   /** What PostgreSQL has. */

@@ -9,17 +9,32 @@ import type { Log } from "../log/log.ts";
 import { oneLine } from "../log/one_line.ts";
 import { REASONS } from "../reasons.ts";
 import type { LoginFailure } from "../server/login.ts";
-import type { Pool } from "./pool.ts";
+import type { PoolSettings } from "../config/settings.ts";
+import type { Share } from "./coordinator.ts";
 import type { Waiter, Waiting } from "./waiting.ts";
 
+/** What is needed of a pool. */
+export interface PatientPool {
+  readonly settings: PoolSettings;
+  readonly name: string;
+  readonly counters: { readonly total: { errors: number } };
+  readonly lastFailure: LoginFailure | undefined;
+  readonly size: number;
+  readonly idle: number;
+  readonly connecting: number;
+  readonly expecting: boolean;
+  readonly paused: boolean;
+  readonly share: Share;
+}
+
 export class Patience {
-  readonly #pool: Pool;
+  readonly #pool: PatientPool;
   readonly #waiting: Waiting;
   readonly #reactor: Reactor;
   readonly #log: Log;
   #timer: Timer | undefined;
 
-  constructor(pool: Pool, waiting: Waiting, environment: { reactor: Reactor; log: Log }) {
+  constructor(pool: PatientPool, waiting: Waiting, environment: { reactor: Reactor; log: Log }) {
     this.#pool = pool;
     this.#waiting = waiting;
     this.#reactor = environment.reactor;

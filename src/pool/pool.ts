@@ -22,7 +22,7 @@ import type { LimitedPool, Share } from "./coordinator.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type PacedPool, Pacing } from "./pacing.ts";
 import { Patience } from "./patience.ts";
-import type { PoolEnvironment } from "./environment.ts";
+import type { PoolEnvironment, PoolOwner } from "./environment.ts";
 import { Listener } from "./listener.ts";
 import { Replication } from "./replication.ts";
 import { closedLine, closeUnlinked, expiredServers, giveLimits, Outdated } from "./retain.ts";
@@ -30,7 +30,7 @@ import { learnFrom, type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.t
 import { StatementCache } from "./statement_cache.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
-export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
+export class Pool implements ServerOwner<ServerConnection>, CreatingPool, LimitedPool, PacedPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
@@ -50,7 +50,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   retired = false;
   /** Sessions of this pool. */
   clients = 0;
-  #environment: PoolEnvironment;
+  #environment: PoolEnvironment & PoolOwner<Pool>;
   #idle: ServerConnection[] = [];
   /** Idle servers that new settings have no use for. */
   readonly #outdated: Outdated;
@@ -68,7 +68,7 @@ export class Pool implements ServerOwner, CreatingPool, LimitedPool, PacedPool {
   /** Servers that another process still has and will send: part of `pool_size`. */
   expected = 0;
 
-  constructor(settings: PoolSettings, environment: PoolEnvironment) {
+  constructor(settings: PoolSettings, environment: PoolEnvironment & PoolOwner<Pool>) {
     this.settings = settings;
     this.#environment = environment;
     this.#creation = new Creation(this, environment);

@@ -30,7 +30,7 @@ export interface ReplicationRequest {
   failed: (reason: Reason, first: string, second?: string, code?: string) => void;
 }
 
-export class Replication extends ExtraConnections implements ServerOwner {
+export class Replication extends ExtraConnections implements ServerOwner<ServerConnection> {
   readonly #servers = new Set<ServerConnection>();
   /** By client. */
   readonly #logins = new Map<object, PoolLogin>();

@@ -7,7 +7,25 @@ import { parameterSet } from "../server/parameters.ts";
 import type { ServerState } from "../server/state.ts";
 import type { FrozenStatement } from "../server/prepared.ts";
 import type { LimitCounts } from "./coordinator.ts";
-import type { Pool } from "./pool.ts";
+import type { PoolSettings } from "../config/settings.ts";
+import type { Counters } from "../stats/counters.ts";
+import type { ParameterSet } from "../server/parameters.ts";
+import type { Share } from "./coordinator.ts";
+import type { StatementCache } from "./statement_cache.ts";
+
+/** What of a pool travels, beside its servers. */
+export interface TravelingPool {
+  readonly settings: PoolSettings;
+  paused: boolean;
+  clientKey: Uint8Array | undefined;
+  defaults: ParameterSet | undefined;
+  readonly reported: Set<string>;
+  readonly counters: Counters;
+  readonly size: number;
+  readonly statements: StatementCache;
+  readonly share: Share;
+  readonly pacing: { readonly counters: ScalingCounters };
+}
 
 export interface PoolSnapshot {
   paused: boolean;
@@ -28,7 +46,7 @@ export interface PoolSnapshot {
 }
 
 /** A pool's own part of what moves; its servers follow. */
-export function snapshotOf(pool: Pool): PoolSnapshot {
+export function snapshotOf(pool: TravelingPool): PoolSnapshot {
   return {
     paused: pool.paused,
     clientKey: pool.clientKey,
@@ -44,14 +62,14 @@ export function snapshotOf(pool: Pool): PoolSnapshot {
 }
 
 /** A server that logged in while its pool moved may be the first one: then it tells what a new client has. */
-export function learnFrom(pool: Pool, { uses, digest, parameters }: ServerState): void {
+export function learnFrom(pool: TravelingPool, { uses, digest, parameters }: ServerState): void {
   if (pool.defaults !== undefined || uses > 0 || digest !== pool.settings.server_digest) return;
   pool.defaults = parameters;
   for (const name of parameters.values.keys()) pool.reported.add(name);
 }
 
 /** Gives a pool its own part of what has moved. */
-export function thawInto(pool: Pool, snapshot: PoolSnapshot): void {
+export function thawInto(pool: TravelingPool, snapshot: PoolSnapshot): void {
   const { settings, statements } = pool;
   pool.paused ||= snapshot.paused;
   pool.clientKey ??= snapshot.clientKey;

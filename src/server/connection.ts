@@ -51,7 +51,7 @@ const CLOSED = -2;
 export class ServerConnection implements Handler, Sender {
   readonly state: ServerState;
   readonly stream: ByteStream;
-  readonly owner: ServerOwner;
+  readonly owner: ServerOwner<ServerConnection>;
   owed: OwedReplies = new OwedReplies();
   link: ServerLink | undefined = undefined;
   /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
@@ -67,7 +67,12 @@ export class ServerConnection implements Handler, Sender {
   #ownError: ReceivedError | undefined = undefined;
   #drained = 0;
 
-  constructor(reactor: Reactor, stream: ByteStream, state: ServerState, owner: ServerOwner) {
+  constructor(
+    reactor: Reactor,
+    stream: ByteStream,
+    state: ServerState,
+    owner: ServerOwner<ServerConnection>,
+  ) {
     this.#reactor = reactor;
     this.stream = stream;
     this.state = state;
@@ -116,7 +121,7 @@ export class ServerConnection implements Handler, Sender {
     reactor: Reactor,
     stream: ByteStream,
     snapshot: ServerSnapshot,
-    owner: ServerOwner,
+    owner: ServerOwner<ServerConnection>,
   ): ServerConnection {
     const { state } = snapshot;
     state.createdAtMs = reactor.now - state.createdAtMs;
@@ -526,7 +531,7 @@ export class ServerConnection implements Handler, Sender {
       this.#deliver(from, at);
       return at + length + 1;
     }
-    this.link.parametersChanged(this);
+    this.link.parametersChanged(this.state.parameters);
     this.state.left = length + 1;
     this.state.leftDropped = false;
     return from;

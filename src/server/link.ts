@@ -6,7 +6,7 @@
 import type { ReceivedError } from "../protocol/error_response.ts";
 import type { OwedReplies } from "../protocol/owed_replies.ts";
 import type { Reason } from "../reasons.ts";
-import type { ServerConnection } from "./connection.ts";
+import type { ParameterSet } from "./parameters.ts";
 import type { ServerState } from "./state.ts";
 import type { StatementLink } from "./statement_replies.ts";
 
@@ -21,7 +21,7 @@ export interface ServerLink extends StatementLink {
   /** An ErrorResponse of PostgreSQL was (or is about to be) delivered. */
   errorDelivered(error: ReceivedError): void;
   /** The server reported a parameter to the client, or DISCARD ALL has reset all of them. */
-  parametersChanged(server: ServerConnection): void;
+  parametersChanged(parameters: ParameterSet): void;
   /** A whole NotificationResponse, valid during the call only. Those between the pooler's own replies come, too. */
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
   /** UNLISTEN of these channels (`*`: all) went through; `undefined`: what the transaction did was undone. */
@@ -51,10 +51,10 @@ export interface ServerSnapshot {
 }
 
 /** Who keeps server connections; implemented above (pool/pool.ts). */
-export interface ServerOwner {
+export interface ServerOwner<Server> {
   /** Nothing is owed any more and no client is linked: what was draining or being cleaned is through. */
-  serverSettled(server: ServerConnection, error: ReceivedError | undefined): void;
-  serverClosed(server: ServerConnection, reason: Reason, detail: string): void;
+  serverSettled(server: Server, error: ReceivedError | undefined): void;
+  serverClosed(server: Server, reason: Reason, detail: string): void;
   /** A statement that changes the schema went through. */
   schemaChanged(): void;
   /** Names that PostgreSQL reports by itself. */

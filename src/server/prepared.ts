@@ -47,14 +47,6 @@ export function statementName(id: number): Uint8Array<ArrayBuffer> {
   return encoder.encode(`DOORMAN_${id}`);
 }
 
-/** A statement on one server. */
-export interface ServerStatement {
-  /** Its ParseComplete came. */
-  confirmed: boolean;
-  /** The server's `segment` when its Parse was sent. */
-  segment: number;
-}
-
 /**
  * What a message changes before its answer is there, for taking it back when an error skips it: the statement that a
  * Parse puts on the server, and the name that it (or a Close, a DEALLOCATE) changes for the client.

@@ -15,7 +15,6 @@
  */
 
 import type { ParameterSet } from "./parameters.ts";
-import type { ServerStatement } from "./prepared.ts";
 
 /** Stages of a server connection. */
 export const ServerStage = {
@@ -57,6 +56,14 @@ export const DIRTY_DISCARD: number = Dirty.All | Dirty.Advisory | Dirty.Temp | D
 /** What PostgreSQL is asked about when the transaction has ended: did anything stay? */
 export const DIRTY_ASK: number = Dirty.Set | Dirty.Declare | Dirty.Listen | Dirty.Advisory |
   Dirty.Temp | Dirty.SqlPrepare | Dirty.Config;
+
+/** A statement on one server. */
+export interface ServerStatement {
+  /** Its ParseComplete came. */
+  confirmed: boolean;
+  /** The server's `segment` when its Parse was sent. */
+  segment: number;
+}
 
 /** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
 export interface ServerState {

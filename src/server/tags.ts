@@ -5,15 +5,21 @@
  */
 
 import { readBuffer } from "../reactor/stream.ts";
-import type { ServerConnection } from "./connection.ts";
+import type { ServerLink } from "./link.ts";
 import { onlyReported } from "./parameters.ts";
 import { Dirty } from "./state.ts";
-import { dropStatements, unlistenedBy } from "./statement_replies.ts";
+import { dropStatements, type StatementServer, unlistenedBy } from "./statement_replies.ts";
+
+/** What is needed of a server connection. */
+interface TaggedServer extends StatementServer {
+  readonly owner: { readonly reported: ReadonlySet<string>; schemaChanged(): void };
+  readonly link: ServerLink | undefined;
+}
 
 const ALL_CHANNELS: readonly string[] = ["*"];
 
 /** Takes note of the tag at `readBuffer[start..end)`. */
-export function noteTag(server: ServerConnection, start: number, end: number): void {
+export function noteTag(server: TaggedServer, start: number, end: number): void {
   const { state, owner } = server;
   switch (readBuffer[start]) {
     case 0x53: // S
@@ -42,7 +48,7 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
         state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
         dropStatements(server);
         state.parameters = onlyReported(state.parameters, owner.reported);
-        server.link?.parametersChanged(server);
+        server.link?.parametersChanged(state.parameters);
         server.link?.unlistened(ALL_CHANNELS);
         askAgain(server);
       } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
@@ -77,12 +83,12 @@ export function noteTag(server: ServerConnection, start: number, end: number): v
 }
 
 /** What its client keeps the server for may be gone now. */
-function askAgain(server: ServerConnection): void {
+function askAgain(server: TaggedServer): void {
   if (server.link !== undefined) server.state.dirty |= server.link.pinned;
 }
 
 /** Others see the change when it is committed; what this client prepares from here on sees it at once. */
-function schemaChanged(server: ServerConnection): void {
+function schemaChanged(server: TaggedServer): void {
   server.state.changedSchema = true;
   server.owner.schemaChanged();
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createRecordLog } from "../log/log.ts";
 import { levelFilter } from "../log/filter.ts";
 import { close } from "../os/libc.ts";
-import { duplicate, findListener } from "../os/fd.ts";
+import { duplicate, findListener } from "../os/descriptors.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import type { PoolSettings, Settings } from "../config/settings.ts";
-import type { PoolEnvironment } from "../pool/environment.ts";
+import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
@@ -16,9 +16,15 @@ function key(database: string, user: string): string {
   return `${database}\0${user}`;
 }
 
+/** What a directory needs of its worker. */
+export interface DirectoryEnvironment extends PoolEnvironment, PoolOwner<Pool> {
+  /** The pool's home is another worker from now on. */
+  relocate(pool: Pool, home: number): void;
+}
+
 export class Directory {
   readonly #index: number;
-  readonly #environment: PoolEnvironment;
+  readonly #environment: DirectoryEnvironment;
   /** By database, then user. */
   readonly #places = new Map<string, Map<string, PoolPlace>>();
   readonly #pools = new Map<string, Pool>();
@@ -28,7 +34,7 @@ export class Directory {
 
   constructor(
     index: number,
-    environment: PoolEnvironment,
+    environment: DirectoryEnvironment,
     { settings, successor }: { settings: Settings; successor: boolean },
   ) {
     this.#index = index;

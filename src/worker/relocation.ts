@@ -5,7 +5,8 @@
  */
 
 import type { WorkerToWorker } from "../mail.ts";
-import { duplicate, type Fd } from "../os/fd.ts";
+import { duplicate } from "../os/descriptors.ts";
+import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import type { Log } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";

@@ -3,7 +3,7 @@
  */
 
 import type { ClientRow, PoolRow, PresenceRow, ServerRow } from "../mail.ts";
-import { pinReasons } from "../client/leftovers.ts";
+import { pinReasons } from "../client/pin.ts";
 import type { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
 import type { Pool } from "../pool/pool.ts";

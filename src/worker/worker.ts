@@ -168,8 +168,8 @@ class Worker
     return session;
   }
 
-  leave(session: Session): void {
-    this.#sessions.delete(session.state.id);
+  leave(client: number): void {
+    this.#sessions.delete(client);
     Atomics.sub(this.shared, Shared.Clients, 1);
   }
 
@@ -231,8 +231,9 @@ class Worker
     return this.#directory.find(database, user);
   }
 
-  handOver(worker: number, session: Session): void {
-    this.#sessions.delete(session.state.id);
+  handOver(worker: number, client: number): void {
+    const session = this.#sessions.get(client)!;
+    this.#sessions.delete(client);
     const snapshot = session.freeze();
     session.handedOver();
     this.#toPeer(worker, { kind: "hand_over", fd: session.stream.fd, session: snapshot });

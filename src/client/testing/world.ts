@@ -20,7 +20,7 @@ import { EAGAIN, EPIPE } from "../../os/errno.ts";
 import type { Fd } from "../../os/fd.ts";
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../../os/layout.ts";
 import { Coordinator } from "../../pool/coordinator.ts";
-import type { PoolEnvironment } from "../../pool/environment.ts";
+import type { PoolEnvironment, PoolOwner } from "../../pool/environment.ts";
 import { Pool } from "../../pool/pool.ts";
 import { ModelServer } from "../../protocol/testing/model_server.ts";
 import { concat, concatAll } from "../../protocol/testing/wire.ts";
@@ -263,10 +263,10 @@ export class World {
   readonly clients: FakeClient[] = [];
   readonly servers: FakeServer[] = [];
   readonly #context: ClientContext;
-  readonly #environment: PoolEnvironment;
+  readonly #environment: PoolEnvironment & PoolOwner<Pool>;
   /** What the worker is told of a pool that has moved. */
-  stranded: PoolEnvironment["stranded"] = () => assert.fail("no pool has moved");
-  lateServer: PoolEnvironment["lateServer"] = () => assert.fail("no pool has moved");
+  stranded: PoolOwner<Pool>["stranded"] = () => assert.fail("no pool has moved");
+  lateServer: PoolOwner<Pool>["lateServer"] = () => assert.fail("no pool has moved");
   #lastFd = 100;
   #lastStatementId = 0;
 
@@ -286,8 +286,8 @@ export class World {
       derive: () => assert.fail("no key is to be derived"),
       retiredEmpty: () => {},
       relocate: () => assert.fail("there is one worker"),
-      stranded: (...told: Parameters<PoolEnvironment["stranded"]>) => this.stranded(...told),
-      lateServer: (...told: Parameters<PoolEnvironment["lateServer"]>) => this.lateServer(...told),
+      stranded: (...told: Parameters<PoolOwner<Pool>["stranded"]>) => this.stranded(...told),
+      lateServer: (...told: Parameters<PoolOwner<Pool>["lateServer"]>) => this.lateServer(...told),
       coordinator: new Coordinator({ reactor, log }),
       statements: {
         interner: this.interner,
@@ -295,7 +295,7 @@ export class World {
         schemaGeneration: () => this.generation,
         raiseSchemaGeneration: () => {},
       },
-    } as unknown as PoolEnvironment;
+    } as unknown as PoolEnvironment & PoolOwner<Pool>;
     this.pool = new Pool(poolSettings(change), this.#environment);
     this.pool.defaults = parameterSet(REPORTED);
     for (const name of REPORTED.keys()) this.pool.reported.add(name);

@@ -1,0 +1,55 @@
+/**
+ * File descriptors of this process: close-on-exec, duplicates, and how listening sockets that Deno opened are adopted.
+ */
+
+import type { Fd } from "./fd.ts";
+import * as libc from "./libc.ts";
+import {
+  F_DUPFD_CLOEXEC,
+  F_SETFD,
+  FD_CLOEXEC,
+  SO_ACCEPTCONN,
+  SOCKADDR_BYTES,
+  SOL_SOCKET,
+} from "./layout.ts";
+import { errnoText } from "./errno.ts";
+import { readAddress } from "./socket_address.ts";
+
+/** A second descriptor for the same open file, close-on-exec. Throws when the process has no descriptor left. */
+export function duplicate(fd: Fd): Fd {
+  const result = libc.fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (result < 0) throw new Error(`dup of descriptor ${fd}: ${errnoText(-result)}`);
+  return result as Fd;
+}
+
+/** Whether the descriptor closes when this process executes another program. */
+export function setCloseOnExec(fd: Fd, on: boolean): void {
+  const result = libc.fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0);
+  if (result < 0) throw new Error(`fcntl(F_SETFD) on descriptor ${fd}: ${errnoText(-result)}`);
+}
+
+/** Every open descriptor of this process; the one that the listing itself needs is left out. */
+export function openDescriptors(): Fd[] {
+  const found: Fd[] = [];
+  for (const entry of Deno.readDirSync("/proc/self/fd")) {
+    const fd = Number(entry.name) as Fd;
+    if (libc.fcntl(fd, 1, 0) >= 0) found.push(fd);
+  }
+  return found;
+}
+
+/**
+ * The descriptor of a listening socket of this process, found by its local address as `readAddress` prints it
+ * (`127.0.0.1:6432`, `[::]:6432`, `unix:/run/x/.s.PGSQL.6432`).
+ */
+export function findListener(local: string): Fd | undefined {
+  const address = new Uint8Array(SOCKADDR_BYTES);
+  const length = new Uint32Array(1);
+  for (const fd of openDescriptors()) {
+    if (libc.getSocketOption(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1) continue;
+    length[0] = SOCKADDR_BYTES;
+    if (libc.getsockname(fd, address, length) < 0) continue;
+    if (readAddress(address, length[0]) === local) return fd;
+  }
+  return undefined;
+}
