@@ -80,7 +80,7 @@ export type FrozenItem =
   | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
   /** `session` is a `SessionSnapshot` of client/freeze.ts; before its StartupMessage it has no pool. */
   | { type: "session"; database: string; user: string; fds: number[]; session: unknown }
-  /** `listener` is a `ListenerSnapshot` of pool/listener.ts. */
+  /** `listener` is a `ListenerSnapshot` of pool/listen/listener.ts. */
   | { type: "listener"; database: string; user: string; fds: number[]; listener: unknown }
   /** A server that was to come is gone. */
   | { type: "lost"; database: string; user: string; fds: number[] };

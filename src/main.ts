@@ -12,12 +12,12 @@ import {
   setSaltSecret,
   setStartDirectory,
 } from "./control/configuration.ts";
-import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/daemon.ts";
-import { launchNewProcess } from "./control/new_process.ts";
+import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/service/daemon.ts";
+import { launchNewProcess } from "./control/upgrade/new_process.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
-import { findProgram } from "./control/program.ts";
-import { Signals } from "./control/signals.ts";
-import { inherited, Succession } from "./control/successor.ts";
+import { findProgram } from "./control/service/program.ts";
+import { Signals } from "./control/service/signals.ts";
+import { inherited, Succession } from "./control/upgrade/successor.ts";
 
 const DAEMON_UNDER_SYSTEMD =
   "pg_doorman: --daemon does not go with systemd's Type=notify (NOTIFY_SOCKET is set): leave it out, " +

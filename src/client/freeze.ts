@@ -6,12 +6,12 @@
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink, ServerSnapshot } from "../server/link.ts";
-import type { FrozenStatement } from "../server/prepared.ts";
+import type { FrozenStatement } from "../server/statements/on_server.ts";
 import type { ClientTimes, ClientView } from "./parts.ts";
 import type { SocketSnapshot } from "./socket.ts";
 import type { SessionState } from "./state.ts";
-import { freezeStatements, setStatement } from "./statements.ts";
-import { nextUnnamedId } from "./unnamed.ts";
+import { freezeStatements, setStatement } from "./prepared/names.ts";
+import { nextUnnamedId } from "./prepared/unnamed.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ServerLink, ClientView, ClientTimes {

@@ -21,11 +21,11 @@ import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import type { LoginFailure } from "../server/login.ts";
 import { difference, differenceQuery, type ParameterSet } from "../server/parameters.ts";
-import type { InternedQuery } from "../server/query_interner.ts";
-import type { Statement, Tracked } from "../server/prepared.ts";
+import type { InternedQuery } from "../server/statements/query_interner.ts";
+import type { Statement, Tracked } from "../server/statements/on_server.ts";
 import { Dirty } from "../server/state.ts";
 import type { AdminSession } from "./admin_session.ts";
-import { endRecording } from "./check_query.ts";
+import { endRecording } from "./local/check_query.ts";
 import {
   countCommand,
   countQuery,
@@ -34,9 +34,9 @@ import {
   logEnd,
   logServerError,
 } from "./counts.ts";
-import { giveBack, isItsOwn, tellLoss } from "./giving_back.ts";
+import { giveBack, isItsOwn, tellLoss } from "./link.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
-import { askLeftovers, mustAsk, settleLeftovers } from "./leftovers.ts";
+import { askLeftovers, mustAsk, settleLeftovers } from "./pinning/leftovers.ts";
 import {
   confirmUnlisten,
   flushNotifications,
@@ -47,18 +47,18 @@ import {
   resumeListening,
   stopListening,
   transactionEnded,
-} from "./listening.ts";
-import type { ClientLogin } from "./login.ts";
-import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./limits.ts";
-import { adoptParameters, backToInitial } from "./parameters.ts";
-import { leavePlace } from "./places.ts";
-import { refuseShape } from "./named.ts";
-import { relayPrepared } from "./prepared.ts";
-import { relay, route } from "./relay.ts";
+} from "./listen/listening.ts";
+import type { ClientLogin } from "./login/login.ts";
+import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./timeouts.ts";
+import { adoptParameters, backToInitial } from "./pinning/parameters.ts";
+import { leavePlace } from "./login/places.ts";
+import { refuseShape } from "./prepared/named.ts";
+import { relayPrepared } from "./prepared/rewrite.ts";
+import { relay, route } from "./relay/relay.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { clearStatements, dropNames, takeBackNames } from "./statements.ts";
-import { beginOn } from "./transaction.ts";
+import { clearStatements, dropNames, takeBackNames } from "./prepared/names.ts";
+import { beginOn } from "./local/transaction.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;

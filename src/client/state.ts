@@ -17,7 +17,7 @@
  */
 
 import type { Replication } from "../protocol/startup.ts";
-import type { Statement } from "../server/prepared.ts";
+import type { Statement } from "../server/statements/on_server.ts";
 import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
 
 /** A name and its statement. Names of one hash form a chain. */

@@ -38,20 +38,25 @@ import {
   resolve,
   verifiersToHand,
 } from "./configuration.ts";
-import { daemonVariables, letGoOfLauncher } from "./daemon.ts";
-import { ListenError, type OpenListener, openListeners } from "./listeners.ts";
+import { daemonVariables, letGoOfLauncher } from "./service/daemon.ts";
+import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
-import { PidFile, PidFileError, removeIfThere } from "./pid_file.ts";
-import type { Program } from "./program.ts";
-import { Reloader } from "./reload.ts";
-import { logRule, settingsRule } from "./reload_rules.ts";
+import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
+import type { Program } from "./service/program.ts";
+import { Reloader } from "./reload/reload.ts";
+import { logRule, settingsRule } from "./reload/rules.ts";
 import { Resolver } from "./resolver.ts";
-import { Shutdown } from "./shutdown.ts";
-import { type Interrupt, interruptMeans, type OperatorSignal, type Signals } from "./signals.ts";
-import type { Succession } from "./successor.ts";
+import { Shutdown } from "./service/shutdown.ts";
+import {
+  type Interrupt,
+  interruptMeans,
+  type OperatorSignal,
+  type Signals,
+} from "./service/signals.ts";
+import type { Succession } from "./upgrade/successor.ts";
 import { Supervisor, type WorkerMail } from "./supervisor.ts";
-import { ServiceManager, Watchdog, watchdogPeriod } from "./systemd.ts";
-import { Upgrade } from "./upgrade.ts";
+import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
+import { Upgrade } from "./upgrade/upgrade.ts";
 
 const TARGET = "pg_doorman::app";
 /** So long a command of the console has to be answered before its effect sets in. */

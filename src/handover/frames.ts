@@ -1,6 +1,6 @@
 /**
  * Frames on the socket between an old process and its successor: `u32 length, u32 kind, payload`, descriptors on the
- * first byte. A frame is taken whole or not at all. What the kinds mean is in `control/upgrade.ts`; what holds here is
+ * first byte. A frame is taken whole or not at all. What the kinds mean is in `control/upgrade/upgrade.ts`; what holds here is
  * order, bounds, and that no descriptor is lost or left open.
  */
 

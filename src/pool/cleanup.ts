@@ -8,7 +8,7 @@ import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { onlyReported } from "../server/parameters.ts";
-import { takeAll } from "../server/prepared.ts";
+import { takeAll } from "../server/statements/on_server.ts";
 import { Dirty, DIRTY_DISCARD, ServerStage, type ServerState } from "../server/state.ts";
 
 const NONE: readonly string[] = [];

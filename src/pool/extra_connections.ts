@@ -12,10 +12,10 @@ import type { ServerOwner } from "../server/link.ts";
 import type { LoggedIn, LoginSecrets } from "../server/login.ts";
 import { ServerStage, type ServerState } from "../server/state.ts";
 import type { LimitedPool, Share } from "./coordinator.ts";
-import { loggedInState } from "./creation.ts";
+import { loggedInState } from "./connecting/creation.ts";
 import type { PoolEnvironment } from "./environment.ts";
-import { PoolLogin } from "./pool_login.ts";
-import { closedLine } from "./retain.ts";
+import { PoolLogin } from "./connecting/pool_login.ts";
+import { closedLine } from "./lifetime.ts";
 
 const TARGET = "pg_doorman::server";
 

@@ -17,7 +17,7 @@ import type { ServerOwner } from "../server/link.ts";
 import type { LoggedIn, LoginFailure } from "../server/login.ts";
 import { startupFields } from "../server/startup_fields.ts";
 import { ExtraConnections } from "./extra_connections.ts";
-import type { PoolLogin } from "./pool_login.ts";
+import type { PoolLogin } from "./connecting/pool_login.ts";
 
 const TARGET = "pg_doorman::server";
 

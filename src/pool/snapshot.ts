@@ -5,7 +5,7 @@
 import { addScaling, type PoolCounters, type ScalingCounters } from "../stats/counters.ts";
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerState } from "../server/state.ts";
-import type { FrozenStatement } from "../server/prepared.ts";
+import type { FrozenStatement } from "../server/statements/on_server.ts";
 import type { LimitCounts } from "./coordinator.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { Counters } from "../stats/counters.ts";

@@ -8,8 +8,12 @@
  */
 
 import { statementMarks } from "../server/marks.ts";
-import type { InternedQuery, QueryInterner } from "../server/query_interner.ts";
-import { type FrozenStatement, type Statement, statementName } from "../server/prepared.ts";
+import type { InternedQuery, QueryInterner } from "../server/statements/query_interner.ts";
+import {
+  type FrozenStatement,
+  type Statement,
+  statementName,
+} from "../server/statements/on_server.ts";
 
 /** What the pools of a worker share. */
 export interface StatementSource {

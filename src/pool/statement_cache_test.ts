@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { StatementCache } from "./statement_cache.ts";
-import { QueryInterner, queryText } from "../server/query_interner.ts";
-import type { Statement } from "../server/prepared.ts";
+import { QueryInterner, queryText } from "../server/statements/query_interner.ts";
+import type { Statement } from "../server/statements/on_server.ts";
 
 const encoder = new TextEncoder();
 

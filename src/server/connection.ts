@@ -23,9 +23,9 @@ import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
-import { noteTag } from "./tags.ts";
+import { noteTag } from "./command_tags.ts";
 import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from "./parameters.ts";
-import { confirm, detachedReplies, type Tracked } from "./prepared.ts";
+import { confirm, detachedReplies, type Tracked } from "./statements/on_server.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
   describedStatement,
@@ -33,7 +33,7 @@ import {
   refusal,
   statementFailed,
   takeBack,
-} from "./statement_replies.ts";
+} from "./statements/replies.ts";
 import { ServerStage, type ServerState } from "./state.ts";
 
 /** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */

@@ -8,7 +8,7 @@ import type { OwedReplies } from "../protocol/owed_replies.ts";
 import type { Reason } from "../reasons.ts";
 import type { ParameterSet } from "./parameters.ts";
 import type { ServerState } from "./state.ts";
-import type { StatementLink } from "./statement_replies.ts";
+import type { StatementLink } from "./statements/replies.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
 export interface ServerLink extends StatementLink {

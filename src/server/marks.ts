@@ -2,7 +2,7 @@
 /**
  * A light look at the text of a statement: may it leave something on its server that CommandComplete and
  * ParameterStatus don't tell? `set_config`, session-level advisory locks, temporary objects. What is marked wrongly
- * costs one question to PostgreSQL when the transaction has ended (client/leftovers.ts), so the look may be coarse; what
+ * costs one question to PostgreSQL when the transaction has ended (client/pinning/leftovers.ts), so the look may be coarse; what
  * a function hides in its body is not seen.
  *
  * Every word that is looked for has one of two rare letters, `_` and `p`: only there a byte costs more than a look into

@@ -1,7 +1,7 @@
 /**
  * What an operator can ask about binary upgrades: how many there were, what became of them, and how the last one went.
  * The numbers are the service's, not the process's: they travel to each new process with the hand-over. Kept by
- * `control/upgrade.ts` and `control/successor.ts`, shown by SHOW UPGRADE.
+ * `control/upgrade/upgrade.ts` and `control/upgrade/successor.ts`, shown by SHOW UPGRADE.
  */
 
 /** Why an upgrade came to nothing. */

@@ -1,6 +1,6 @@
 /**
  * The log-ins that are under way on this worker, those whose client has been silent for longest first. They hold no place
- * of `max_connections` (client/places.ts), but sockets and memory: when the process has more connections than
+ * of `max_connections` (client/login/places.ts), but sockets and memory: when the process has more connections than
  * `max_connections`, those that were silent for too long are ended, and at twice as many new ones are refused as they
  * come. Each worker looks after its own, so that none has to ask the others.
  *
@@ -11,7 +11,7 @@
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import type { LoginsUnderWay } from "../client/context.ts";
-import type { ClientLogin } from "../client/login.ts";
+import type { ClientLogin } from "../client/login/login.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { Log } from "../log/log.ts";
 import { errorResponse } from "../protocol/error_response.ts";

@@ -7,13 +7,13 @@
 
 import type { InternerRow, InternerTextRow } from "../mail.ts";
 import type { Session } from "../client/session.ts";
-import { shareUnnamed } from "../client/unnamed.ts";
+import { shareUnnamed } from "../client/prepared/unnamed.ts";
 import {
   hashBytes,
   type InternedQuery,
   QueryInterner,
   queryText,
-} from "../server/query_interner.ts";
+} from "../server/statements/query_interner.ts";
 
 /** Bytes of texts that one round compares; the rest waits for the next, since clients wait meanwhile. */
 const MOST_SHARED_A_ROUND = 4 * 1024 * 1024;

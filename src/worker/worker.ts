@@ -14,9 +14,9 @@ import { PlainStream, readBuffer } from "../reactor/stream.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
-import { checkQueryMessage } from "../client/check_query.ts";
-import { ClientLogin } from "../client/login.ts";
-import { bringPlace } from "../client/places.ts";
+import { checkQueryMessage } from "../client/local/check_query.ts";
+import { ClientLogin } from "../client/login/login.ts";
+import { bringPlace } from "../client/login/places.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
@@ -33,7 +33,7 @@ import type {
   WorkerToWorker,
 } from "../mail.ts";
 import type { StatementSource } from "../pool/statement_cache.ts";
-import type { QueryInterner } from "../server/query_interner.ts";
+import type { QueryInterner } from "../server/statements/query_interner.ts";
 import { createRecordLog, type Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { Coordinator } from "../pool/coordinator.ts";
@@ -46,19 +46,19 @@ import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
-import { type ArrivalPlace, thaw } from "./arrival.ts";
-import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
-import { Departure } from "./departure.ts";
+import { type ArrivalPlace, thaw } from "./moving/arrival.ts";
+import { commandPools, killPools, sendHome, sendHomeAtRest } from "./answers/commands.ts";
+import { Departure } from "./moving/departure.ts";
 import { Directory } from "./directory.ts";
-import { Limits } from "./limits.ts";
+import { Limits } from "./timeouts.ts";
 import { Logins } from "./logins.ts";
 import { received, wake } from "./mailbox.ts";
-import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
-import { Relocations } from "./relocation.ts";
+import { preparedMemoryRows, preparedRows } from "./answers/prepared_rows.ts";
+import { Relocations } from "./moving/relocation.ts";
 import { closePeriod, retain } from "./rounds.ts";
 import { followIoUring } from "./sends.ts";
 import { StatementTexts } from "./statement_texts.ts";
-import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
+import { clientRows, poolRows, presenceRow, serverRows } from "./answers/rows.ts";
 
 class Worker
   implements ClientContext, PoolEnvironment, ArrivalPlace, StatementSource, Handler, Doorway {

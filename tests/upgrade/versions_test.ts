@@ -81,7 +81,7 @@ Deno.test.beforeAll(async () => {
       "    stage: ServerStage.Login,\n",
       "    stage: ServerStage.Login,\n    seasons: ['spring'],\n",
     ]],
-    "src/worker/arrival.ts": [[
+    "src/worker/moving/arrival.ts": [[
       "  place.tune(fd, snapshot.state.address[0] === 1);\n",
       "  place.tune(fd, snapshot.state.address[0] === 1);\n" +
       "  if (snapshot.state.seasons[0] !== 'spring' || snapshot.colour.length === 0) throw Error();\n",
@@ -94,7 +94,7 @@ Deno.test.beforeAll(async () => {
       ],
     ],
     "src/stats/counters.ts": [["    errors: 0,\n", "    errors: 0,\n    retries: 0,\n"]],
-    "src/worker/completion.ts": [
+    "src/worker/moving/completion.ts": [
       ["  queryAgeMs: -1,\n", "  queryAgeMs: -1,\n  echo: [],\n"],
       ["  drained: 0,\n", "  drained: 0,\n  colour: 'white',\n"],
       ["  paused: false,\n", "  paused: false,\n  tags: [],\n"],

@@ -6,8 +6,8 @@
 
 import assert from "node:assert/strict";
 import type { ClientContext } from "../context.ts";
-import { checkQueryMessage } from "../check_query.ts";
-import { ClientLogin } from "../login.ts";
+import { checkQueryMessage } from "../local/check_query.ts";
+import { ClientLogin } from "../login/login.ts";
 import { Session } from "../session.ts";
 import { newSessionState, type SessionState, Stage } from "../state.ts";
 import type { HbaMatcher } from "../../auth/hba.ts";
@@ -30,7 +30,7 @@ import { type ByteStream, READ_BYTES, readBuffer } from "../../reactor/stream.ts
 import { type Timer, Timers } from "../../reactor/timers.ts";
 import { ServerConnection } from "../../server/connection.ts";
 import type { ServerSnapshot } from "../../server/link.ts";
-import { QueryInterner } from "../../server/query_interner.ts";
+import { QueryInterner } from "../../server/statements/query_interner.ts";
 import { newServerState, ServerStage } from "../../server/state.ts";
 import { parameterSet } from "../../server/parameters.ts";
 

@@ -1,0 +1,512 @@
+// hot path
+/**
+ * Parse, Bind, Describe and Close of prepared statements on their way to a server, and a DEALLOCATE in a Query: what
+ * goes in their place, what goes in front of them, and what they change for the client. One call a message; what is
+ * returned tells rewrite.ts how to go on.
+ */
+
+import { Frontend, TransactionStatus } from "../../protocol/codes.ts";
+import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
+import { READ_BYTES } from "../../reactor/stream.ts";
+import type { ServerConnection } from "../../server/connection.ts";
+import { UNLISTENS } from "../../server/marks.ts";
+import type { ParameterSet } from "../../server/parameters.ts";
+import {
+  isThere,
+  put,
+  type Statement,
+  statementName,
+  surplus,
+  take,
+  tracked,
+} from "../../server/statements/on_server.ts";
+import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallocate.ts";
+import { BIND_AND_EXECUTE, CHANGED } from "./changed_shape.ts";
+import {
+  add,
+  addByte,
+  flush,
+  head,
+  sendClose,
+  sendDescribe,
+  sendFlush,
+  sendParse,
+} from "../relay/gather.ts";
+import { noteUnlisten } from "../listen/listening.ts";
+import { markBind, markNamingBind, markQuery, markUnnamed, NAMING } from "../relay/marking.ts";
+import { violation } from "../relay/relay.ts";
+import type { InternedQuery } from "../../server/statements/query_interner.ts";
+import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
+import { mayKeep, refuseStatement } from "./memory.ts";
+import { findStatement, setStatement } from "./names.ts";
+import { keepUnnamed, nextUnnamedId, provideUnnamed, unnamedIsThere } from "./unnamed.ts";
+
+/** The part of a session that this file sees. */
+export interface PreparingSession extends ClientView, ClientInput, ClientEnd, ClientTimes {
+  restingText: InternedQuery | undefined;
+  releaseIfIdle(): void;
+  waitForShape(): void;
+}
+
+/** Up to here a message that is needed whole waits in the read buffer; a longer one gets a buffer of its own. */
+export const MOST_WAITING_BYTES = READ_BYTES / 4;
+/** Names of portal and statement must be over within this. */
+const MOST_HEAD_BYTES = 8192;
+const STATEMENT = 0x53;
+const UNDERSCORE = 0x5f;
+
+// What became of a message: where the bytes begin that go as they are (≥ 0), or one of these.
+/** All of it must be there. */
+export const WANTS_WHOLE = -1;
+/** More of it must be there. */
+export const WANTS_MORE = -2;
+/** Others went in its place. */
+export const REPLACED = -3;
+/** PostgreSQL is asked first what a statement returns. */
+export const CHECKING = -4;
+/** The client is told that it has left the protocol. */
+export const ENDED = -5;
+
+export function query(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+  end: number,
+): number {
+  const { state } = session;
+  if (mayDeallocate(bytes, at + 5, next)) {
+    if (next > end) return WANTS_WHOLE;
+    if (deallocates(session, server, bytes, from, at, at + 5, next)) return REPLACED;
+  }
+  // Its UNLISTEN must be seen.
+  if (next > end && state.listens !== undefined && next - at - 1 < MOST_WAITING_BYTES) {
+    return WANTS_WHOLE;
+  }
+  server.owed.push(Owed.Query);
+  if ((markQuery(session, bytes, at + 5, next, end) & UNLISTENS) !== 0) {
+    noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
+  }
+  // A simple query destroys the unnamed statement.
+  state.unnamedId = 0;
+  server.state.unnamed = -1;
+  if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+  return from;
+}
+
+/** Whether the text at `textAt` deallocates a name of the client's: then it is done. */
+function deallocates(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  textAt: number,
+  next: number,
+): boolean {
+  const name = deallocatedName(bytes, textAt, next);
+  if (name === undefined) return false;
+  if (findStatement(session.state, name, 0, name.length) === undefined) return false;
+  add(server, bytes, from, at);
+  deallocate(session, name, goneDeallocation(bytes[at]));
+  return true;
+}
+
+export function parse(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+  end: number,
+): number {
+  const { owed } = server;
+  server.state.unsynced = true;
+  if (bytes[at + 5] === 0) {
+    if (mayDeallocate(bytes, at + 6, next)) {
+      if (next > end) return WANTS_WHOLE;
+      if (deallocates(session, server, bytes, from, at, at + 6, next)) return REPLACED;
+    }
+    if (!owed.skipping) keepUnnamed(session, bytes, at, next - at - 1, end);
+    markUnnamed(session, bytes, at + 6, next, end);
+    owed.push(Owed.Parse | UNNAMED);
+    return from;
+  }
+  if (next > end) return WANTS_WHOLE;
+  if (owed.skipping) return from;
+  add(server, bytes, from, at);
+  return parseNamed(session, bytes, at, next) ? next : ENDED;
+}
+
+export function bind(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+  end: number,
+): number {
+  server.state.unsynced = true;
+  const stop = Math.min(end, next);
+  const portalEnd = zeroAt(bytes, at + 5, stop);
+  const nameEnd = zeroAt(bytes, portalEnd + 1, stop);
+  if (nameEnd >= stop) {
+    if (end - at <= MOST_HEAD_BYTES && end < next) return WANTS_MORE;
+    return leaves(session, server, bytes, from, at, next);
+  }
+  const unnamedPortal = portalEnd === at + 5;
+  if (nameEnd === portalEnd + 1) {
+    return bindUnnamed(session, server, bytes, from, at, nameEnd, stop, unnamedPortal);
+  }
+  const { owed } = server;
+  const statement = owed.skipping
+    ? undefined
+    : findStatement(session.state, bytes, portalEnd + 1, nameEnd);
+  const length = next - at - 1;
+  if (statement === undefined) {
+    if (ours(bytes, portalEnd + 1, nameEnd)) {
+      add(server, bytes, from, at);
+      foreign(server, bytes, at, portalEnd + 1, length);
+      from = portalEnd + 1;
+    }
+    markBind(session, server, 0, unnamedPortal);
+    owed.push(Owed.Bind);
+    return from;
+  }
+  add(server, bytes, from, at);
+  if (!provide(session, statement)) return CHECKING;
+  const { name } = statement;
+  head(server, bytes, at, portalEnd + 1, length + name.length - (nameEnd - portalEnd - 1));
+  add(server, name, 0, name.length);
+  markBind(session, server, statement.marks, unnamedPortal);
+  if ((statement.marks & NAMING) !== 0) {
+    const { marks, query } = statement;
+    markNamingBind(session, { marks, text: query.body }, bytes, nameEnd, stop);
+  }
+  owed.track(Owed.Bind, statement);
+  return nameEnd;
+}
+
+function bindUnnamed(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  nameEnd: number,
+  stop: number,
+  unnamedPortal: boolean,
+): number {
+  const { state } = session;
+  if (!unnamedIsThere(session)) {
+    add(server, bytes, from, at);
+    from = at;
+    provideUnnamed(session);
+  }
+  markBind(session, server, state.unnamedMarks, unnamedPortal);
+  if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
+    const { unnamedMarks: marks, unnamed, unnamedLength } = state;
+    const text = unnamed.subarray(0, unnamedLength);
+    markNamingBind(session, { marks, text }, bytes, nameEnd, stop);
+  }
+  server.owed.push(Owed.Bind);
+  return from;
+}
+
+export function describeOrClose(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+  end: number,
+): number {
+  const { owed } = server;
+  const close = bytes[at] === Frontend.Close;
+  server.state.unsynced = true;
+  if (bytes[at + 5] !== STATEMENT) {
+    owed.push(close ? Owed.Close : Owed.DescribePortal);
+    return from;
+  }
+  if (next > end) return WANTS_WHOLE;
+  const length = next - at - 1;
+  if (bytes[next - 1] !== 0 || length < 6) {
+    return leaves(session, server, bytes, from, at, next);
+  }
+  if (owed.skipping) return from;
+  if (!close) {
+    const begin = describeStatement(session, bytes, from, at, length);
+    return begin < 0 ? CHECKING : begin;
+  }
+  if (ours(bytes, at + 6, next - 1)) {
+    add(server, bytes, from, at);
+    foreign(server, bytes, at, at + 6, length);
+    from = at + 6;
+  }
+  closeStatement(session, bytes, at + 6, next - 1);
+  return from;
+}
+
+/** What is in order goes on; then the client is told. */
+function leaves(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+): number {
+  add(server, bytes, from, at);
+  flush(server);
+  violation(session, bytes[at], next - at - 1);
+  return ENDED;
+}
+
+function zeroAt(bytes: Uint8Array, at: number, stop: number): number {
+  while (at < stop && bytes[at] !== 0) at++;
+  return at;
+}
+
+/** The name is written like the pool's own, and the client has prepared nothing under it: make it another. */
+function foreign(
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  nameAt: number,
+  length: number,
+): void {
+  head(server, bytes, at, nameAt, length + 1);
+  addByte(server, UNDERSCORE);
+}
+
+const PREFIX = new TextEncoder().encode("DOORMAN_");
+
+function ours(bytes: Uint8Array, start: number, end: number): boolean {
+  if (end - start < PREFIX.length) return false;
+  for (let i = 0; i < PREFIX.length; i++) if (bytes[start + i] !== PREFIX[i]) return false;
+  return true;
+}
+
+// ── named statements ──────────────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * Puts the statement on the server if it is not there. `false`: since the client has learnt what the statement returns
+ * the schema has changed, so PostgreSQL is asked first whether it would return the same here. (A server that has the
+ * statement checks that by itself: "cached plan must not change result type".)
+ */
+function provide(session: PreparingSession, statement: Statement): boolean {
+  const server = session.server!;
+  if (isThere(server.state, statement)) {
+    server.state.prepareHits++;
+    return true;
+  }
+  server.state.prepareMisses++;
+  makeRoom(session);
+  sendParse(server, statement.name, statement.query.body);
+  server.owed.track(Owed.Parse | SWALLOW, tracked({ put: statement.id }));
+  put(server.state, statement.id);
+  const known = statement.shape !== undefined;
+  if (known && session.pool!.statements.isCurrent(statement)) return true;
+  describe(server, statement);
+  if (known) sendFlush(server);
+  return !known;
+}
+
+/** Asks what the statement returns; the answer is the pooler's. */
+function describe(server: ServerConnection, statement: Statement): void {
+  sendDescribe(server, statement.name);
+  server.owed.track(Owed.DescribeStatement | SWALLOW, tracked({ described: statement }));
+}
+
+/**
+ * The statement would return something else than its client knows: PostgreSQL is made to say what it says where it had
+ * the statement before, and skips to the next Sync.
+ */
+export function refuseShape(server: ServerConnection, statement: Statement): void {
+  take(server.state, statement.id);
+  sendParse(server, GONE, CHANGED);
+  server.owed.push(Owed.Parse | SWALLOW);
+  add(server, BIND_AND_EXECUTE, 0, BIND_AND_EXECUTE.length);
+  server.owed.push(Owed.Bind | SWALLOW);
+  server.owed.track(Owed.Execute | SWALLOW, tracked({ described: statement }));
+  flush(server);
+}
+
+/** Takes the least used statements off a server that has as many as it may. */
+function makeRoom(session: PreparingSession): void {
+  const server = session.server!;
+  const limit = Math.max(0, session.pool!.settings.server_prepared_statements_cache_size - 1);
+  for (;;) {
+    const taken = surplus(server.state, limit);
+    if (taken < 0) return;
+    // One that was not confirmed is not taken for there when an error skips this Close.
+    const confirmed = server.state.statements.get(taken)!.confirmed;
+    take(server.state, taken);
+    sendClose(server, statementName(taken));
+    server.owed.track(Owed.Close | SWALLOW, tracked({ taken: confirmed ? taken : -1 }));
+  }
+}
+
+/** A whole Parse of a named statement. `false`: it is no Parse, the client is told. */
+function parseNamed(
+  session: PreparingSession,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  next: number,
+): boolean {
+  const { state } = session;
+  const server = session.server!;
+  const { owed } = server;
+  const pool = session.pool!;
+  const nameEnd = zeroAt(bytes, at + 5, next);
+  const queryEnd = zeroAt(bytes, nameEnd + 1, next);
+  if (queryEnd + 3 > next) {
+    flush(server);
+    violation(session, Frontend.Parse, next - at - 1);
+    return false;
+  }
+  if (!mayKeep(session, bytes, at + 5, nameEnd, next - nameEnd - 1)) {
+    refuseStatement(session, server);
+    return true;
+  }
+  const statement = pool.statements.find(bytes, nameEnd + 1, next, {
+    planner: plannerParameters(state.parameters),
+    limit: pool.settings.prepared_statements_cache_size,
+  });
+  const name = bytes.slice(at + 5, nameEnd);
+  const before = setStatement(state, pool.statements, name, statement);
+  if (isThere(server.state, statement)) {
+    server.state.prepareHits++;
+    if (server.state.status !== TransactionStatus.Failed) {
+      owed.track(Owed.Parse | MAKE_UP, tracked({ name, before, after: statement }));
+      return true;
+    }
+    // In a failed transaction most statements can't be parsed: PostgreSQL is asked, without touching what it has.
+    head(server, bytes, at, at + 5, next - at - 1 - name.length);
+    add(server, bytes, nameEnd, next);
+    server.state.unnamed = -1;
+    owed.track(Owed.Parse, tracked({ name, before, after: statement }));
+    return true;
+  }
+  server.state.prepareMisses++;
+  makeRoom(session);
+  sendParse(server, statement.name, statement.query.body);
+  owed.track(Owed.Parse, tracked({ put: statement.id, name, before, after: statement }));
+  put(server.state, statement.id);
+  if (statement.shape === undefined) describe(server, statement);
+  return true;
+}
+
+/** Describe of a statement; returns where the bytes begin that are to be sent as they are, −1 when it has to wait. */
+function describeStatement(
+  session: PreparingSession,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  length: number,
+): number {
+  const server = session.server!;
+  const next = at + length + 1;
+  if (length === 6) {
+    if (!unnamedIsThere(session)) {
+      add(server, bytes, from, at);
+      from = at;
+      provideUnnamed(session);
+    }
+    server.owed.push(Owed.DescribeStatement);
+    return from;
+  }
+  const statement = findStatement(session.state, bytes, at + 6, next - 1);
+  if (statement === undefined) {
+    server.owed.push(Owed.DescribeStatement);
+    if (!ours(bytes, at + 6, next - 1)) return from;
+    add(server, bytes, from, at);
+    foreign(server, bytes, at, at + 6, length);
+    return at + 6;
+  }
+  add(server, bytes, from, at);
+  if (!provide(session, statement)) return -1;
+  head(server, bytes, at, at + 6, 6 + statement.name.length);
+  add(server, statement.name, 0, statement.name.length);
+  server.owed.track(Owed.DescribeStatement, statement);
+  return next - 1;
+}
+
+/** The Close goes to PostgreSQL under the client's name: it answers CloseComplete for any. */
+function closeStatement(
+  session: PreparingSession,
+  bytes: Uint8Array<ArrayBuffer>,
+  start: number,
+  end: number,
+): void {
+  const { state } = session;
+  const { owed } = session.server!;
+  if (start === end) {
+    state.unnamedId = 0;
+    session.server!.state.unnamed = -1;
+  } else if (findStatement(state, bytes, start, end) !== undefined) {
+    const name = bytes.slice(start, end);
+    const before = setStatement(state, session.pool!.statements, name, undefined);
+    owed.track(Owed.Close, tracked({ name, before }));
+    return;
+  }
+  owed.push(Owed.Close);
+}
+
+/** SQL DEALLOCATE of a rewritten name: PostgreSQL deallocates an empty statement in its place. */
+function deallocate(
+  session: PreparingSession,
+  name: Uint8Array<ArrayBuffer>,
+  message: Uint8Array<ArrayBuffer>,
+): void {
+  const { state } = session;
+  const server = session.server!;
+  const { owed } = server;
+  const skipping = owed.skipping;
+  sendParse(server, GONE, EMPTY_BODY);
+  owed.push(Owed.Parse | SWALLOW);
+  add(server, message, 0, message.length);
+  const simple = message[0] === Frontend.Query;
+  if (simple) {
+    if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+  }
+  // Not to be bound in a later transaction: it is used up.
+  state.unnamedId = simple ? 0 : nextUnnamedId();
+  state.unnamedMarks = 0;
+  state.unnamedLength = -1;
+  server.state.unnamed = simple ? -1 : state.unnamedId;
+  server.state.unnamedSegment = server.state.segment;
+  if (skipping) return;
+  const before = setStatement(state, session.pool!.statements, name, undefined);
+  owed.track(simple ? Owed.Query : Owed.Parse | UNNAMED, tracked({ name, before }));
+}
+
+const EMPTY_BODY = new Uint8Array(3);
+
+const PLANNER = [
+  "search_path",
+  "default_transaction_isolation",
+  "default_transaction_read_only",
+  "default_text_search_config",
+  "role",
+];
+const planners = new WeakMap<ParameterSet, string>();
+
+/** The client's values of parameters that decide what a text means. */
+function plannerParameters(parameters: ParameterSet): string {
+  let known = planners.get(parameters);
+  if (known === undefined) {
+    known = "";
+    for (const name of PLANNER) {
+      const value = parameters.values.get(name);
+      if (value !== undefined) known += `${name}=${value}\0`;
+    }
+    planners.set(parameters, known);
+  }
+  return known;
+}

@@ -1,0 +1,241 @@
+// hot path
+/**
+ * From the client to its server: cuts what was read into messages, notes for each what the server will owe, and sends
+ * whole ranges on as they are. Long messages pass in pieces; only their headers are looked at.
+ */
+
+import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
+import { Owed } from "../../protocol/owed_replies.ts";
+import { READ_BYTES } from "../../reactor/stream.ts";
+import { REASONS } from "../../reasons.ts";
+import { UNLISTENS } from "../../server/marks.ts";
+import { Dirty } from "../../server/state.ts";
+import { pass } from "./gather.ts";
+import { answerLocally } from "../local/local_answers.ts";
+import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/listening.ts";
+import { markPiece, markQuery } from "./marking.ts";
+import type { AnswerRecording } from "../socket.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
+import { MOST_OWED } from "../socket.ts";
+import { Stage } from "../state.ts";
+import { LocalAnswer, readyWithoutServer } from "../local/transaction.ts";
+
+/** The part of a session that this file sees. */
+interface Session extends ClientView, ClientInput, ClientOutput, ClientEnd, ClientTimes {
+  readonly rewrites: boolean;
+  recording: AnswerRecording | undefined;
+  releaseIfIdle(): void;
+  request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
+}
+
+/** Sends `bytes[at..end)` to the linked server. */
+export function relay(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): void {
+  const state = session.state;
+  const server = session.server!;
+  const owed = server.owed;
+  let from = at;
+  while (at < end) {
+    if (state.left > 0) {
+      const take = Math.min(state.left, end - at);
+      if (state.marking !== 0 && !state.leftDropped) markPiece(session, bytes, at, at + take);
+      state.left -= take;
+      at += take;
+      // A message that began before the server was checked out is dropped to its end.
+      if (state.leftDropped) from = at;
+      continue;
+    }
+    state.leftDropped = false;
+    if (end - at < 5) break;
+    const type = bytes[at];
+    const length = readLength(bytes, at + 1);
+    if (length < 4 || length > frontendLimit(type)) {
+      pass(server, bytes, from, at);
+      violation(session, type, length);
+      return;
+    }
+    switch (type) {
+      case Frontend.Query:
+        if (state.listens !== undefined && isCutShort(length, end - at)) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
+        owed.push(Owed.Query);
+        if (!state.keepsServer || state.listens !== undefined) {
+          const next = at + length + 1;
+          const marks = markQuery(session, bytes, at + 5, next, end);
+          if ((marks & UNLISTENS) !== 0) {
+            noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
+          }
+        }
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.Parse:
+        // The byte behind the header tells a named statement, which stays on the server.
+        if (end - at < 6 || state.listens !== undefined && isCutShort(length, end - at)) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
+        if (bytes[at + 5] !== 0) server.state.dirty |= Dirty.Prepare;
+        if (!state.keepsServer || state.listens !== undefined) {
+          const next = at + length + 1;
+          const start = textStart(bytes, at + 5, Math.min(next, end));
+          const marks = markQuery(session, bytes, start, next, end);
+          if ((marks & UNLISTENS) !== 0) {
+            bindUnlisten(state, bytes, start, Math.min(next, end));
+          }
+        }
+        owed.push(Owed.Parse);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Bind:
+        owed.push(Owed.Bind);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Describe:
+        if (end - at < 6) {
+          finish(session, bytes, from, at, end);
+          return;
+        }
+        owed.push(bytes[at + 5] === 0x53 ? Owed.DescribeStatement : Owed.DescribePortal);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Execute:
+        owed.push(Owed.Execute);
+        if (state.listens !== undefined) executeUnlisten(state.listens, server);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Close:
+        owed.push(Owed.Close);
+        server.state.unsynced = true;
+        break;
+      case Frontend.Sync:
+        owed.push(Owed.Sync);
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.FunctionCall:
+        owed.push(Owed.FunctionCall);
+        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        break;
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        owed.push(Owed.CopyEnd);
+        break;
+      case Frontend.Terminate:
+        pass(server, bytes, from, at);
+        session.close(REASONS.clientTerminated, "");
+        return;
+      default:
+        // CopyData and Flush: nothing answers them.
+        break;
+    }
+    state.left = length + 1;
+  }
+  finish(session, bytes, from, at, end);
+}
+
+/** A text up to this length is waited for when it may have an UNLISTEN. */
+const MOST_WAITING_BYTES = READ_BYTES / 4;
+
+function isCutShort(length: number, there: number): boolean {
+  return there < length + 1 && length < MOST_WAITING_BYTES;
+}
+
+/** Where the text of a Parse begins, behind the name at `at`. */
+function textStart(bytes: Uint8Array, at: number, end: number): number {
+  let start = at;
+  while (start < end && bytes[start] !== 0) start++;
+  return start < end ? start + 1 : at;
+}
+
+/** Sends what was looked at, keeps the rest, and sees to back-pressure. */
+function finish(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  end: number,
+): void {
+  const server = session.server!;
+  pass(server, bytes, from, at);
+  if (at < end) session.keep(bytes, at, end);
+  if (server.congested) session.stopReading();
+  else if (server.owed.length > MOST_OWED) session.throttle();
+  else if (server.owed.length === 0) session.releaseIfIdle();
+}
+
+/** A client without a server: answers what needs none, and gets a server for the rest. */
+export function route(
+  session: Session,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): void {
+  const state = session.state;
+  messages: while (at < end) {
+    if (state.left > 0) {
+      const take = Math.min(state.left, end - at);
+      state.left -= take;
+      at += take;
+      continue;
+    }
+    if (end - at < 5) break;
+    const type = bytes[at];
+    const length = readLength(bytes, at + 1);
+    if (length < 4 || length > frontendLimit(type)) {
+      violation(session, type, length);
+      return;
+    }
+    switch (type) {
+      case Frontend.Terminate:
+        session.close(REASONS.clientTerminated, "");
+        return;
+      case Frontend.Sync:
+        state.skipToSync = false;
+        session.readyMs = session.context.reactor.now;
+        session.write(readyWithoutServer(state.deferredBegin));
+        if (state.stage !== Stage.Idle) return;
+        break;
+      case Frontend.Flush:
+      case Frontend.CopyData:
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        // Late data of a COPY that has failed: PostgreSQL ignores it, too.
+        break;
+      default:
+        if (state.skipToSync) break;
+        if (type === Frontend.Query) {
+          const answer = answerLocally(session, bytes, at, end, length);
+          if (answer === LocalAnswer.NeedMore) break messages;
+          if (answer === LocalAnswer.Given) {
+            if (state.stage !== Stage.Idle) return;
+            break;
+          }
+        }
+        session.request(bytes, at, end);
+        return;
+    }
+    state.left = length + 1;
+    state.leftDropped = true;
+  }
+  if (at < end) session.keep(bytes, at, end);
+  // No server slows this client down: as long as it does not take its answers, it can't ask for more.
+  if (session.backlogged) session.stopReading();
+}
+
+/** The client has left the protocol: tells it so and closes. */
+export function violation(
+  session: Pick<ClientView, "context" | "name"> & ClientEnd,
+  type: number,
+  length: number,
+): void {
+  const what = frontendLimit(type) === 0
+    ? `invalid frontend message type ${type}`
+    : `invalid message length ${length}`;
+  session.context.log.warn("pg_doorman::client::protocol", `${session.name} ${what}`);
+  session.fail("FATAL", REASONS.protocolViolation, what, "");
+}

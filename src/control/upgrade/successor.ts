@@ -1,0 +1,317 @@
+/**
+ * Binary upgrade, new process: takes the listening sockets and the frame socket that it was started with, tells the old
+ * process when it is ready, and passes what comes to its workers. It answers `Taken` before a worker sees a batch: from
+ * then on the old process has forgotten these sessions, whatever happens to it.
+ */
+
+import type { Fd } from "../../os/fd.ts";
+import { setCloseOnExec } from "../../os/descriptors.ts";
+import * as libc from "../../os/libc.ts";
+import { type Frame, FrameKind, FrameSocket } from "../../handover/frames.ts";
+import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../../handover/version.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { ConnectionCounts, FrozenItem } from "../../mail.ts";
+import type { Log } from "../../log/log.ts";
+import { withDefaults } from "../../handover/with_defaults.ts";
+import { Shared } from "../../stats/shared.ts";
+import {
+  countMoved,
+  newUpgradeTotals,
+  upgradeFailed,
+  type UpgradeTotals,
+} from "../../stats/upgrades.ts";
+import type { OpenListener } from "../service/listeners.ts";
+import type { Program } from "../service/program.ts";
+import type { Supervisor } from "../supervisor.ts";
+
+/** Set for the new process: `Inherited` as JSON. */
+export const UPGRADE_VARIABLE = "PG_DOORMAN_UPGRADE";
+
+const TARGET = "pg_doorman::app";
+
+/** What a new process finds in its environment. */
+export interface Inherited {
+  socket: number;
+  listeners: OpenListener[];
+  /** What to start with all of this, and be its launcher (new_process.ts). */
+  launch?: Program;
+}
+
+/** What the two processes have to have in common before a client is served. Secrets. */
+export interface CommonSecrets {
+  mock: Uint8Array;
+  salt: Uint8Array;
+  /** Of plain passwords (`verifiersToHand`). Absent from a process of before it knew them. */
+  verifiers?: Map<string, string>;
+}
+
+/** Old → new, first of all. */
+export interface InitPayload extends SnapshotVersion {
+  oldPid: number;
+  secrets: CommonSecrets;
+  totals: UpgradeTotals;
+}
+
+/** New → old. */
+export interface ReadyPayload {
+  /** Absent from a program of before there were launchers. */
+  pid?: number;
+  /** Versions of snapshots that are understood: the process's own, and the old one's if they are compatible. */
+  versions: number[];
+  pools: { database: string; user: string }[];
+}
+
+/** Old → new, when the old process accepts no more. */
+export interface BeginPayload {
+  lastClientId: number;
+  lastServerId: number;
+  lastStatementId: number;
+  schemaGeneration: number;
+  /** Pools whose servers will come. */
+  pools: { database: string; user: string }[];
+  /** Connections accepted so far. */
+  counts: ConnectionCounts;
+}
+
+/** Old → new, last of all. */
+export interface DonePayload {
+  /** A reload was asked for meanwhile. */
+  reload: boolean;
+  totals: UpgradeTotals;
+}
+
+/** Old → new: frozen things; the items' descriptors came with the frame, in their order. */
+export interface BatchPayload {
+  version: number;
+  worker: number;
+  batch: number;
+  descriptors: number;
+  items: FrozenItem[];
+}
+
+/** New → old. */
+export interface TakenPayload {
+  worker: number;
+  batch: number;
+  refused: number[];
+  /** Nothing of it was taken, for want of descriptors: later perhaps. */
+  again: boolean;
+}
+
+/** Either direction: a cancel request that belongs to the other process. */
+export interface CancelPayload {
+  processId: number;
+  secret: Uint8Array;
+}
+
+/** Whether this process was started to take over, and by what; asks only once. A launcher's descriptors stay open. */
+export function inherited(): Inherited | undefined {
+  const text = Deno.env.get(UPGRADE_VARIABLE);
+  if (text === undefined) return undefined;
+  Deno.env.delete(UPGRADE_VARIABLE);
+  const found = JSON.parse(text) as Inherited;
+  if (found.launch !== undefined) return found;
+  for (const fd of [found.socket, ...found.listeners.map(({ fd }) => fd)]) {
+    setCloseOnExec(fd as Fd, true);
+  }
+  return found;
+}
+
+const STATEMENT_ID_MARGIN = 1_000_000;
+
+export class Succession {
+  readonly listeners: OpenListener[];
+  readonly init: InitPayload;
+  /** The service's totals, with the upgrade that is under way. */
+  readonly totals: UpgradeTotals;
+  readonly #frames: FrameSocket;
+  #next = 0;
+  /** Clients that were acknowledged and not yet given to a worker, and the cancel requests that mean them. */
+  readonly #inHand = new Set<number>();
+  readonly #held: CancelPayload[] = [];
+  /** While clients come. */
+  #supervisor: Supervisor | undefined;
+
+  private constructor(frames: FrameSocket, listeners: OpenListener[], init: InitPayload) {
+    this.#frames = frames;
+    this.listeners = listeners;
+    this.init = init;
+    this.totals = nextTotals(init.totals);
+  }
+
+  /** Hears the old process's first frame. Rejects when there is none. */
+  static async open(found: Inherited): Promise<Succession> {
+    const frames = new FrameSocket(found.socket as Fd);
+    const frame = await frames.receive();
+    if (frame?.kind !== FrameKind.Init) throw new Error("the process to be replaced is gone");
+    return new Succession(frames, found.listeners, frame.payload as InitPayload);
+  }
+
+  /**
+   * The workers run: from the old process's `Begin` on they accept. Resolves when nothing more will come, to whether a
+   * reload was asked for meanwhile. `totals` are up to date then.
+   */
+  async take(
+    options: {
+      supervisor: Supervisor;
+      settings: Settings;
+      log: Log;
+      accepting: () => void;
+    },
+  ): Promise<boolean> {
+    const { supervisor, settings, log, accepting } = options;
+    const pools = settings.pools.map(({ database, user }) => ({ database, user }));
+    const versions = [SNAPSHOT_VERSION];
+    if (compatible(this.init)) versions.push(this.init.version);
+    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools });
+    const begin = await this.#frames.receive();
+    if (begin?.kind === FrameKind.Begin) {
+      const payload = begin.payload as BeginPayload;
+      const shared = new Int32Array(supervisor.shared);
+      Atomics.add(shared, Shared.LastClientId, payload.lastClientId);
+      Atomics.add(shared, Shared.LastServerId, payload.lastServerId);
+      // The old process goes on numbering for the clients that it still has.
+      Atomics.add(shared, Shared.LastStatementId, payload.lastStatementId + STATEMENT_ID_MARGIN);
+      Atomics.add(shared, Shared.SchemaGeneration, payload.schemaGeneration);
+      supervisor.broadcast({ kind: "expect", pools: payload.pools, counts: payload.counts });
+    } else log.error(TARGET, "the old process ended before it handed over: serving without it");
+    supervisor.broadcast({
+      kind: "listen",
+      listeners: this.listeners.map(({ fd, transport }) => ({ fd, transport })),
+    });
+    accepting();
+    this.#supervisor = supervisor;
+    const done = begin === undefined ? undefined : await this.#receive(options);
+    this.#supervisor = undefined;
+    if (done === undefined) upgradeFailed(this.totals, "old_process_ended");
+    else this.#takeTotals(done.totals);
+    supervisor.broadcast({ kind: "expect_over" });
+    this.#frames.close();
+    return done?.reload === true;
+  }
+
+  /** The old process's last word on them; what was refused here meanwhile it does not know. */
+  #takeTotals(given: UpgradeTotals): void {
+    const { refused } = nextTotals(this.init.totals);
+    const refusedHere = this.totals.refused - refused;
+    Object.assign(this.totals, nextTotals(given));
+    this.totals.refused += refusedHere;
+  }
+
+  /** Takes what comes until the old process's last word; `undefined` when it ended without. */
+  async #receive(
+    options: { supervisor: Supervisor; settings: Settings; log: Log },
+  ): Promise<DonePayload | undefined> {
+    const homes = new Map(
+      options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
+    );
+    let clients = 0;
+    let servers = 0;
+    for (;;) {
+      const frame = await this.#frames.receive();
+      if (frame === undefined || frame.kind === FrameKind.Done) {
+        const how = frame === undefined ? "the old process ended in the middle" : "complete";
+        options.log[frame === undefined ? "warn" : "info"](
+          TARGET,
+          `hand-over from process ${this.init.oldPid} ${how}: took ${clients} clients, ` +
+            `${servers} servers`,
+        );
+        if (frame !== undefined) return frame.payload as DonePayload;
+        countMoved(this.totals, { clients, servers, bytes: 0 });
+        return undefined;
+      }
+      if (frame.kind === FrameKind.Cancel) {
+        const { processId, secret } = frame.payload as CancelPayload;
+        options.supervisor.broadcast({ kind: "cancel", processId, secret });
+      } else if (frame.kind === FrameKind.Batch) {
+        for (const item of await this.#takeBatch(frame, homes, options.supervisor)) {
+          if (item.type === "session") clients++;
+          servers += item.fds.length - (item.type === "session" ? 1 : 0);
+        }
+      }
+    }
+  }
+
+  /** Acknowledges a batch, then gives it to the workers. */
+  async #takeBatch(
+    frame: Frame,
+    homes: ReadonlyMap<string, number>,
+    supervisor: Supervisor,
+  ): Promise<FrozenItem[]> {
+    const payload = frame.payload as BatchPayload;
+    const { worker, batch } = payload;
+    const { descriptors } = frame;
+    if (descriptors === undefined) {
+      await this.#tell(FrameKind.Taken, { worker, batch, refused: [], again: true });
+      return [];
+    }
+    const places = new Map<number, FrozenItem[]>();
+    const refused: number[] = [];
+    const taken: FrozenItem[] = [];
+    let at = 0;
+    payload.items.forEach((item, i) => {
+      item.fds = descriptors.slice(at, at + item.fds.length);
+      at += item.fds.length;
+      const anywhere = item.type === "session" && item.user === "";
+      const home = anywhere
+        ? this.#next++ % supervisor.workers
+        : homes.get(`${item.database}\0${item.user}`);
+      if (home === undefined || !this.#takes(payload)) {
+        refused.push(i);
+        for (const fd of item.fds) libc.close(fd as Fd);
+        return;
+      }
+      taken.push(item);
+      const place = places.get(home);
+      if (place === undefined) places.set(home, [item]);
+      else place.push(item);
+    });
+    for (const item of taken) if (item.type === "session") this.#inHand.add(clientId(item));
+    await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
+    for (const [home, items] of places) supervisor.send(home, { kind: "thaw", items });
+    this.#inHand.clear();
+    for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
+    return taken;
+  }
+
+  #takes({ version }: BatchPayload): boolean {
+    return version === this.init.version && compatible(this.init);
+  }
+
+  /**
+   * A CancelRequest that no worker here knew. Its client is with the old process, or between the two, where neither
+   * would find it, or has been given to a worker in the meantime.
+   */
+  cancel(processId: number, secret: Uint8Array): void {
+    if (this.#inHand.has(processId)) {
+      this.#held.push({ processId, secret });
+      return;
+    }
+    this.#supervisor?.broadcast({ kind: "cancel", processId, secret });
+    this.#tell(FrameKind.Cancel, { processId, secret });
+  }
+
+  /** An old process that is gone needs to be told nothing: what it sent is ours all the same. */
+  async #tell(
+    kind: number,
+    payload: ReadyPayload | TakenPayload | CancelPayload,
+  ): Promise<void> {
+    try {
+      await this.#frames.send(kind, payload);
+    } catch {
+      return;
+    }
+  }
+}
+
+/** The process id of a session's key. */
+function clientId({ session }: FrozenItem & { type: "session" }): number {
+  return (session as { state: { id: number } }).state.id;
+}
+
+/** Totals of the old process, perhaps of another version, for this one. */
+function nextTotals(given: UpgradeTotals): UpgradeTotals {
+  const totals = withDefaults(newUpgradeTotals(), given);
+  totals.generation++;
+  return totals;
+}

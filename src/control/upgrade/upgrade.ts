@@ -1,0 +1,457 @@
+/**
+ * Binary upgrade, old process: checks the program that now lies at its path, starts it with the listening sockets, and
+ * when it is ready has the workers freeze everything and send it over. See docs/binary-upgrade.md.
+ *
+ * ```
+ *   idle ─▶ validating ─▶ starting ─▶ moving ─▶ (exit)
+ *     ▲         │             │          │
+ *     └─────────┴─────────────┴──────────┘  the program fails, is not ready in time, or dies: serving on
+ * ```
+ */
+
+import { setCloseOnExec } from "../../os/descriptors.ts";
+import type { Fd } from "../../os/fd.ts";
+import { socketPair } from "../../os/fd_passing.ts";
+import * as libc from "../../os/libc.ts";
+import { FrameKind, FrameSocket } from "../../handover/frames.ts";
+import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
+import type { CountsRow, FrozenItem, MovingRow } from "../../mail.ts";
+import type { Log } from "../../log/log.ts";
+import { Shared } from "../../stats/shared.ts";
+import {
+  countMoved,
+  upgradeBegun,
+  upgradeCompleted,
+  upgradeFailed,
+  type UpgradeFault,
+  type UpgradeTotals,
+} from "../../stats/upgrades.ts";
+import type { OpenListener } from "../service/listeners.ts";
+import { NewProcess } from "./new_process.ts";
+import { clientsLeft, lateOnes, leftText, movedSoFar, movedText, total } from "./progress.ts";
+import type { Program } from "../service/program.ts";
+import {
+  type BatchPayload,
+  type BeginPayload,
+  type CancelPayload,
+  type CommonSecrets,
+  type DonePayload,
+  type Inherited,
+  type InitPayload,
+  type ReadyPayload,
+  type TakenPayload,
+} from "./successor.ts";
+import type { Supervisor } from "../supervisor.ts";
+
+const TARGET = "pg_doorman::app";
+const VALIDATION_MS = 10_000;
+const READY_MS = 10_000;
+const LOOK_MS = 25;
+/** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
+const STUCK_MS = 10_000;
+/** After so long the log says what is still waited for, and again when that has changed. */
+const REPORT_MS = 1000;
+/** For the last words to leave the sockets. */
+const LAST_WORDS_MS = 200;
+
+/** What an upgrade needs of the process. */
+export interface UpgradeEnvironment {
+  readonly log: Log;
+  readonly program: Program;
+  /** The path of the configuration as it was given. */
+  readonly configFile: string;
+  readonly supervisor: Supervisor;
+  readonly secrets: () => CommonSecrets;
+  /** The process's own, which this class writes to. */
+  readonly totals: UpgradeTotals;
+  /** The directory that relative names count from. */
+  readonly directory: string;
+  /** Variables that the new process needs besides this one's. */
+  readonly variables: () => Record<string, string>;
+  /** A service manager has to be the new process's parent. */
+  readonly launched: boolean;
+  listeners(): OpenListener[];
+  pools(): { database: string; user: string }[];
+  shutdownTimeoutMs(): number;
+  /** The new process is gone: this one serves on. */
+  serveOn(): void;
+  /** The new process is the service from now on. */
+  handedOver(pid: number): void;
+  /** Nothing is left here. */
+  exit(): void;
+}
+
+export type Phase = "idle" | "validating" | "starting" | "moving";
+
+/** The new process does not get as far as to be ready. */
+class StartError extends Error {
+  readonly fault: UpgradeFault;
+
+  constructor(fault: UpgradeFault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}
+
+export class Upgrade {
+  readonly #environment: UpgradeEnvironment;
+  #phase: Phase = "idle";
+  #frames: FrameSocket | undefined;
+  #new: NewProcess | undefined;
+  /** Batches that the new process has not acknowledged. */
+  #underWay = 0;
+  /** When it last said anything. */
+  #heardAt = 0;
+  #reloadWanted = false;
+  /** It was killed for taking nothing. */
+  #stuck = false;
+  /** Ends the check of the program. */
+  #stopValidation = new AbortController();
+
+  constructor(environment: UpgradeEnvironment) {
+    this.#environment = environment;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** Why an upgrade can't begin now, if so. */
+  obstacle(): string | undefined {
+    return this.#phase === "idle" ? undefined : `a binary upgrade is under way (${this.#phase})`;
+  }
+
+  /** Begins; what comes of it is in the log. */
+  async begin(cause: string): Promise<void> {
+    const { log, program, configFile, totals } = this.#environment;
+    const obstacle = this.obstacle();
+    if (obstacle !== undefined) {
+      totals.refused++;
+      log.warn(TARGET, `${cause}: refused, ${obstacle}`);
+      return;
+    }
+    this.#phase = "validating";
+    upgradeBegun(totals, Date.now());
+    log.info(TARGET, `${cause}: binary upgrade, validating ${program.path} -t ${configFile}`);
+    const fault = await this.#validate();
+    if (fault !== undefined) {
+      this.#abort("validation", `the new binary does not accept the configuration: ${fault}`);
+      return;
+    }
+    log.info(TARGET, "binary upgrade: validation ok, starting the new process");
+    this.#phase = "starting";
+    try {
+      await this.#start();
+    } catch (error) {
+      const fault = error instanceof StartError ? error.fault : "not_started";
+      this.#abort(fault, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** A reload was asked for: the new process may have read the configuration before, so it will read it again. */
+  reloadAfterwards(): void {
+    this.#reloadWanted = true;
+  }
+
+  /** A shutdown comes in between: a new process that does not serve yet goes, too. */
+  abandon(): void {
+    if (this.#phase === "starting") this.#kill();
+    else if (this.#phase === "validating") this.#stopValidation.abort();
+  }
+
+  /** This process is about to exit: with the new one serving already, that one is the service. */
+  leave(): void {
+    if (this.#phase === "moving") this.#environment.handedOver(this.#new!.pid);
+  }
+
+  #abort(fault: UpgradeFault, why: string): void {
+    const { log, totals } = this.#environment;
+    upgradeFailed(totals, fault);
+    for (const line of why.split("\n")) log.error(TARGET, `BINARY UPGRADE ABORTED: ${line}`);
+    log.error(TARGET, "BINARY UPGRADE ABORTED: this process serves on unchanged");
+    this.#frames?.close();
+    this.#frames = undefined;
+    this.#phase = "idle";
+  }
+
+  async #validate(): Promise<string | undefined> {
+    const { program, configFile } = this.#environment;
+    this.#stopValidation = new AbortController();
+    const signals = [this.#stopValidation.signal, AbortSignal.timeout(VALIDATION_MS)];
+    try {
+      const { code, stdout, stderr } = await new Deno.Command(program.path, {
+        args: [...program.prefix, "-t", configFile],
+        cwd: this.#environment.directory,
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+        signal: AbortSignal.any(signals),
+      }).output();
+      if (code === 0) return undefined;
+      const decoder = new TextDecoder();
+      const said = (decoder.decode(stderr) + decoder.decode(stdout)).trim();
+      return `exit status ${code}${said === "" ? "" : `\n${said}`}`;
+    } catch (error) {
+      return `${program.path}: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  // ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #start(): Promise<void> {
+    const { log, secrets, totals } = this.#environment;
+    const startedAt = performance.now();
+    const [ours, theirs] = socketPair();
+    const frames = new FrameSocket(ours);
+    this.#frames = frames;
+    const fresh = this.#spawn(theirs);
+    this.#new = fresh;
+    this.#underWay = 0;
+    this.#reloadWanted = false;
+    this.#stuck = false;
+    const started = this.#environment.launched ? "starts the new one" : "started";
+    log.info(TARGET, `binary upgrade: process ${fresh.pid} ${started}`);
+    const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets: secrets(), totals };
+    // One that has ended already is not ready, either; nor is one that does not read it.
+    frames.send(FrameKind.Init, init).catch(() => {});
+    const ready = await this.#ready(frames);
+    if (typeof ready === "string") {
+      this.#kill();
+      const code = await fresh.ended();
+      throw new StartError(
+        ready,
+        ready === "died"
+          ? `process ${fresh.pid} ended before it was ready (status ${code})`
+          : `process ${fresh.pid} was not ready within ${READY_MS} ms: killed`,
+      );
+    }
+    await fresh.ready(ready.pid);
+    totals.last.readyMs = Math.round(performance.now() - startedAt);
+    log.info(
+      TARGET,
+      `binary upgrade: process ${fresh.pid} ready after ${totals.last.readyMs} ms`,
+    );
+    await this.#move(fresh.pid, frames, ready);
+  }
+
+  /** The new process gets the listening sockets and its end of the frame socket, and no other descriptor. */
+  #spawn(theirs: Fd): NewProcess {
+    const { program, listeners, variables, launched, log } = this.#environment;
+    const open = listeners();
+    const inherited: Inherited = { socket: theirs, listeners: open };
+    const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
+    try {
+      for (const fd of passed) setCloseOnExec(fd, false);
+      return new NewProcess({ program, inherited, env: variables(), launched }, log);
+    } finally {
+      for (const fd of passed) setCloseOnExec(fd, true);
+      libc.close(theirs);
+    }
+  }
+
+  /** What the new process says when it is ready, or why it does not. */
+  #ready(frames: FrameSocket): Promise<ReadyPayload | "not_ready" | "died"> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve("not_ready"), READY_MS);
+      frames.receive().then((frame) => {
+        clearTimeout(timer);
+        resolve(frame?.kind === FrameKind.Ready ? frame.payload as ReadyPayload : "died");
+      });
+    });
+  }
+
+  #kill(): void {
+    this.#new?.kill();
+  }
+
+  // ── moving ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #move(pid: number, frames: FrameSocket, ready: ReadyPayload): Promise<void> {
+    const { log, supervisor } = this.#environment;
+    this.#phase = "moving";
+    const begunAt = performance.now();
+    const understood = ready.versions.includes(SNAPSHOT_VERSION);
+    const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
+    const pools = understood
+      ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
+      : [];
+    await supervisor.command({ name: "stop_accepting", database: undefined });
+    let lost = false;
+    this.#heardAt = begunAt;
+    const listening = this.#listen(frames).then(() => lost = true);
+    await frames.send(FrameKind.Begin, await this.#beginning(pools)).catch(() => {});
+    if (!understood) {
+      log.warn(
+        TARGET,
+        `binary upgrade: the new process does not know snapshots of version ${SNAPSHOT_VERSION}, but ` +
+          `${ready.versions.join(", ")}: its clients finish here until shutdown_timeout`,
+      );
+    }
+    supervisor.broadcast({ kind: "move", pools });
+    const how = await this.#watch({ lost: () => lost, begunAt, understood });
+    if (how === "lost") await this.#takeBack();
+    else {
+      await this.#finish(pid, frames, { begunAt, how, understood });
+      await listening;
+    }
+  }
+
+  async #beginning(pools: BeginPayload["pools"]): Promise<BeginPayload> {
+    const { supervisor } = this.#environment;
+    const shared = new Int32Array(supervisor.shared);
+    const counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
+    for (const row of await supervisor.ask<CountsRow>("counts")) {
+      for (const kind of ["total", "tls", "plain", "cancel"] as const) counts[kind] += row[kind];
+    }
+    return {
+      lastClientId: Atomics.load(shared, Shared.LastClientId),
+      lastServerId: Atomics.load(shared, Shared.LastServerId),
+      lastStatementId: Atomics.load(shared, Shared.LastStatementId),
+      schemaGeneration: Atomics.load(shared, Shared.SchemaGeneration),
+      pools,
+      counts,
+    };
+  }
+
+  /** Waits until nothing is left that will move by itself. */
+  async #watch(
+    { lost, begunAt, understood }: { lost: () => boolean; begunAt: number; understood: boolean },
+  ): Promise<"lost" | "empty" | "timeout"> {
+    const { log, supervisor, shutdownTimeoutMs } = this.#environment;
+    // A session on its way between two workers is seen by neither: one look is not enough.
+    let empty = 0;
+    let reportAt = begunAt + REPORT_MS;
+    let reported = "";
+    for (;;) {
+      if (lost()) return "lost";
+      const rows = await supervisor.ask<MovingRow>("moving");
+      const left = clientsLeft(rows, understood);
+      const late = lateOnes(rows);
+      empty = total(left) + late === 0 ? empty + 1 : 0;
+      if (empty === 2) return "empty";
+      const now = performance.now();
+      if (now > begunAt + shutdownTimeoutMs()) return "timeout";
+      if (now > reportAt) {
+        reportAt = now + REPORT_MS;
+        const report = `${movedText(movedSoFar(rows))}; waiting for ${leftText(left, late)}`;
+        if (report !== reported) log.info(TARGET, `binary upgrade: ${report}`);
+        reported = report;
+      }
+      this.#watchForStuck(now);
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
+  #watchForStuck(now: number): void {
+    if (this.#underWay === 0 || this.#new!.gone) this.#heardAt = now;
+    else if (now - this.#heardAt > STUCK_MS) {
+      this.#environment.log.error(
+        TARGET,
+        `binary upgrade: the new process has taken nothing for ${STUCK_MS} ms: killing it`,
+      );
+      this.#heardAt = now;
+      this.#stuck = true;
+      this.#kill();
+    }
+  }
+
+  async #finish(
+    pid: number,
+    frames: FrameSocket,
+    { begunAt, how, understood }: {
+      begunAt: number;
+      how: "empty" | "timeout";
+      understood: boolean;
+    },
+  ): Promise<void> {
+    const { log, supervisor, totals, handedOver, exit } = this.#environment;
+    const rows = await supervisor.ask<MovingRow>("moving");
+    const moved = movedSoFar(rows);
+    const left = clientsLeft(rows, understood);
+    const took = Math.round(performance.now() - begunAt);
+    countMoved(totals, { ...moved, bytes: frames.sentBytes });
+    upgradeCompleted(totals, left, took);
+    if (how === "timeout") {
+      const what = leftText(left, lateOnes(rows));
+      log.warn(TARGET, `binary upgrade: shutdown_timeout is over, left behind and closed: ${what}`);
+      await supervisor.command({ name: "send_home", database: undefined });
+      await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
+    }
+    log.info(
+      TARGET,
+      `binary upgrade: done after ${took} ms, ${movedText(moved)} to process ${pid}, ` +
+        `left behind ${total(left)}`,
+    );
+    // Before the new process speaks for the service itself.
+    handedOver(pid);
+    const done: DonePayload = { reload: this.#reloadWanted, totals };
+    await frames.send(FrameKind.Done, done).catch(() => {});
+    exit();
+  }
+
+  /** The new process died: what it has not taken comes back. */
+  async #takeBack(): Promise<void> {
+    const { supervisor, log, totals } = this.#environment;
+    log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
+    const lost = movedSoFar(await supervisor.ask<MovingRow>("moving"));
+    totals.lost += lost.clients;
+    upgradeFailed(totals, this.#stuck ? "stuck" : "died");
+    // One that talks nonsense lives on, and accepts.
+    this.#kill();
+    await this.#new?.ended();
+    supervisor.broadcast({ kind: "move_failed" });
+    supervisor.broadcast({
+      kind: "listen",
+      listeners: this.#environment.listeners().map(({ fd, transport }) => ({ fd, transport })),
+    });
+    this.#frames?.close();
+    this.#frames = undefined;
+    this.#phase = "idle";
+    this.#environment.serveOn();
+    log.error(
+      TARGET,
+      "BINARY UPGRADE FAILED: this process serves on with the clients it has; lost with the new " +
+        `one: ${lost.clients} clients and ${lost.servers} servers`,
+    );
+  }
+
+  /** Frames of the new process, until its end. */
+  async #listen(frames: FrameSocket): Promise<void> {
+    const { supervisor } = this.#environment;
+    for (;;) {
+      const frame = await frames.receive();
+      if (frame === undefined) return;
+      this.#heardAt = performance.now();
+      if (frame.kind === FrameKind.Taken) {
+        this.#underWay--;
+        const { worker, batch, refused, again } = frame.payload as TakenPayload;
+        if (again) supervisor.send(worker, { kind: "not_taken", batch });
+        else supervisor.send(worker, { kind: "taken", batch, refused });
+      } else if (frame.kind === FrameKind.Cancel) {
+        const { processId, secret } = frame.payload as CancelPayload;
+        supervisor.broadcast({ kind: "cancel", processId, secret });
+      }
+    }
+  }
+
+  /** A worker has frozen a batch. */
+  frozen(worker: number, batch: number, items: FrozenItem[]): void {
+    const descriptors = items.flatMap(({ fds }) => fds) as Fd[];
+    const payload: BatchPayload = {
+      version: SNAPSHOT_VERSION,
+      worker,
+      batch,
+      descriptors: descriptors.length,
+      items,
+    };
+    this.#underWay++;
+    // Without the new process everything comes back.
+    this.#frames?.send(FrameKind.Batch, payload, descriptors).catch(() => this.#kill());
+  }
+
+  /** A CancelRequest that no worker here knows: its client may have moved. */
+  cancel(processId: number, secret: Uint8Array): void {
+    if (this.#phase !== "moving") return;
+    this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
+  }
+}

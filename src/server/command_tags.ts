@@ -1,0 +1,106 @@
+// hot path
+/**
+ * What the tag of a CommandComplete tells: what a check-in has to clean, which statements are gone, and that the schema
+ * has changed.
+ */
+
+import { readBuffer } from "../reactor/stream.ts";
+import type { ServerLink } from "./link.ts";
+import { onlyReported } from "./parameters.ts";
+import { Dirty } from "./state.ts";
+import { dropStatements, type StatementServer, unlistenedBy } from "./statements/replies.ts";
+
+/** What is needed of a server connection. */
+interface TaggedServer extends StatementServer {
+  readonly owner: { readonly reported: ReadonlySet<string>; schemaChanged(): void };
+  readonly link: ServerLink | undefined;
+}
+
+const ALL_CHANNELS: readonly string[] = ["*"];
+
+/** Takes note of the tag at `readBuffer[start..end)`. */
+export function noteTag(server: TaggedServer, start: number, end: number): void {
+  const { state, owner } = server;
+  switch (readBuffer[start]) {
+    case 0x53: // S
+      if (matches(start, end, "SET")) {
+        if (state.localSets > 0) state.localSets--;
+        else state.dirty |= Dirty.Set;
+      }
+      break;
+    case 0x50: // P
+      if (matches(start, end, "PREPARE")) state.dirty |= Dirty.SqlPrepare;
+      break;
+    case 0x4c: // L
+      if (matches(start, end, "LISTEN")) state.dirty |= Dirty.Listen;
+      break;
+    case 0x44: // D
+      if (matches(start, end, "DECLARE CURSOR")) state.dirty |= Dirty.Declare;
+      else if (matches(start, end, "DO")) state.dirty |= Dirty.Config;
+      else if (matches(start, end, "DEALLOCATE ALL")) {
+        state.dirty &= ~(Dirty.Prepare | Dirty.SqlPrepare);
+        dropStatements(server);
+        askAgain(server);
+      } else if (begins(start, end, "DROP ")) {
+        schemaChanged(server);
+        askAgain(server);
+      } else if (matches(start, end, "DISCARD ALL")) {
+        state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
+        dropStatements(server);
+        state.parameters = onlyReported(state.parameters, owner.reported);
+        server.link?.parametersChanged(state.parameters);
+        server.link?.unlistened(ALL_CHANNELS);
+        askAgain(server);
+      } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
+        askAgain(server);
+      }
+      break;
+    case 0x41: // A
+      if (begins(start, end, "ALTER ")) schemaChanged(server);
+      break;
+    case 0x43: // C
+      if (matches(start, end, "CALL")) state.dirty |= Dirty.Config;
+      else if (begins(start, end, "CLOSE CURSOR")) {
+        if (matches(start, end, "CLOSE CURSOR ALL")) state.dirty &= ~Dirty.Declare;
+        askAgain(server);
+      }
+      break;
+    case 0x55: // U
+      if (matches(start, end, "UNLISTEN")) {
+        server.link?.unlistened(unlistenedBy(server));
+        askAgain(server);
+      }
+      break;
+    case 0x52: // R
+      // RESET of one parameter and of all have one tag: what is left is not known.
+      if (matches(start, end, "RESET")) state.dirty |= Dirty.Set | Dirty.Reset;
+      // COMMIT of a failed transaction has this tag, too.
+      else if (matches(start, end, "ROLLBACK")) server.link?.unlistened(undefined);
+      break;
+    default:
+      break;
+  }
+}
+
+/** What its client keeps the server for may be gone now. */
+function askAgain(server: TaggedServer): void {
+  if (server.link !== undefined) server.state.dirty |= server.link.pinned;
+}
+
+/** Others see the change when it is committed; what this client prepares from here on sees it at once. */
+function schemaChanged(server: TaggedServer): void {
+  server.state.changedSchema = true;
+  server.owner.schemaChanged();
+}
+
+function matches(start: number, end: number, tag: string): boolean {
+  if (end - start !== tag.length) return false;
+  for (let i = 0; i < tag.length; i++) {
+    if (readBuffer[start + i] !== tag.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function begins(start: number, end: number, word: string): boolean {
+  return end - start >= word.length && matches(start, start + word.length, word);
+}

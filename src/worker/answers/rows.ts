@@ -1,0 +1,164 @@
+/**
+ * What this worker answers when the control plane asks for rows: pools, clients and servers as plain records.
+ */
+
+import type { ClientRow, PoolRow, PresenceRow, ServerRow } from "../../mail.ts";
+import { pinReasons } from "../../client/pinning/pin.ts";
+import type { Session } from "../../client/session.ts";
+import { Stage } from "../../client/state.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { ServerConnection } from "../../server/connection.ts";
+import { Dirty, ServerStage } from "../../server/state.ts";
+
+/** Rows of SHOW POOLS and its relatives. */
+export function poolRows(
+  pools: Iterable<Pool>,
+  sessions: Iterable<Session>,
+  now: number,
+  worker: number,
+): PoolRow[] {
+  const rows = new Map<Pool, PoolRow>();
+  for (const pool of pools) rows.set(pool, poolRow(pool, now, worker));
+  for (const session of sessions) {
+    const row = session.pool === undefined ? undefined : rows.get(session.pool);
+    if (row === undefined) continue;
+    const state = clientState(session);
+    if (state === "idle") row.cl_idle++;
+    else if (state === "active") row.cl_active++;
+    else if (state === "waiting") row.cl_waiting++;
+  }
+  return [...rows.values()];
+}
+
+function poolRow(pool: Pool, now: number, worker: number): PoolRow {
+  const { settings } = pool;
+  let active = 0;
+  let oldest = 0;
+  for (const { state } of pool.servers()) {
+    if (state.stage === ServerStage.Idle) continue;
+    active++;
+    if (state.stage === ServerStage.Linked) oldest = Math.max(oldest, now - state.heldSinceMs);
+  }
+  return {
+    database: settings.database,
+    user: settings.user,
+    pool_mode: settings.pool_mode,
+    pool_size: settings.pool_size,
+    min_pool_size: settings.min_pool_size,
+    max_user_connections: settings.max_user_connections,
+    server_host: settings.server_host,
+    server_port: settings.server_port,
+    server_database: settings.server_database,
+    paused: pool.paused,
+    retired: pool.retired,
+    cl_idle: 0,
+    cl_active: 0,
+    cl_waiting: 0,
+    cl_cancel_req: 0,
+    sv_active: active,
+    sv_idle: pool.idle,
+    sv_used: 0,
+    sv_login: pool.connecting,
+    sv_replication: pool.replication.size,
+    scaling: { ...pool.pacing.counters, inflight: pool.connecting },
+    maxwait_us: Math.round(pool.longestWaitMs(now) * 1000),
+    oldest_active_age_ms: Math.round(oldest),
+    total: { ...pool.counters.total },
+    averages: { ...pool.counters.averages },
+    worker,
+  };
+}
+
+function clientState(session: Session): ClientRow["state"] {
+  const { stage } = session.state;
+  if (stage === Stage.Idle || stage === Stage.Admin || stage === Stage.Closing) return "idle";
+  if (stage === Stage.Waiting) return "waiting";
+  if (stage === Stage.Linked || stage === Stage.Syncing) return "active";
+  return "login";
+}
+
+/** How many sessions are here, and how many of them are in the middle of something. */
+export function presenceRow(sessions: Iterable<Session>, worker: number): PresenceRow {
+  const row: PresenceRow = { clients: 0, inTransaction: 0, worker };
+  for (const session of sessions) {
+    if (session.state.stage === Stage.Admin) continue;
+    row.clients++;
+    if (session.inTransaction) row.inTransaction++;
+  }
+  return row;
+}
+
+/** Rows of SHOW CLIENTS. */
+export function clientRows(sessions: Iterable<Session>, now: number, worker: number): ClientRow[] {
+  const rows: ClientRow[] = [];
+  for (const session of sessions) {
+    const { state } = session;
+    const status = clientState(session);
+    rows.push({
+      id: state.id,
+      database: state.database,
+      user: state.user,
+      application_name: session.applicationName,
+      addr: state.unix ? "unix:" : state.address,
+      tls: false,
+      state: status,
+      wait: status === "active" ? "write" : status === "login" ? "read" : "idle",
+      transaction_count: state.xactCount,
+      query_count: state.queryCount,
+      error_count: state.errorCount,
+      age_seconds: Math.floor((now - state.connectedAtMs) / 1000),
+      replication: state.replication,
+      // Until the listener has taken over it keeps its server for that, too.
+      pinned: pinReasons(state.pinned | (state.listens?.moving === undefined ? 0 : Dirty.Listen)),
+      channels: state.listens?.channels.length ?? 0,
+      worker,
+    });
+  }
+  return rows;
+}
+
+/** Rows of SHOW SERVERS. */
+export function serverRows(pools: Iterable<Pool>, now: number, worker: number): ServerRow[] {
+  const rows: ServerRow[] = [];
+  for (const pool of pools) {
+    for (const server of pool.servers()) rows.push(serverRow(pool, server, now, worker));
+    for (const server of pool.replication.servers()) {
+      const { replication } = (server.link as Session).state;
+      rows.push({ ...serverRow(pool, server, now, worker), replication });
+    }
+    for (const server of pool.listener.servers()) {
+      rows.push({ ...serverRow(pool, server, now, worker), state: "listening" });
+    }
+  }
+  return rows;
+}
+
+function serverRow(
+  pool: Pool,
+  { state }: ServerConnection,
+  now: number,
+  worker: number,
+): ServerRow {
+  const idle = state.stage === ServerStage.Idle;
+  return {
+    id: state.id,
+    server_process_id: state.pid,
+    database: pool.settings.database,
+    user: pool.settings.user,
+    // A client's own is set at the checkout, so this is the last client's.
+    application_name: state.parameters.values.get("application_name") ?? "",
+    tls: false,
+    state: idle ? "idle" : "active",
+    wait: idle ? "idle" : "read",
+    transaction_count: state.xactCount,
+    query_count: state.queryCount,
+    bytes_sent: state.sent,
+    bytes_received: state.received,
+    age_seconds: Math.floor((now - state.createdAtMs) / 1000),
+    prepare_cache_hit: state.prepareHits,
+    prepare_cache_miss: state.prepareMisses,
+    prepare_cache_size: state.statements.size,
+    replication: "none",
+    worker,
+  };
+}

@@ -1,0 +1,362 @@
+/**
+ * Binary upgrade, old process: freezes the sessions and servers of this worker between two events and mails them in
+ * batches. Nothing is forgotten before the new process has it: until `taken` a frozen thing stays here, out of the event
+ * loop, and `failed` brings it back as it was.
+ *
+ * ```
+ *   start ─▶ pools with their servers, linked and waiting sessions ─▶ the others, batch by batch ─▶ what was in the way
+ *                     (at once: their clients would notice a pause)       (idle: nobody waits)      (logins, cancels)
+ * ```
+ */
+
+import type { FrozenItem, MovingRow, WorkerToControl } from "../../mail.ts";
+import type { Reactor } from "../../reactor/reactor.ts";
+import type { Timer } from "../../reactor/timers.ts";
+import type { Session } from "../../client/session.ts";
+import { Stage } from "../../client/state.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { Replication } from "../../pool/replication.ts";
+import type { ServerConnection } from "../../server/connection.ts";
+import { ServerStage } from "../../server/state.ts";
+import type { Directory } from "../directory.ts";
+
+/** Descriptors of one batch: the kernel passes 253 in a message. */
+const MOST_DESCRIPTORS = 200;
+const IDLE_BATCH = 50;
+/** Batches under way before more idle sessions are frozen. */
+const MOST_UNDER_WAY = 2;
+const LOOK_AGAIN_MS = 20;
+/** Pause before a batch that did not get through is sent again. */
+const AGAIN_MS = 50;
+
+/** A frozen thing and what it is thawed to if it has to stay. */
+interface Held {
+  item: FrozenItem;
+  pool: Pool | undefined;
+  session: Session | undefined;
+  server: ServerConnection | undefined;
+}
+
+export class Departure {
+  readonly #reactor: Reactor;
+  readonly #index: number;
+  readonly #sessions: ReadonlyMap<number, Session>;
+  readonly #directory: Directory;
+  readonly #post: (mail: WorkerToControl) => void;
+  readonly #batches = new Map<number, Held[]>();
+  readonly #frozen = new Set<Session>();
+  readonly #stranded = new Set<Pool>();
+  readonly #done: (() => void) | undefined;
+  readonly #pools = new Set<Pool>();
+  #candidates: Session[] = [];
+  #lastBatch = 0;
+  #ended = false;
+  #sweepTimer: Timer | undefined;
+  #movedClients = 0;
+  #movedServers = 0;
+
+  constructor(
+    worker: {
+      reactor: Reactor;
+      index: number;
+      sessions: ReadonlyMap<number, Session>;
+      directory: Directory;
+      post: (mail: WorkerToControl) => void;
+      /** Only pools move, no sessions that have none yet; called when nothing of them is left. */
+      done?: () => void;
+    },
+  ) {
+    this.#reactor = worker.reactor;
+    this.#index = worker.index;
+    this.#sessions = worker.sessions;
+    this.#directory = worker.directory;
+    this.#post = worker.post;
+    this.#done = worker.done;
+  }
+
+  /** Begins with the pools that the new process has, too. */
+  start(pools: readonly { database: string; user: string }[]): void {
+    this.begin(pools.flatMap(({ database, user }) => {
+      const found = this.#directory.find(database, user);
+      return found.kind === "here" ? [found.pool] : [];
+    }));
+  }
+
+  /** Begins with these pools. */
+  begin(pools: readonly Pool[]): void {
+    const linked = new Map<Pool, Session[]>();
+    for (const session of this.#sessions.values()) {
+      if (session.server === undefined || session.pool === undefined) continue;
+      const known = linked.get(session.pool);
+      if (known === undefined) linked.set(session.pool, [session]);
+      else known.push(session);
+    }
+    for (const pool of pools) {
+      this.#pools.add(pool);
+      this.#ship(this.#freezePool(pool, linked.get(pool) ?? []));
+    }
+    this.#sweep();
+  }
+
+  #freezePool(pool: Pool, linked: Session[]): Held[] {
+    const { database, user } = pool.settings;
+    const snapshot = pool.beginMove();
+    const held: Held[] = [{
+      item: { type: "pool", database, user, fds: [], pool: snapshot },
+      pool,
+      session: undefined,
+      server: undefined,
+    }];
+    const listener = pool.listener.freeze();
+    if (listener !== undefined) {
+      held.push({
+        item: {
+          type: "listener",
+          database,
+          user,
+          fds: [listener.fd],
+          listener: listener.snapshot,
+        },
+        pool,
+        session: undefined,
+        server: undefined,
+      });
+    }
+    for (const server of [...pool.servers()]) {
+      if (server.link === undefined && server.cancelsUnderWay === 0) {
+        held.push(this.#freezeServer(pool, server));
+      }
+    }
+    for (const session of linked) if (session.movable) held.push(this.#freezeSession(session));
+    return held.concat(this.#freezeWaiters(pool));
+  }
+
+  #freezeServer(pool: Pool, server: ServerConnection): Held {
+    const { database, user } = pool.settings;
+    pool.takeOut(server);
+    const fds = [server.stream.fd];
+    const snapshot = server.freeze();
+    return {
+      item: { type: "server", database, user, fds, server: snapshot },
+      pool,
+      session: undefined,
+      server,
+    };
+  }
+
+  #freezeSession(session: Session): Held {
+    const { pool, server } = session;
+    const { database, user } = session.state;
+    const fds: number[] = [session.stream.fd];
+    if (pool !== undefined) pool.leaveQueue(session);
+    if (server !== undefined) {
+      keeper(session, pool!).takeOut(server);
+      fds.push(server.stream.fd);
+    }
+    this.#frozen.add(session);
+    const snapshot = session.freeze();
+    return {
+      item: { type: "session", database, user, fds, session: snapshot },
+      pool,
+      session,
+      server,
+    };
+  }
+
+  #freezeWaiters(pool: Pool): Held[] {
+    return [...pool.waiters()].map((waiter) => this.#freezeSession(waiter as Session));
+  }
+
+  /** A client of a moved pool wants a server: it goes where they are, when this turn is over. */
+  strand(pool: Pool): void {
+    if (this.#stranded.size === 0) {
+      this.#reactor.atEndOfTurn(() => {
+        const pools = [...this.#stranded];
+        this.#stranded.clear();
+        for (const one of pools) if (one.moved) this.#ship(this.#freezeWaiters(one));
+      });
+    }
+    this.#stranded.add(pool);
+  }
+
+  /** What was in the way of a server is over. */
+  late(pool: Pool, server: ServerConnection | undefined): void {
+    // The caller is in the middle of its work with the server.
+    this.#reactor.atEndOfTurn(() => {
+      if (!pool.moved || this.#ended) return;
+      if (server === undefined) this.#ship([lost(pool)]);
+      // Closed since then, or gone by another way.
+      else if (server.state.stage === ServerStage.Closed || !pool.has(server)) return;
+      else if (server.link === undefined) this.#ship([this.#freezeServer(pool, server)]);
+      else {
+        const session = server.link as Session;
+        if (this.#mayGo(session)) this.#ship([this.#freezeSession(session)]);
+      }
+    });
+  }
+
+  // ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #ship(held: Held[]): void {
+    let batch: Held[] = [];
+    let descriptors = 0;
+    for (const one of held) {
+      if (descriptors + one.item.fds.length > MOST_DESCRIPTORS) {
+        this.#send(batch);
+        batch = [];
+        descriptors = 0;
+      }
+      batch.push(one);
+      descriptors += one.item.fds.length;
+    }
+    if (batch.length > 0) this.#send(batch);
+  }
+
+  #send(held: Held[]): void {
+    const batch = ++this.#lastBatch;
+    this.#batches.set(batch, held);
+    this.#mail(batch, held);
+  }
+
+  #mail(batch: number, held: Held[]): void {
+    this.#post({ kind: "frozen", batch, items: held.map(({ item }) => item) });
+  }
+
+  /** The new process had no room for it: all of it is here still, and out of the event loop. */
+  notTaken(batch: number): void {
+    this.#reactor.at(this.#reactor.now + AGAIN_MS, () => {
+      const held = this.#batches.get(batch);
+      if (held !== undefined) this.#mail(batch, held);
+    });
+  }
+
+  /** Freezes idle sessions while few batches are under way, and looks again for those that could not be frozen. */
+  #sweep(): void {
+    if (this.#ended) return;
+    while (this.#batches.size < MOST_UNDER_WAY) {
+      const held: Held[] = [];
+      while (held.length < IDLE_BATCH) {
+        const session = this.#candidates.pop();
+        if (session === undefined) break;
+        if (this.#mayGo(session)) held.push(this.#freezeSession(session));
+      }
+      if (held.length === 0) break;
+      this.#ship(held);
+    }
+    if (this.#candidates.length > 0) return;
+    if (this.#done !== undefined && this.#empty) {
+      this.#ended = true;
+      this.#done();
+      return;
+    }
+    this.#candidates = [...this.#sessions.values()].filter((session) => this.#mayGo(session));
+    if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
+      this.#reactor.atEndOfTurn(() => this.#sweep());
+    } else this.#sweepLater();
+  }
+
+  get #empty(): boolean {
+    if (this.#batches.size > 0) return false;
+    for (const { size, clients } of this.#pools) if (size + clients > 0) return false;
+    return true;
+  }
+
+  /** Sessions come late, too: from another worker, or when their login is through. */
+  #sweepLater(): void {
+    this.#sweepTimer?.cancel();
+    this.#sweepTimer = this.#reactor.at(this.#reactor.now + LOOK_AGAIN_MS, () => this.#sweep());
+  }
+
+  #mayGo(session: Session): boolean {
+    return session.movable && !this.#frozen.has(session) &&
+      (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
+  }
+
+  /** The new process has these: here they are forgotten. */
+  taken(batch: number, refused: readonly number[]): void {
+    const held = this.#batches.get(batch);
+    if (held === undefined) return;
+    this.#batches.delete(batch);
+    held.forEach((one, i) => {
+      if (refused.includes(i)) this.#keep(one);
+      else if (one.session !== undefined) {
+        this.#movedClients++;
+        if (one.server !== undefined) this.#movedServers++;
+        this.#frozen.delete(one.session);
+        one.session.forget();
+      } else if (one.server !== undefined) {
+        this.#movedServers++;
+        one.server.forget();
+      } else if (one.item.type === "listener") {
+        this.#movedServers++;
+        one.pool!.listener.forget();
+      }
+    });
+    this.#sweep();
+  }
+
+  /** A refused one stays for good: `#frozen` still has it, so that it is not tried again. */
+  #keep(held: Held): void {
+    putBack(held);
+    held.session?.unfreeze();
+  }
+
+  /** The new process is gone. */
+  failed(): void {
+    this.#ended = true;
+    this.#sweepTimer?.cancel();
+    const batches = [...this.#batches.values()];
+    this.#batches.clear();
+    this.#frozen.clear();
+    for (const pool of this.#pools) pool.endMove();
+    // Servers first: a client that waits must not have another one made meanwhile.
+    for (const held of batches) held.forEach(putBack);
+    for (const held of batches) for (const { session } of held) session?.unfreeze();
+    for (const pool of this.#pools) pool.goOn();
+  }
+
+  /** What is still here. */
+  row(): MovingRow {
+    const row: MovingRow = {
+      unknownPool: 0,
+      underWay: 0,
+      refused: 0,
+      consoles: 0,
+      late: this.#batches.size,
+      movedClients: this.#movedClients,
+      movedServers: this.#movedServers,
+      worker: this.#index,
+    };
+    for (const session of this.#sessions.values()) {
+      if (session.frozen) continue;
+      if (session.state.stage === Stage.Admin) row.consoles++;
+      else if (this.#frozen.has(session)) row.refused++;
+      else if (session.pool === undefined || session.pool.moved) row.underWay++;
+      else row.unknownPool++;
+    }
+    for (const pool of this.#pools) row.late += pool.size;
+    return row;
+  }
+}
+
+/** A server that will not come after all. */
+function lost(pool: Pool): Held {
+  const { database, user } = pool.settings;
+  const item: FrozenItem = { type: "lost", database, user, fds: [] };
+  return { item, pool, session: undefined, server: undefined };
+}
+
+/** A linked server comes back to the event loop with its session. */
+function putBack({ item, pool, session, server }: Held): void {
+  if (item.type === "listener") pool!.listener.unfreeze();
+  if (server === undefined) return;
+  if (session === undefined) {
+    server.unfreeze();
+    pool!.putBack(server);
+  } else keeper(session, pool!).putBack(server);
+}
+
+/** Who keeps the server of a session. */
+function keeper(session: Session, pool: Pool): Pool | Replication {
+  return session.state.replication === "none" ? pool : pool.replication;
+}

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { Departure } from "./departure.ts";
+import type { Directory } from "../directory.ts";
+import { Stage } from "../../client/state.ts";
+import { World } from "../../client/testing/world.ts";
+import type { FrozenItem } from "../../mail.ts";
+import { simpleQuery } from "../../protocol/testing/pipelines.ts";
+import { bytesOf } from "../../protocol/testing/model_server.ts";
+import { concat } from "../../protocol/testing/wire.ts";
+import type { Reactor } from "../../reactor/reactor.ts";
+import { REASONS } from "../../reasons.ts";
+
+/** A world that moves out. */
+class Leaving {
+  readonly world: World;
+  readonly departure: Departure;
+  readonly batches: { batch: number; items: FrozenItem[] }[] = [];
+
+  constructor(world: World) {
+    this.world = world;
+    this.departure = new Departure({
+      reactor: world.reactor as unknown as Reactor,
+      index: 0,
+      sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
+      directory: { find: () => ({ kind: "here", pool: world.pool }) } as unknown as Directory,
+      post: (mail) => {
+        if (mail.kind === "frozen") this.batches.push(mail);
+      },
+    });
+    world.stranded = (pool) => this.departure.strand(pool);
+    world.lateServer = (pool, server) => this.departure.late(pool, server);
+  }
+
+  start(): void {
+    this.departure.start([{ database: "db", user: "me" }]);
+    this.world.reactor.endTurn();
+  }
+
+  /** Descriptors that were sent, each as often as it was. */
+  sent(): number[] {
+    return this.batches.flatMap(({ items }) => items.flatMap(({ fds }) => fds)).sort();
+  }
+
+  wait(ms: number): void {
+    const { reactor } = this.world;
+    reactor.now += ms;
+    reactor.timers.expire(reactor.now);
+    reactor.endTurn();
+  }
+}
+
+function query(...sql: string[]): Uint8Array {
+  return concat(...sql.map((each) => bytesOf(simpleQuery(each))));
+}
+
+/** Two clients in transactions, one that waits for a server, an idle one. */
+function busyWorld(): World {
+  const world = new World({ pool_size: 2 });
+  world.addServer();
+  world.addServer();
+  for (const sql of ["begin 1", "begin 1", "rows"]) world.addClient(query(sql));
+  world.addClient(new Uint8Array(0));
+  world.settle();
+  const stages = world.clients.map(({ session }) => session.state.stage);
+  assert.deepEqual(stages, [Stage.Linked, Stage.Linked, Stage.Waiting, Stage.Idle]);
+  return world;
+}
+
+Deno.test("departure: all is sent once, servers with their clients", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  const fds = [...world.clients, ...world.servers].map(({ stream }) => stream.fd as number);
+  assert.deepEqual(leaving.sent(), fds.sort());
+  const [first] = leaving.batches;
+  assert.deepEqual(
+    first!.items.map(({ type, fds }) => [type, fds.length]),
+    [["pool", 0], ["session", 2], ["session", 2], ["session", 1]],
+  );
+  assert.equal(leaving.departure.row().late, leaving.batches.length);
+  for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
+  const { movedClients, movedServers, late, underWay } = leaving.departure.row();
+  assert.deepEqual([movedClients, movedServers, late, underWay], [4, 2, 0, 0]);
+  assert.equal(world.pool.clients, 0);
+});
+
+Deno.test("departure: nothing that happens here reaches a client that is frozen", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  for (const { session, stream } of world.clients) {
+    session.fail("FATAL", REASONS.adminShutdown, "", "");
+    session.close(REASONS.clientGone, "");
+    assert.equal(stream.fetch().length, 0);
+    assert.ok(session.state.stage < Stage.Closing);
+  }
+  leaving.wait(100_000);
+  for (const { stream } of world.clients) assert.equal(stream.fetch().length, 0);
+});
+
+Deno.test("departure: when the new process is gone everybody goes on, with no server more", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  leaving.departure.failed();
+  assert.equal(world.pool.size, 2);
+  for (const client of world.clients) client.unsent = query("commit", "rows");
+  // A pool without room for another server would fail the test by connecting to one.
+  world.settle();
+  for (const server of world.servers) world.checkIdle(server);
+  for (const { session } of world.clients) assert.equal(session.state.stage, Stage.Idle);
+  assert.equal(world.pool.waiting, 0);
+  // And it may be tried again.
+  const again = new Leaving(world);
+  again.start();
+  assert.equal(again.sent().length, 6);
+});
+
+Deno.test("departure: a server that is about to be canceled follows once, with its client", () => {
+  const world = busyWorld();
+  const [{ connection }] = world.servers;
+  connection.cancelsUnderWay = 1;
+  const leaving = new Leaving(world);
+  leaving.start();
+  assert.ok(!leaving.sent().includes(connection.stream.fd));
+  assert.ok(leaving.departure.row().late > 0);
+  connection.cancelsUnderWay = 0;
+  // Found by the round as well as by the end of the cancel request.
+  leaving.departure.late(world.pool, connection);
+  leaving.departure.late(world.pool, connection);
+  leaving.wait(20);
+  leaving.wait(20);
+  assert.equal(leaving.sent().filter((fd) => fd === connection.stream.fd).length, 1);
+});
+
+Deno.test("departure: a server that closes before it can follow is reported as lost", () => {
+  const world = busyWorld();
+  const [{ connection }] = world.servers;
+  connection.cancelsUnderWay = 1;
+  const leaving = new Leaving(world);
+  leaving.start();
+  leaving.departure.late(world.pool, connection);
+  connection.close(REASONS.serverLost, "");
+  world.reactor.endTurn();
+  assert.ok(!leaving.sent().includes(connection.stream.fd));
+  assert.equal(leaving.batches.flatMap(({ items }) => items).at(-1)!.type, "lost");
+});
+
+Deno.test("departure: a client that asks when its pool has moved follows when the turn ends", () => {
+  const world = busyWorld();
+  const idle = world.clients[3];
+  // Idle sessions wait for their turn while batches are under way.
+  for (let i = 0; i < 300; i++) world.addClient(new Uint8Array(0));
+  const leaving = new Leaving(world);
+  leaving.start();
+  assert.ok(!leaving.sent().includes(idle.stream.fd));
+  idle.unsent = query("rows");
+  world.clientSends(idle, Infinity);
+  world.dispatch(idle.stream);
+  assert.ok(leaving.sent().includes(idle.stream.fd));
+});
+
+Deno.test("departure: a batch for which there was no room is sent again as it is", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  const [first] = leaving.batches;
+  leaving.departure.notTaken(first!.batch);
+  leaving.wait(50);
+  const sent = leaving.batches.filter(({ batch }) => batch === first!.batch);
+  assert.deepEqual(sent, [first, first]);
+  leaving.departure.taken(first!.batch, []);
+  const count = leaving.batches.length;
+  leaving.departure.notTaken(first!.batch);
+  leaving.wait(50);
+  assert.ok(!leaving.batches.slice(count).some(({ batch }) => batch === first!.batch));
+});
