@@ -10,7 +10,7 @@ import type { Fd } from "../../src/os/fd.ts";
 import { EPOLLIN } from "../../src/os/layout.ts";
 import type { Reactor } from "../../src/reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../../src/reactor/stream.ts";
-import { World } from "../../src/client/testing/world.ts";
+import { World } from "../../src/testing/world.ts";
 import { Session } from "../../src/client/session.ts";
 import { newSessionState, Stage } from "../../src/client/state.ts";
 import { ServerConnection } from "../../src/server/connection.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { AdminSession } from "./admin_session.ts";
 import { MOST_OWED } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { World } from "./testing/world.ts";
+import { World } from "../testing/world.ts";
 import { concat, messagesIn, query, startup, SYNC } from "../protocol/testing/wire.ts";
 import { REASONS } from "../reasons.ts";
 import { Dirty, ServerStage } from "../server/state.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { expiredServers, spread } from "./lifetime.ts";
-import { World } from "../client/testing/world.ts";
+import { World } from "../testing/world.ts";
 import { Stage } from "../client/state.ts";
 import { frontend } from "../protocol/testing/wire.ts";
 import { REASONS } from "../reasons.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { StatementTexts } from "./statement_texts.ts";
 import type { Session } from "../client/session.ts";
-import { type FakeClient, World } from "../client/testing/world.ts";
+import { type FakeClient, World } from "../testing/world.ts";
 import { bytesOf, type Message } from "../protocol/testing/model_server.ts";
 import { SYNC } from "../protocol/testing/pipelines.ts";
 import { concat } from "../protocol/testing/wire.ts";

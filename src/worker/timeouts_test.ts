@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Session } from "../client/session.ts";
 import { Stage } from "../client/state.ts";
-import { type FakeClient, type FakeServer, World } from "../client/testing/world.ts";
+import { type FakeClient, type FakeServer, World } from "../testing/world.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { concat, frontend, messagesIn, query, SYNC } from "../protocol/testing/wire.ts";
 import type { Reactor } from "../reactor/reactor.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { World } from "../testing/world.ts";
+import { World } from "../../testing/world.ts";
 import { concat, query } from "../../protocol/testing/wire.ts";
 
 function readable(bytes: Uint8Array): string {

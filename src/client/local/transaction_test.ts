@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Stage } from "../state.ts";
-import { type FakeServer, World } from "../testing/world.ts";
+import { type FakeServer, World } from "../../testing/world.ts";
 import { TransactionCommand, transactionCommand } from "./transaction.ts";
 import { ServerStage } from "../../server/state.ts";
 import { bytesOf, ModelServer } from "../../protocol/testing/model_server.ts";

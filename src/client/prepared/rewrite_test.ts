@@ -5,7 +5,7 @@ import { bytesOf as statementBytes } from "../../server/statements/on_server.ts"
 import { QueryInterner } from "../../server/statements/query_interner.ts";
 import { clearStatements, namedStatements } from "./names.ts";
 import { Stage } from "../state.ts";
-import { type FakeServer, World } from "../testing/world.ts";
+import { type FakeServer, World } from "../../testing/world.ts";
 import { bytesOf, type Message, ModelServer } from "../../protocol/testing/model_server.ts";
 import {
   deallocation,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type FakeClient, World } from "../testing/world.ts";
+import { type FakeClient, World } from "../../testing/world.ts";
 import { Stage } from "../state.ts";
 import { ServerStage } from "../../server/state.ts";
 import { bytesOf, type Message, ModelServer } from "../../protocol/testing/model_server.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Departure } from "./departure.ts";
 import type { Directory } from "../directory.ts";
 import { Stage } from "../../client/state.ts";
-import { World } from "../../client/testing/world.ts";
+import { World } from "../../testing/world.ts";
 import type { FrozenItem } from "../../mail.ts";
 import { simpleQuery } from "../../protocol/testing/pipelines.ts";
 import { bytesOf } from "../../protocol/testing/model_server.ts";

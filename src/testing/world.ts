@@ -5,172 +5,31 @@
  */
 
 import assert from "node:assert/strict";
-import type { ClientContext } from "../context.ts";
-import { checkQueryMessage } from "../local/check_query.ts";
-import { ClientLogin } from "../login/login.ts";
-import { Session } from "../session.ts";
-import { newSessionState, type SessionState, Stage } from "../state.ts";
-import type { HbaMatcher } from "../../auth/hba.ts";
-import type { PoolSettings } from "../../config/settings.ts";
-import type { WorkerToControl } from "../../mail.ts";
-import { decode, encode } from "../../handover/codec.ts";
-import { levelFilter } from "../../log/filter.ts";
-import { createRecordLog } from "../../log/log.ts";
-import { EAGAIN, EPIPE } from "../../os/errno.ts";
-import type { Fd } from "../../os/fd.ts";
-import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../../os/layout.ts";
-import { Coordinator } from "../../pool/coordinator.ts";
-import type { PoolEnvironment, PoolOwner } from "../../pool/environment.ts";
-import { Pool } from "../../pool/pool.ts";
-import { ModelServer } from "../../protocol/testing/model_server.ts";
-import { concat, concatAll } from "../../protocol/testing/wire.ts";
-import { MOST_POSTED_BYTES, type Sender } from "../../reactor/posts.ts";
-import type { Handler, Reactor } from "../../reactor/reactor.ts";
-import { type ByteStream, READ_BYTES, readBuffer } from "../../reactor/stream.ts";
-import { type Timer, Timers } from "../../reactor/timers.ts";
-import { ServerConnection } from "../../server/connection.ts";
-import type { ServerSnapshot } from "../../server/link.ts";
-import { QueryInterner } from "../../server/statements/query_interner.ts";
-import { newServerState, ServerStage } from "../../server/state.ts";
-import { parameterSet } from "../../server/parameters.ts";
-
-/** Sends of this turn that were put off. */
-const putOff = new Set<FakeStream>();
-
-/** The pooler's end of a socket. Every other one puts its sends off. */
-export class FakeStream implements ByteStream {
-  readonly fd: Fd;
-  /** What the pooler has written. */
-  #written: Uint8Array[] = [];
-  #incoming: Uint8Array[] = [];
-  #posted: { bytes: Uint8Array<ArrayBuffer>; sender: Sender } | undefined = undefined;
-  /** No more bytes will come. */
-  ended = false;
-  /** Sends fail: the peer is gone. */
-  broken = false;
-  /** Bytes that the next sends take, one number a send; when there is none, `usually`. */
-  appetite: number[] = [];
-  usually = Infinity;
-
-  constructor(fd: number) {
-    this.fd = fd as Fd;
-  }
-
-  /** Bytes for the pooler to read, in one piece or several. */
-  push(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.#incoming.push(bytes);
-  }
-
-  /** All that was written and not fetched yet. */
-  fetch(): Uint8Array {
-    const bytes = concatAll(this.#written);
-    this.#written = [];
-    return bytes;
-  }
-
-  /** Bytes that the pooler has left unread. */
-  get unread(): number {
-    return this.#incoming.reduce((sum, piece) => sum + piece.length, 0);
-  }
-
-  get events(): number {
-    const readable = this.#incoming.length > 0 || this.ended;
-    return (readable ? EPOLLIN : 0) | (this.ended ? EPOLLRDHUP : 0) | EPOLLOUT;
-  }
-
-  receive(offset: number): number {
-    assert.ok(offset <= READ_BYTES, `no room to read at ${offset}`);
-    const piece = this.#incoming.shift();
-    if (piece === undefined) return this.ended ? 0 : -EAGAIN;
-    const most = piece.subarray(0, READ_BYTES);
-    readBuffer.set(most, offset);
-    // Bytes behind what was read are whatever they were.
-    readBuffer.fill(0xee, offset + most.length, offset + most.length + 16);
-    if (piece.length > most.length) this.#incoming.unshift(piece.subarray(most.length));
-    return most.length;
-  }
-
-  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
-    if (this.fd % 2 === 0 || end - start > MOST_POSTED_BYTES) return this.send(bytes, start, end);
-    if (!this.settle()) return -EAGAIN;
-    this.#posted = { bytes: bytes.slice(start, end), sender };
-    putOff.add(this);
-    return end - start;
-  }
-
-  settle(): boolean {
-    const posted = this.#posted;
-    if (posted === undefined) return true;
-    this.#posted = undefined;
-    putOff.delete(this);
-    const { bytes, sender } = posted;
-    const taken = Math.max(0, this.send(bytes, 0, bytes.length));
-    const all = taken === bytes.length;
-    if (!all) sender.notTaken(bytes, taken, bytes.length);
-    bytes.fill(0xee);
-    return all;
-  }
-
-  send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
-    if (!this.settle()) return -EAGAIN;
-    if (this.broken) return -EPIPE;
-    const most = this.appetite.shift() ?? this.usually;
-    if (most <= 0) return -EAGAIN;
-    const piece = bytes.slice(start, Math.min(end, start + most));
-    this.#written.push(piece);
-    return piece.length;
-  }
-}
-
-/** The part of a reactor that connections use, with time that stands still unless it is moved. */
-class FakeReactor {
-  now = 1000;
-  readonly timers = new Timers();
-  readonly registered = new Map<Fd, { handler: Handler; events: number }>();
-  #atEnd: (() => void)[] = [];
-
-  register(fd: Fd, handler: Handler, events: number): void {
-    assert.ok(!this.registered.has(fd), `descriptor ${fd} is registered twice`);
-    this.registered.set(fd, { handler, events });
-    this.#released.delete(fd);
-  }
-
-  modify(fd: Fd, events: number): void {
-    const entry = this.registered.get(fd);
-    assert.ok(entry !== undefined, `descriptor ${fd} is not registered`);
-    entry.events = events;
-  }
-
-  /** Out of the loop, and still open. */
-  readonly #released = new Set<Fd>();
-
-  release(fd: Fd): void {
-    this.registered.delete(fd);
-    this.#released.add(fd);
-  }
-
-  close(fd: Fd): void {
-    // It closes at the end of the turn, and what was put off goes out before.
-    for (const stream of putOff) if (stream.fd === fd) stream.settle();
-    const open = this.registered.delete(fd) || this.#released.delete(fd);
-    assert.ok(open, `descriptor ${fd} is closed twice`);
-  }
-
-  at(at: number, fire: () => void): Timer {
-    return this.timers.add(at, fire);
-  }
-
-  atEndOfTurn(action: () => void): void {
-    this.#atEnd.push(action);
-  }
-
-  endTurn(): void {
-    const actions = this.#atEnd;
-    this.#atEnd = [];
-    for (const action of actions) action();
-    for (const stream of putOff) stream.settle();
-  }
-}
+import type { ClientContext } from "../client/context.ts";
+import { checkQueryMessage } from "../client/local/check_query.ts";
+import { ClientLogin } from "../client/login/login.ts";
+import { Session } from "../client/session.ts";
+import { newSessionState, type SessionState, Stage } from "../client/state.ts";
+import type { HbaMatcher } from "../auth/hba.ts";
+import type { PoolSettings } from "../config/settings.ts";
+import type { WorkerToControl } from "../mail.ts";
+import { decode, encode } from "../handover/codec.ts";
+import { levelFilter } from "../log/filter.ts";
+import { createRecordLog } from "../log/log.ts";
+import { Coordinator } from "../pool/coordinator.ts";
+import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
+import { Pool } from "../pool/pool.ts";
+import { ModelServer } from "../protocol/testing/model_server.ts";
+import { concat } from "../protocol/testing/wire.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import { ServerConnection } from "../server/connection.ts";
+import type { ServerSnapshot } from "../server/link.ts";
+import { QueryInterner } from "../server/statements/query_interner.ts";
+import { newServerState, ServerStage } from "../server/state.ts";
+import { parameterSet } from "../server/parameters.ts";
+import { FakeReactor } from "./fake_reactor.ts";
+import { FakeStream } from "./fake_stream.ts";
+import { poolSettings } from "./settings.ts";
 
 /** A client: what it has still to send, and what it got. */
 export interface FakeClient {
@@ -191,58 +50,6 @@ export interface FakeServer {
   fromModel: Uint8Array;
 }
 
-/** A pool's settings for tests that make its server connections themselves. */
-export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
-  return {
-    database: "db",
-    user: "me",
-    home: 0,
-    password: { kind: "empty" },
-    pool_mode: "transaction",
-    pool_size: 10,
-    min_pool_size: 0,
-    max_db_connections: 0,
-    max_user_connections: 0,
-    min_connection_lifetime: 30_000,
-    reserve_pool_size: 0,
-    reserve_pool_timeout: 3000,
-    min_guaranteed_pool_size: 0,
-    server_host: "127.0.0.1",
-    server_port: 5432,
-    server_database: "db",
-    server_username: "me",
-    credentials: { kind: "none" },
-    application_name: "pg_doorman",
-    application_name_pinned: false,
-    startup_parameters: [],
-    connect_timeout: 3000,
-    query_wait_timeout: 5000,
-    idle_timeout: 0,
-    server_lifetime: 0,
-    query_timeout: 0,
-    transaction_timeout: 0,
-    idle_transaction_timeout: 0,
-    client_idle_timeout: 0,
-    query_wait_notify: 0,
-    server_idle_check_timeout: 0,
-    server_round_robin: false,
-    sync_server_parameters: true,
-    cleanup_server_connections: true,
-    log_client_parameter_status_changes: false,
-    max_replication_connections: 10,
-    max_concurrent_creates: 0,
-    scaling_warm_pool_ratio: 0,
-    scaling_fast_retries: 0,
-    scaling_max_parallel_creates: 0,
-    prepared_statements: false,
-    prepared_statements_cache_size: 0,
-    server_prepared_statements_cache_size: 0,
-    client_anonymous_prepared_cache_size: 0,
-    server_digest: "",
-    ...change,
-  };
-}
-
 /** What the model's server connection reports at its login. */
 const REPORTED = new Map([["application_name", "default"]]);
 
@@ -252,7 +59,7 @@ function throughBytes<T>(snapshot: T): T {
 }
 
 export class World {
-  readonly reactor = new FakeReactor();
+  readonly reactor: FakeReactor = new FakeReactor();
   readonly warnings: string[] = [];
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
