@@ -4,7 +4,7 @@
  * Flow", "Extended Query"; texts and SQLSTATEs as `tcop/postgres.c` has them.
  */
 
-import { Backend } from "../protocol/codes.ts";
+import { Backend, Named } from "../protocol/codes.ts";
 import type { Command } from "./commands.ts";
 import { columnsOf, parseCommands } from "./commands.ts";
 import type { Outcome } from "./execute.ts";
@@ -38,9 +38,6 @@ interface Portal {
   /** Rows sent so far. */
   sent: number;
 }
-
-const DESCRIBE_STATEMENT = 0x53;
-const DESCRIBE_PORTAL = 0x50;
 
 /** Prepared statements and portals by name; the unnamed one is `""`. */
 export class ExtendedQuery {
@@ -114,12 +111,12 @@ export class ExtendedQuery {
     const kind = body.byte();
     const name = body.string();
     body.end();
-    if (kind === DESCRIBE_STATEMENT) {
+    if (kind === Named.Statement) {
       const { command } = this.#statement(name);
       // The client cannot know yet which formats it will ask for, so text is said, as PostgreSQL does.
       this.#answer.noParameters();
       this.#describeRows(command, []);
-    } else if (kind === DESCRIBE_PORTAL) {
+    } else if (kind === Named.Portal) {
       const portal = this.#portal(name);
       this.#describeRows(portal.statement.command, portal.formats);
     } else throw new Refusal("08P01", `invalid DESCRIBE message subtype ${kind}`);
@@ -150,8 +147,8 @@ export class ExtendedQuery {
     const kind = body.byte();
     const name = body.string();
     body.end();
-    if (kind === DESCRIBE_STATEMENT) this.#statements.delete(name);
-    else if (kind === DESCRIBE_PORTAL) this.#portals.delete(name);
+    if (kind === Named.Statement) this.#statements.delete(name);
+    else if (kind === Named.Portal) this.#portals.delete(name);
     else throw new Refusal("08P01", `invalid CLOSE message subtype ${kind}`);
     this.#answer.plain(Backend.CloseComplete);
   }

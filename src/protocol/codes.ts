@@ -49,6 +49,19 @@ export const Backend = {
   RowDescription: 0x54,
 } as const;
 
+/** What an Authentication message asks for or says. */
+export const Authentication = {
+  Ok: 0,
+  CleartextPassword: 3,
+  MD5Password: 5,
+  SASL: 10,
+  SASLContinue: 11,
+  SASLFinal: 12,
+} as const;
+
+/** What the name in a Describe or Close is the name of. */
+export const Named = { Statement: 0x53, Portal: 0x50 } as const;
+
 /** Transaction status of ReadyForQuery. */
 export const TransactionStatus = { Idle: 0x49, InTransaction: 0x54, Failed: 0x45 } as const;
 

@@ -3,8 +3,20 @@
  * PostgreSQL's bytes. Source: PostgreSQL manual, "Error and Notice Message Fields".
  */
 
+import { Backend } from "./codes.ts";
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+
+/** The fields that are read, by the byte before each. */
+const Field = {
+  LocalizedSeverity: 0x53,
+  Severity: 0x56,
+  Code: 0x43,
+  Message: 0x4d,
+  Detail: 0x44,
+  Hint: 0x48,
+} as const;
 
 /** Fields of an ErrorResponse that we write. `severity` stands for both `S` and `V`. */
 export interface ErrorFields {
@@ -48,12 +60,12 @@ function clean(text: string): string {
 
 /** The bytes of an ErrorResponse. */
 export function errorResponse(fields: ErrorFields): Uint8Array {
-  return encode(0x45, fields);
+  return encode(Backend.ErrorResponse, fields);
 }
 
 /** The bytes of a NoticeResponse. */
 export function noticeResponse(fields: ErrorFields): Uint8Array {
-  return encode(0x4e, fields);
+  return encode(Backend.NoticeResponse, fields);
 }
 
 /** Reads the body of an ErrorResponse (`bytes[start..end)`, without type and length); unknown fields are passed over. */
@@ -65,12 +77,12 @@ export function readError(bytes: Uint8Array, start: number, end: number): Receiv
     let stop = at + 1;
     while (stop < end && bytes[stop] !== 0) stop++;
     const value = decoder.decode(bytes.subarray(at + 1, stop));
-    if (field === 0x56) error.severity = value;
-    else if (field === 0x53 && error.severity === "") error.severity = value;
-    else if (field === 0x43) error.code = value;
-    else if (field === 0x4d) error.message = value;
-    else if (field === 0x44) error.detail = value;
-    else if (field === 0x48) error.hint = value;
+    if (field === Field.Severity) error.severity = value;
+    else if (field === Field.LocalizedSeverity && error.severity === "") error.severity = value;
+    else if (field === Field.Code) error.code = value;
+    else if (field === Field.Message) error.message = value;
+    else if (field === Field.Detail) error.detail = value;
+    else if (field === Field.Hint) error.hint = value;
     at = stop + 1;
   }
   return error;

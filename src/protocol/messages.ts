@@ -83,7 +83,7 @@ export function passwordMessage(answer: string): Uint8Array<ArrayBuffer> {
   return message(Frontend.Password, encoder.encode(answer + "\0"));
 }
 
-/** AuthenticationOk (0), CleartextPassword (3), MD5Password (5), SASL (10), SASLContinue (11), SASLFinal (12). */
+/** AuthenticationOk, or another of its kind: `code` is one of `Authentication`. */
 export function authentication(code: number, data?: Uint8Array): Uint8Array<ArrayBuffer> {
   const body = new Uint8Array(4 + (data?.length ?? 0));
   new DataView(body.buffer).setUint32(0, code);

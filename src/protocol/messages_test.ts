@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Authentication, TransactionStatus } from "./codes.ts";
 import * as messages from "./messages.ts";
 import { hex } from "./testing/wire.ts";
 
@@ -7,10 +8,10 @@ const CASES: [name: string, written: Uint8Array, wanted: string][] = [
   ["Sync", messages.sync(), "53 00000004"],
   ["Terminate", messages.terminate(), "58 00000004"],
   ["PasswordMessage", messages.passwordMessage("ab"), "70 00000007 6162 00"],
-  ["AuthenticationOk", messages.authentication(0), "52 00000008 00000000"],
+  ["AuthenticationOk", messages.authentication(Authentication.Ok), "52 00000008 00000000"],
   [
     "AuthenticationMD5Password",
-    messages.authentication(5, Uint8Array.of(1, 2, 3, 4)),
+    messages.authentication(Authentication.MD5Password, Uint8Array.of(1, 2, 3, 4)),
     "52 0000000c 00000005 01020304",
   ],
   ["ParameterStatus", messages.parameterStatus("a", "b"), "53 00000008 61 00 62 00"],
@@ -19,7 +20,7 @@ const CASES: [name: string, written: Uint8Array, wanted: string][] = [
     messages.backendKeyData(0x7fffffff, Uint8Array.of(1, 2, 3, 4)),
     "4b 0000000c 7fffffff 01020304",
   ],
-  ["ReadyForQuery", messages.readyForQuery(0x54), "5a 00000005 54"],
+  ["ReadyForQuery", messages.readyForQuery(TransactionStatus.InTransaction), "5a 00000005 54"],
   [
     "NegotiateProtocolVersion",
     messages.negotiateProtocolVersion(0, ["_pq_.a", "_pq_.b"]),

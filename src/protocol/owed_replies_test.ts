@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { Backend, Named } from "./codes.ts";
 import {
   MAKE_UP,
   Owed,
@@ -28,7 +29,7 @@ const ASYNCHRONOUS = new Set(["N", "A", "S"]);
 /** The entry of a message, 0 for what nothing answers. */
 function entryOf(message: Message): number {
   if (message.type === "D") {
-    return message.body[0] === 0x53 ? Owed.DescribeStatement : Owed.DescribePortal;
+    return message.body[0] === Named.Statement ? Owed.DescribeStatement : Owed.DescribePortal;
   }
   return KINDS[message.type] ?? 0;
 }
@@ -96,7 +97,7 @@ Deno.test("owed replies: a queue for every pipeline, however sending and answeri
       assert.equal(conversation.owed.length, 0);
       assert.equal(conversation.owed.skipping, conversation.server.skipping);
       assert.equal(conversation.owed.copyIn, conversation.server.copying);
-      assert.equal(conversation.owed.receive(0x5a), Verdict.Desync);
+      assert.equal(conversation.owed.receive(Backend.ReadyForQuery), Verdict.Desync);
     }),
     { numRuns: 1000 },
   );
@@ -164,23 +165,28 @@ Deno.test("owed replies: an entry takes its own replies alone", () => {
 Deno.test("owed replies: a second COPY of the same query counts as one that runs", () => {
   const owed = new OwedReplies();
   owed.push(Owed.Query);
-  owed.receive(0x47);
+  owed.receive(Backend.CopyInResponse);
   assert.equal(owed.copyIn, true);
   owed.push(Owed.CopyEnd);
   assert.equal(owed.copyIn, false);
-  owed.receive(0x43);
-  owed.receive(0x47);
+  owed.receive(Backend.CommandComplete);
+  owed.receive(Backend.CopyInResponse);
   assert.equal(owed.copyIn, true);
   owed.push(Owed.CopyEnd);
-  owed.receive(0x43);
-  owed.receive(0x5a);
+  owed.receive(Backend.CommandComplete);
+  owed.receive(Backend.ReadyForQuery);
   assert.deepEqual(owed.freeze(), { entries: [], skipping: false, copyIn: false, copyBoth: false });
 });
 
 Deno.test("owed replies: the ring grows with its content in order", () => {
   const owed = new OwedReplies();
   const kinds = [Owed.Parse, Owed.Bind, Owed.Execute, Owed.Sync];
-  const replies = [0x31, 0x32, 0x43, 0x5a];
+  const replies = [
+    Backend.ParseComplete,
+    Backend.BindComplete,
+    Backend.CommandComplete,
+    Backend.ReadyForQuery,
+  ];
   // The head is in the middle of the ring when it grows.
   for (let i = 0; i < 10; i++) owed.push(kinds[i % 4]);
   for (let i = 0; i < 10; i++) assert.equal(owed.receive(replies[i % 4]), Verdict.Forward);
@@ -199,13 +205,13 @@ Deno.test("owed replies: a made-up reply has its turn between the others", () =>
   owed.push(Owed.Parse | MAKE_UP);
   owed.push(Owed.Sync);
   assert.equal(owed.madeUp(), false);
-  assert.equal(owed.receive(0x32), Verdict.Forward);
+  assert.equal(owed.receive(Backend.BindComplete), Verdict.Forward);
   for (let i = 0; i < 2; i++) {
     assert.equal(owed.madeUp(), true);
     owed.takeMadeUp();
   }
   assert.equal(owed.madeUp(), false);
-  assert.equal(owed.receive(0x5a), Verdict.Forward);
+  assert.equal(owed.receive(Backend.ReadyForQuery), Verdict.Forward);
   assert.equal(owed.length, 0);
 });
 
@@ -227,14 +233,14 @@ Deno.test("owed replies: records come back in order when an error skips what the
     assert.equal(owed.owesUnnamed(), true);
     assert.equal(owed.swallowing(), true);
     assert.equal(owed.swallowingErrors(), false);
-    assert.equal(owed.receive(0x31), Verdict.Swallow);
-    assert.equal(owed.receive(0x45), Verdict.Forward);
+    assert.equal(owed.receive(Backend.ParseComplete), Verdict.Swallow);
+    assert.equal(owed.receive(Backend.ErrorResponse), Verdict.Forward);
     assert.deepEqual(owed.skipped, [record(2), record(3)]);
     assert.equal(owed.skippedUnnamed, SkippedUnnamed.Client);
     assert.equal(owed.owesUnnamed(), false);
     owed.skipped = [];
-    assert.equal(owed.receive(0x5a), Verdict.Forward);
-    assert.equal(owed.receive(0x45), Verdict.Forward);
+    assert.equal(owed.receive(Backend.ReadyForQuery), Verdict.Forward);
+    assert.equal(owed.receive(Backend.ErrorResponse), Verdict.Forward);
     assert.deepEqual(owed.skipped, [record(4)]);
   }
 });
@@ -245,26 +251,33 @@ Deno.test("owed replies: the error of an injected Parse is the client's", () => 
   owed.push(Owed.Parse | SWALLOW | UNNAMED);
   owed.push(Owed.Bind);
   owed.push(Owed.Sync);
-  assert.equal(owed.receive(0x33), Verdict.Swallow);
-  assert.equal(owed.receive(0x45), Verdict.Forward);
+  assert.equal(owed.receive(Backend.CloseComplete), Verdict.Swallow);
+  assert.equal(owed.receive(Backend.ErrorResponse), Verdict.Forward);
   assert.equal(owed.skippedUnnamed, SkippedUnnamed.Pooler);
-  assert.equal(owed.receive(0x5a), Verdict.Forward);
+  assert.equal(owed.receive(Backend.ReadyForQuery), Verdict.Forward);
 });
 
 Deno.test("owed replies: a replication stream runs from CopyBothResponse to ReadyForQuery, through a snapshot, too", () => {
   const owed = new OwedReplies();
   owed.push(Owed.Query);
   assert.equal(owed.copyBoth, false);
-  assert.equal(owed.receive(0x57), Verdict.Forward);
+  assert.equal(owed.receive(Backend.CopyBothResponse), Verdict.Forward);
   assert.equal(owed.copyBoth, true);
   const thawed = OwedReplies.thaw(owed.freeze());
   for (const one of [owed, thawed]) {
-    assert.equal(one.receive(0x64), Verdict.Forward);
+    assert.equal(one.receive(Backend.CopyData), Verdict.Forward);
     one.push(Owed.CopyEnd);
     // PostgreSQL has not read it yet.
-    for (const type of [0x64, 0x63, 0x43, 0x43]) assert.equal(one.receive(type), Verdict.Forward);
+    for (
+      const type of [
+        Backend.CopyData,
+        Backend.CopyDone,
+        Backend.CommandComplete,
+        Backend.CommandComplete,
+      ]
+    ) assert.equal(one.receive(type), Verdict.Forward);
     assert.equal(one.copyBoth, true);
-    assert.equal(one.receive(0x5a), Verdict.Forward);
+    assert.equal(one.receive(Backend.ReadyForQuery), Verdict.Forward);
     assert.equal(one.copyBoth, false);
     assert.deepEqual(one.freeze(), {
       entries: [],
@@ -285,9 +298,9 @@ Deno.test("owed replies: a record is added to the entry that was pushed last, no
   owed.push(Owed.Execute);
   owed.attach(second);
   assert.deepEqual(owed.laterRecords(), [second]);
-  owed.receive(0x5a);
+  owed.receive(Backend.ReadyForQuery);
   assert.equal(owed.headRecord(), second);
-  owed.receive(0x45);
+  owed.receive(Backend.ErrorResponse);
   assert.deepEqual(owed.skipped, [second]);
   owed.push(Owed.Query);
   owed.attach(late);

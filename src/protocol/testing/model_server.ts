@@ -6,6 +6,7 @@
  * It knows what decides which replies come: skipping to Sync after an error, COPY in both protocols, transaction status.
  */
 
+import { Named } from "../codes.ts";
 import { concat, frontend, int16, int32 } from "./wire.ts";
 
 /** One message, either direction; `type` is the letter. */
@@ -147,14 +148,14 @@ export class ModelServer {
   #close(body: Uint8Array): Message[] {
     const name = text(body.slice(1));
     const bad = name.startsWith("badclose");
-    if (!bad && body[0] === 0x53) this.statements.delete(name);
+    if (!bad && body[0] === Named.Statement) this.statements.delete(name);
     else if (!bad && name === "") this.#portalText = "noportal";
     return this.#extended(bad, [reply("3")]);
   }
 
   #describe(body: Uint8Array): Message[] {
     const name = text(body.slice(1));
-    const statement = body[0] === 0x53;
+    const statement = body[0] === Named.Statement;
     const sql = statement ? this.statements.get(name) : this.#portalText;
     const rows = sql?.startsWith("rows") ? rowDescription() : reply("n");
     const bad = sql === undefined || name.startsWith("baddescribe");

@@ -5,6 +5,7 @@
  */
 
 import fc from "fast-check";
+import { Named } from "../codes.ts";
 import type { Message } from "./model_server.ts";
 import { concat, int16, int32 } from "./wire.ts";
 
@@ -62,7 +63,7 @@ const describe = fc.tuple(fc.constantFrom("S", "P"), bad("baddescribe")).map(([k
 const execute = fc.oneof(fc.constant(""), statement).map((portal) =>
   message("E", portal, int32(0))
 );
-const close = bad("badclose").map((name) => message("C", [0x50], name));
+const close = bad("badclose").map((name) => message("C", [Named.Portal], name));
 const flush = fc.constant(message("H"));
 const step = fc.oneof(parse, bind, describe, execute, close, flush);
 /** A batch of the extended protocol that ends with Sync, or goes on into what follows. */
@@ -125,7 +126,7 @@ export const pipelines: fc.Arbitrary<Message[]> = fc.array(
 const name = fc.constantFrom("s1", "s2", "DOORMAN_1");
 /** A new statement under a name: a name in use would be an error at PostgreSQL and is another statement at a pooler. */
 const prepare = fc.tuple(name, fc.oneof(statement, statement, fc.constant("badparse"))).map(
-  ([to, sql]) => [message("C", [0x53], to), message("P", to, sql, int16(0))],
+  ([to, sql]) => [message("C", [Named.Statement], to), message("P", to, sql, int16(0))],
 );
 const unnamed = fc.oneof(statement, fc.constant("badparse")).map((sql) => [
   message("P", "", sql, int16(0)),
@@ -134,12 +135,12 @@ const anyName = fc.oneof(name, fc.constant(""));
 const use = fc.tuple(anyName, bad("badbind"), padding, fc.boolean()).map(
   ([of, portal, rest, described]) => [
     message("B", portal, of, rest),
-    ...described ? [message("D", [0x50], "")] : [],
+    ...described ? [message("D", [Named.Portal], "")] : [],
     message("E", "", int32(0)),
   ],
 );
-const look = anyName.map((of) => [message("D", [0x53], of)]);
-const closing = anyName.map((of) => [message("C", [0x53], of)]);
+const look = anyName.map((of) => [message("D", [Named.Statement], of)]);
+const closing = anyName.map((of) => [message("C", [Named.Statement], of)]);
 const failing = fc.constantFrom([message("E", "error", int32(0))], [message("H")]);
 const sync = fc.constant([SYNC]);
 const deallocate = fc.constantFrom("DEALLOCATE s1", "DEALLOCATE s2", "DEALLOCATE ALL").map(
