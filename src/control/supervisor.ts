@@ -5,6 +5,7 @@
 
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
+import { EFD_CLOEXEC, EFD_NONBLOCK } from "../os/layout.ts";
 import type {
   ControlToWorker,
   ListenerMail,
@@ -34,7 +35,6 @@ interface Gathering {
   done: (rows: unknown[]) => void;
 }
 
-const EFD_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
 const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 export class Supervisor {
@@ -218,7 +218,7 @@ export class Supervisor {
 }
 
 function newEventFd(): Fd {
-  const fd = libc.eventfd(0, EFD_CLOEXEC_NONBLOCK);
+  const fd = libc.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (fd < 0) throw new Error("eventfd: no descriptor left");
   return fd as Fd;
 }

@@ -8,7 +8,14 @@
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EINTR, errnoText } from "../os/errno.ts";
-import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from "../os/layout.ts";
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLL_DATA_WORD,
+  EPOLL_EVENT_WORDS,
+} from "../os/layout.ts";
 import { settle } from "./posts.ts";
 import { type Timer, Timers } from "./timers.ts";
 
@@ -38,7 +45,7 @@ export class Reactor {
   };
 
   constructor() {
-    const epoll = libc.epollCreate1(0o2000000);
+    const epoll = libc.epollCreate1(EPOLL_CLOEXEC);
     if (epoll < 0) throw new Error(`epoll_create1: ${errnoText(-epoll)}`);
     this.#epoll = epoll as Fd;
   }
@@ -57,14 +64,14 @@ export class Reactor {
   /** Takes a descriptor out of the loop without closing it: it goes to another worker or process. */
   release(fd: Fd): void {
     this.#handlers[fd] = undefined;
-    this.#control(2, fd, 0);
+    this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
   /** Forgets the handler now and closes the descriptor at the end of this turn. */
   close(fd: Fd): void {
     this.#handlers[fd] = undefined;
     // While it waits to be closed the kernel must not report it.
-    this.#control(2, fd, 0);
+    this.#control(EPOLL_CTL_DEL, fd, 0);
     this.#closing.push(fd);
   }
 
