@@ -13,6 +13,9 @@ const GSSENC_REQUEST = 80877104;
 /** PostgreSQL's own limit (`MAX_STARTUP_PACKET_LENGTH`). */
 export const MAX_STARTUP_BYTES = 10_000;
 
+/** Fields of a StartupMessage that are no parameters. */
+const PROTOCOL_FIELDS = new Set(["user", "database", "replication"]);
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -173,4 +176,20 @@ export function readOptions(text: string): [string, string][] | undefined {
     found.push([setting.slice(0, equals).replaceAll("-", "_"), setting.slice(equals + 1)]);
   }
   return found;
+}
+
+/** The parameters among the fields of a StartupMessage; `options` is opened up. */
+export function startupSettings(parameters: ReadonlyMap<string, string>): [string, string][] {
+  const settings: [string, string][] = [];
+  for (const [name, value] of parameters) {
+    if (PROTOCOL_FIELDS.has(name)) continue;
+    if (name === "options") settings.push(...(readOptions(value) ?? []));
+    else settings.push([name, value]);
+  }
+  return settings;
+}
+
+/** What PostgreSQL is to be told at a replication client's own login, word for word. */
+export function asSent(parameters: ReadonlyMap<string, string>): [string, string][] {
+  return [...parameters].filter(([name]) => !PROTOCOL_FIELDS.has(name));
 }

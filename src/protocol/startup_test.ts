@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  asSent,
   cancelRequest,
   MAX_STARTUP_BYTES,
   readOptions,
@@ -8,6 +9,7 @@ import {
   readStartup,
   startupLength,
   startupMessage,
+  startupSettings,
 } from "./startup.ts";
 import { concat, firstPacket, hex, int32, startup } from "./testing/wire.ts";
 
@@ -150,4 +152,27 @@ Deno.test("startup: replication is a boolean as PostgreSQL spells it, or a datab
       assert.equal(readReplication(value) ?? "wrong", wanted, JSON.stringify(value));
     }
   }
+});
+
+Deno.test("startup: the parameters among its fields, with what options holds or word for word", () => {
+  const fields = new Map([
+    ["user", "me"],
+    ["application_name", "a"],
+    ["replication", "true"],
+    ["options", "-c work_mem=1MB --search-path=x"],
+    ["database", "db"],
+    ["DateStyle", "ISO"],
+  ]);
+  assert.deepEqual(startupSettings(fields), [
+    ["application_name", "a"],
+    ["work_mem", "1MB"],
+    ["search_path", "x"],
+    ["DateStyle", "ISO"],
+  ]);
+  assert.deepEqual(startupSettings(new Map([["options", "-v"], ["a", "b"]])), [["a", "b"]]);
+  assert.deepEqual(asSent(fields), [
+    ["application_name", "a"],
+    ["options", "-c work_mem=1MB --search-path=x"],
+    ["DateStyle", "ISO"],
+  ]);
 });

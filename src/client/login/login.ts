@@ -1,39 +1,36 @@
 /**
- * A client's way from the first packet to ReadyForQuery: SSLRequest and GSSENCRequest, CancelRequest, StartupMessage,
- * pg_hba, authentication, the hand-over to the pool's home worker, and the answer with the server's parameters.
- * Source: PostgreSQL manual, "Message Flow", "Start-up".
- *
- * What must hold: a wrong password and an unknown user can't be told apart, by what is sent or by the work done.
+ * A client's way from the first packet to ReadyForQuery: SSLRequest and GSSENCRequest, CancelRequest, StartupMessage, the
+ * hand-over to the pool's home worker, and what follows once authentication.ts has said yes: a place, the server's
+ * parameters, the welcome. Source: PostgreSQL manual, "Message Flow", "Start-up".
  */
 
-import { getRandomValues } from "node:crypto";
-import { decideMethod, mockPasswordKind } from "../../auth/hba.ts";
-import { md5Verify, md5VerifyPassword, mockMd5Hash } from "../../auth/md5.ts";
-import { mockVerifier, parseVerifier, verifyPassword } from "../../auth/scram.ts";
+import { Frontend, readLength } from "../../protocol/codes.ts";
 import {
-  advanceScramServer,
-  beginScramServer,
-  type ScramServerState,
-} from "../../auth/scram_server.ts";
-import type { StoredPassword } from "../../config/settings.ts";
-import { Frontend, readLength, TransactionStatus } from "../../protocol/codes.ts";
-import * as messages from "../../protocol/messages.ts";
-import {
-  readOptions,
+  asSent,
   readReplication,
   readStartup,
   startupLength,
+  startupSettings,
 } from "../../protocol/startup.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { clientParameters, type ParameterSet, parameterSet } from "../../server/parameters.ts";
+import { clientParameters, type ParameterSet } from "../../server/parameters.ts";
 import { AdminSession } from "../admin_session.ts";
-import { placesTaken, takePlace } from "./places.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { Stage } from "../state.ts";
+import {
+  type Account,
+  answer,
+  type AuthenticatingLogin,
+  type Challenge,
+  challenge,
+  unknownAccount,
+} from "./authentication.ts";
+import { placesTaken, takePlace } from "./places.ts";
+import { adminParameters, welcome } from "./welcome.ts";
 
 /** The part of a session that this file sees. */
 interface Session
@@ -49,24 +46,15 @@ interface Session
 /** JWTs need several KiB; nothing needs more than this. */
 const MOST_PASSWORD_BYTES = 65_000;
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
-const PROTOCOL_FIELDS = new Set(["user", "database", "replication"]);
 const TARGET = "pg_doorman::auth";
 const NOT_ENCRYPTED = Uint8Array.of(0x4e);
 
-/** What the client has to show next. */
-type Challenge =
-  | { method: "password" }
-  | { method: "md5"; hash: string; salt: Uint8Array }
-  | { method: "scram"; state: ScramServerState };
-
-export class ClientLogin {
+export class ClientLogin implements AuthenticatingLogin {
   #session: Session;
   #timer: Timer;
   #encryptionAsked = 0;
+  #account: Account | undefined;
   #challenge: Challenge | undefined;
-  #stored: StoredPassword = { kind: "empty" };
-  /** No such user: the exchange runs to its end and fails. */
-  #unknown = false;
   #admin = false;
 
   constructor(session: Session) {
@@ -224,9 +212,9 @@ export class ClientLogin {
         return false;
       }
       this.#admin = true;
-      this.#stored = context.general.admin_password;
-      this.#unknown = state.user !== context.general.admin_username;
-      this.#authenticate("scram");
+      const { admin_username, admin_password } = context.general;
+      const mock = state.user === admin_username ? undefined : "scram";
+      this.#authenticate({ stored: admin_password, mock });
       return true;
     }
     const found = context.findPool(state.database, state.user);
@@ -239,178 +227,51 @@ export class ClientLogin {
         this.#fail(REASONS.noPool, state.database, state.user);
         return false;
       case "no_user":
-        this.#unknown = true;
-        this.#authenticate(found.kinds.length === 0 ? "scram" : this.#mockKind(found.kinds));
+        this.#authenticate(unknownAccount(this, found.kinds));
         return true;
       case "here":
         session.pool = found.pool;
         found.pool.enter();
-        this.#stored = found.pool.settings.password;
-        this.#authenticate("scram");
+        this.#authenticate({ stored: found.pool.settings.password, mock: undefined });
         return true;
       default:
         return found satisfies never;
     }
   }
 
-  #mockKind(kinds: StoredPassword["kind"][]): "scram" | "md5" {
-    const { context, state } = this.#session;
-    return mockPasswordKind(state.user, context.mockSecret, kinds) === "md5" ? "md5" : "scram";
-  }
-
   // ── authentication ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  #authenticate(mock: "scram" | "md5"): void {
-    const { context, state } = this.#session;
-    const rule = context.hba?.match({
-      transport: state.unix ? "unix" : "tcp",
-      tls: false,
-      address: state.ip,
-      database: state.database,
-      user: state.user,
-      replication: state.replication === "physical",
-    });
-    if (context.hba !== undefined && rule === undefined) {
-      this.#refusedByHba();
-      return;
-    }
-    const kind = this.#unknown ? mock : this.#stored.kind;
-    const method = decideMethod(rule?.method ?? "auto", kind);
-    switch (method) {
-      case "trust":
-        if (this.#unknown) this.#wrong();
-        else this.#accepted(undefined);
-        return;
-      case "reject":
-        if (this.#stored.kind === "unsupported") {
-          this.#fail(REASONS.methodUnavailable, this.#stored.what, "");
-        } else this.#refusedByHba();
-        return;
-      case "password":
-        this.#challenge = { method };
-        this.#session.write(messages.authentication(3));
-        return;
-      case "md5":
-        this.#challengeMd5();
-        return;
-      case "scram-sha-256":
-        this.#challengeScram();
-        return;
-      default:
-        method satisfies never;
-    }
+  get state(): AuthenticatingLogin["state"] {
+    return this.#session.state;
   }
 
-  #challengeMd5(): void {
-    const { context, state } = this.#session;
-    const stored = this.#stored;
-    const hash = this.#unknown
-      ? mockMd5Hash(state.user, context.mockSecret)
-      : stored.kind === "md5"
-      ? stored.hash
-      : stored.kind === "plain"
-      ? stored.md5
-      : mockMd5Hash(state.user, context.mockSecret);
-    const salt = getRandomValues(new Uint8Array(4));
-    this.#challenge = { method: "md5", hash, salt };
-    this.#session.write(messages.authentication(5, salt));
+  get context(): AuthenticatingLogin["context"] {
+    return this.#session.context;
   }
 
-  #challengeScram(): void {
-    const { context, state } = this.#session;
-    const stored = this.#stored;
-    const text = !this.#unknown && (stored.kind === "scram" || stored.kind === "plain")
-      ? stored.verifier
-      : undefined;
-    const verifier = (text === undefined ? undefined : parseVerifier(text)) ??
-      mockVerifier(state.user, context.mockSecret);
-    this.#challenge = { method: "scram", state: beginScramServer(verifier) };
-    this.#session.write(
-      messages.authentication(10, new TextEncoder().encode("SCRAM-SHA-256\0\0")),
-    );
+  write(bytes: Uint8Array): void {
+    this.#session.write(bytes);
+  }
+
+  #authenticate(account: Account): void {
+    this.#account = account;
+    this.#challenge = challenge(this, account);
   }
 
   #password(bytes: Uint8Array, at: number, end: number): void {
-    const challenge = this.#challenge;
-    const body = bytes.slice(at + 5, end);
-    if (challenge === undefined) {
+    const account = this.#account;
+    const asked = this.#challenge;
+    if (account === undefined || asked === undefined) {
       this.#fail(REASONS.protocolViolation, "unexpected password message", "");
-    } else if (challenge.method === "scram") {
-      this.#advanceScram(challenge.state, body);
-    } else {
-      const zero = body.indexOf(0);
-      if (zero < 0) {
-        this.#fail(REASONS.protocolViolation, "invalid password packet", "");
-        return;
-      }
-      const answer = body.subarray(0, zero);
-      if (challenge.method === "md5") {
-        const text = new TextDecoder().decode(answer);
-        const right = md5Verify(challenge.hash, challenge.salt, text) && !this.#unknown;
-        if (right) this.#accepted(undefined);
-        else this.#wrong();
-      } else this.#cleartext(answer);
-    }
-  }
-
-  #cleartext(password: Uint8Array): void {
-    const { context, state } = this.#session;
-    const stored = this.#stored;
-    if (stored.kind === "md5" && !this.#unknown) {
-      if (md5VerifyPassword(stored.hash, state.user, password)) this.#accepted(undefined);
-      else this.#wrong();
       return;
     }
-    const known = stored.kind === "scram" || stored.kind === "plain"
-      ? parseVerifier(stored.verifier)
-      : undefined;
-    const keys = verifyPassword(
-      this.#unknown || known === undefined ? mockVerifier(state.user, context.mockSecret) : known,
-      password,
-    );
-    if (keys !== undefined && !this.#unknown) this.#accepted(keys.clientKey);
-    else this.#wrong();
-  }
-
-  #advanceScram(state: ScramServerState, body: Uint8Array): void {
-    const step = advanceScramServer(state, body);
-    switch (step.kind) {
-      case "continue":
-        this.#challenge = { method: "scram", state: step.state };
-        this.#session.write(messages.authentication(11, step.data));
-        return;
-      case "done":
-        this.#session.write(messages.authentication(12, step.data));
-        this.#accepted(step.clientKey);
-        return;
-      case "fault":
-        if (step.code === "authentication") this.#wrong();
-        else this.#fail(REASONS.protocolViolation, step.reason, "");
-        return;
-      default:
-        step satisfies never;
-    }
-  }
-
-  #wrong(): void {
-    const { state } = this.#session;
-    this.#fail(REASONS.authenticationFailed, state.user, "");
-  }
-
-  #refusedByHba(): void {
-    const { state } = this.#session;
-    this.#fail(
-      REASONS.hbaRejected,
-      `${state.user}@${state.database} (TLS: false) from ${state.ip || "unix socket"}`,
-      "",
-    );
+    this.#challenge = answer(this, account, asked, bytes.slice(at + 5, end));
   }
 
   // ── accepted ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #accepted(clientKey: Uint8Array | undefined): void {
+  accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
-    this.#challenge = undefined;
     if (!takePlace(session.context)) return this.#noPlace();
     session.context.logins.over(this);
     session.state.stage = Stage.Preparing;
@@ -426,8 +287,8 @@ export class ClientLogin {
     const { credentials } = pool.settings;
     if (clientKey !== undefined && credentials.kind === "scram_passthrough") {
       // A reload may have brought another verifier since the challenge: this key would not open it.
-      const stored = this.#stored;
-      const fits = stored.kind === "scram" && stored.verifier === credentials.verifier;
+      const stored = this.#account?.stored;
+      const fits = stored?.kind === "scram" && stored.verifier === credentials.verifier;
       if (fits && pool.clientKey === undefined) {
         pool.clientKey = clientKey;
         pool.warm();
@@ -477,29 +338,9 @@ export class ClientLogin {
   }
 
   #welcome(parameters: ParameterSet): void {
-    const session = this.#session;
-    const { context, state } = session;
-    const parts = [messages.authentication(0)];
-    if (state.negotiate !== undefined) {
-      const { minor, options } = state.negotiate;
-      parts.unshift(messages.negotiateProtocolVersion(minor, options));
-      state.negotiate = undefined;
-    }
-    parts.push(statusMessages(parameters));
-    state.secret = getRandomValues(new Uint8Array(4));
-    parts.push(messages.backendKeyData(state.id, state.secret));
-    parts.push(messages.readyForQuery(TransactionStatus.Idle));
     this.cancel();
-    session.login = undefined;
-    session.write(messages.joinAll(parts));
-    if (context.general.log_client_connections) {
-      context.log.info(
-        "pg_doorman::client",
-        `${session.name} client connected from ${state.address} (${
-          state.unix ? "socket" : "plain"
-        })`,
-      );
-    }
+    this.#session.login = undefined;
+    welcome(this.#session, parameters);
   }
 
   #noPlace(): void {
@@ -513,6 +354,10 @@ export class ClientLogin {
     this.#fail(REASONS.tooManyClients, "", "");
   }
 
+  refused(reason: Reason, first: string): void {
+    this.#fail(reason, first, "");
+  }
+
   #fail(reason: Reason, first: string, second: string, code?: string): void {
     const session = this.#session;
     const { context, state } = session;
@@ -524,50 +369,4 @@ export class ClientLogin {
     );
     session.fail("FATAL", reason, first, second, code);
   }
-}
-
-/** The parameters among the fields of a StartupMessage; `options` is opened up. */
-function startupSettings(parameters: Map<string, string>): [string, string][] {
-  const settings: [string, string][] = [];
-  for (const [name, value] of parameters) {
-    if (PROTOCOL_FIELDS.has(name)) continue;
-    if (name === "options") settings.push(...(readOptions(value) ?? []));
-    else settings.push([name, value]);
-  }
-  return settings;
-}
-
-/** What PostgreSQL is to be told at a replication client's own login, word for word. */
-function asSent(parameters: Map<string, string>): [string, string][] {
-  return [...parameters].filter(([name]) => !PROTOCOL_FIELDS.has(name));
-}
-
-const statuses = new WeakMap<ParameterSet, Uint8Array<ArrayBuffer>>();
-
-/** A ParameterStatus for each; most clients of a pool have the same. */
-function statusMessages(parameters: ParameterSet): Uint8Array<ArrayBuffer> {
-  let bytes = statuses.get(parameters);
-  if (bytes === undefined) {
-    const all = [...parameters.values].map(([name, value]) =>
-      messages.parameterStatus(name, value)
-    );
-    bytes = messages.joinAll(all);
-    statuses.set(parameters, bytes);
-  }
-  return bytes;
-}
-
-function adminParameters(): ParameterSet {
-  return parameterSet(
-    new Map([
-      ["client_encoding", "UTF8"],
-      ["DateStyle", "ISO, MDY"],
-      ["TimeZone", "Etc/UTC"],
-      ["server_version", "16.0 (PgDoorman)"],
-      ["server_encoding", "UTF8"],
-      ["standard_conforming_strings", "on"],
-      ["integer_datetimes", "on"],
-      ["application_name", "pg_doorman"],
-    ]),
-  );
 }

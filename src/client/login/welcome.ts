@@ -1,0 +1,78 @@
+/**
+ * The end of a login as the client sees it, in one piece: AuthenticationOk, what of the protocol is not spoken, a
+ * ParameterStatus for each parameter, the key for its CancelRequests, ReadyForQuery. Source: PostgreSQL manual, "Message
+ * Flow", "Start-up".
+ */
+
+import { getRandomValues } from "node:crypto";
+import type { Log } from "../../log/log.ts";
+import { Authentication, TransactionStatus } from "../../protocol/codes.ts";
+import * as messages from "../../protocol/messages.ts";
+import { type ParameterSet, parameterSet } from "../../server/parameters.ts";
+import type { SessionState } from "../state.ts";
+
+/** What this file reads of a session, and what it changes: the key, and that the protocol was negotiated. */
+interface WelcomedSession {
+  readonly state: Pick<SessionState, "id" | "secret" | "negotiate" | "address" | "unix">;
+  readonly context: {
+    readonly general: { readonly log_client_connections: boolean };
+    readonly log: Pick<Log, "info">;
+  };
+  readonly name: string;
+  write(bytes: Uint8Array): void;
+}
+
+const SECRET_BYTES = 4;
+
+/** Tells the client that it is in. */
+export function welcome(session: WelcomedSession, parameters: ParameterSet): void {
+  const { context, state } = session;
+  const parts = [messages.authentication(Authentication.Ok)];
+  if (state.negotiate !== undefined) {
+    const { minor, options } = state.negotiate;
+    parts.unshift(messages.negotiateProtocolVersion(minor, options));
+    state.negotiate = undefined;
+  }
+  parts.push(statusMessages(parameters));
+  state.secret = getRandomValues(new Uint8Array(SECRET_BYTES));
+  parts.push(messages.backendKeyData(state.id, state.secret));
+  parts.push(messages.readyForQuery(TransactionStatus.Idle));
+  session.write(messages.joinAll(parts));
+  if (!context.general.log_client_connections) return;
+  const transport = state.unix ? "socket" : "plain";
+  context.log.info(
+    "pg_doorman::client",
+    `${session.name} client connected from ${state.address} (${transport})`,
+  );
+}
+
+const statuses = new WeakMap<ParameterSet, Uint8Array<ArrayBuffer>>();
+
+/** A ParameterStatus for each; most clients of a pool have the same. */
+function statusMessages(parameters: ParameterSet): Uint8Array<ArrayBuffer> {
+  let bytes = statuses.get(parameters);
+  if (bytes === undefined) {
+    const all = [...parameters.values].map(([name, value]) =>
+      messages.parameterStatus(name, value)
+    );
+    bytes = messages.joinAll(all);
+    statuses.set(parameters, bytes);
+  }
+  return bytes;
+}
+
+/** What the console says of itself. */
+export function adminParameters(): ParameterSet {
+  return parameterSet(
+    new Map([
+      ["client_encoding", "UTF8"],
+      ["DateStyle", "ISO, MDY"],
+      ["TimeZone", "Etc/UTC"],
+      ["server_version", "16.0 (PgDoorman)"],
+      ["server_encoding", "UTF8"],
+      ["standard_conforming_strings", "on"],
+      ["integer_datetimes", "on"],
+      ["application_name", "pg_doorman"],
+    ]),
+  );
+}
