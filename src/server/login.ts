@@ -36,7 +36,7 @@ import {
   verifyServerFinal,
 } from "../auth/scram_client.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { Backend, Frontend, readLength } from "../protocol/codes.ts";
+import { Authentication, Backend, Frontend, readLength } from "../protocol/codes.ts";
 import { readError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { startupMessage } from "../protocol/startup.ts";
@@ -67,6 +67,9 @@ export interface LoginFailure {
   /** Trying again soon may help: refused, timed out, starting up. */
   transient: boolean;
 }
+
+/** Whether a failure may be over when the login is tried again. */
+type Lasting = "transient" | "final";
 
 /** What a login needs from its pool. */
 export interface LoginSecrets {
@@ -160,7 +163,7 @@ export class ServerLogin implements Handler {
     this.#release();
     this.#at++;
     if (this.#at >= this.#addresses.length) {
-      this.#end(this.#lastRefusal ?? this.#refusal("no address to connect to", true));
+      this.#end(this.#lastRefusal ?? this.#refusal("no address to connect to"));
       return;
     }
     const address = this.#addresses[this.#at];
@@ -184,12 +187,12 @@ export class ServerLogin implements Handler {
 
   #refused(errno: number): void {
     const address = this.#addresses[this.#at];
-    this.#lastRefusal = this.#refusal(`connect to ${address.text}: ${errnoText(errno)}`, true);
+    this.#lastRefusal = this.#refusal(`connect to ${address.text}: ${errnoText(errno)}`);
     this.#next();
   }
 
-  #refusal(message: string, transient: boolean): LoginFailure {
-    return { kind: "failed", code: "53300", message, transient };
+  #refusal(message: string): LoginFailure {
+    return { kind: "failed", code: "53300", message, transient: true };
   }
 
   #connectDone(): void {
@@ -238,7 +241,7 @@ export class ServerLogin implements Handler {
     if (n <= 0) {
       if (libc.wouldBlock(n)) return;
       const why = n === 0 ? "it closed the connection" : errnoText(-n);
-      this.#fail("08006", `login at ${this.#where()}: ${why}`, true);
+      this.#fail("08006", `login at ${this.#where()}: ${why}`, "transient");
       return;
     }
     const end = offset + n;
@@ -247,7 +250,7 @@ export class ServerLogin implements Handler {
     while (this.#stream !== undefined && end - at >= 5) {
       const length = readLength(readBuffer, at + 1);
       if (length < 4 || length > MOST_MESSAGE_BYTES) {
-        this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, false);
+        this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
         return;
       }
       if (end - at < length + 1) break;
@@ -268,8 +271,8 @@ export class ServerLogin implements Handler {
       case Backend.ErrorResponse: {
         const error = readError(readBuffer, start, end);
         // 57P: shutting down or starting up; 53300: no slot free, which passes.
-        const transient = error.code.startsWith("57P") || error.code === "53300";
-        this.#fail(error.code, error.message, transient);
+        const passes = error.code.startsWith("57P") || error.code === "53300";
+        this.#fail(error.code, error.message, passes ? "transient" : "final");
         return;
       }
       case Backend.NoticeResponse:
@@ -286,28 +289,28 @@ export class ServerLogin implements Handler {
         this.#ready();
         return;
       default:
-        this.#fail("08P01", `login at ${this.#where()}: unexpected message`, false);
+        this.#fail("08P01", `login at ${this.#where()}: unexpected message`, "final");
     }
   }
 
   #parameter(start: number, end: number): void {
     const status = readParameterStatus(readBuffer, start, end);
     if (status === undefined || this.#reported.size >= MOST_REPORTED) {
-      this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, false);
+      this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
     } else this.#reported.set(status.name, status.value);
   }
 
   #authentication(code: number, data: Uint8Array): void {
     const credentials = this.#settings.credentials;
     switch (code) {
-      case 0:
+      case Authentication.Ok:
         this.#authenticated = true;
         return;
-      case 3:
+      case Authentication.CleartextPassword:
         if (credentials.kind !== "password") return this.#noSecret("a cleartext password");
         this.#send(messages.passwordMessage(credentials.password));
         return;
-      case 5: {
+      case Authentication.MD5Password: {
         const hash = credentials.kind === "md5"
           ? credentials.hash
           : credentials.kind === "password"
@@ -317,13 +320,13 @@ export class ServerLogin implements Handler {
         this.#send(messages.passwordMessage(md5Response(hash, data)));
         return;
       }
-      case 10:
+      case Authentication.SASL:
         this.#startScram(data);
         return;
-      case 11:
+      case Authentication.SASLContinue:
         this.#continueScram(data);
         return;
-      case 12:
+      case Authentication.SASLFinal:
         this.#finishScram(data);
         return;
       default:
@@ -331,7 +334,7 @@ export class ServerLogin implements Handler {
           "28000",
           `login at ${this.#where()}: PostgreSQL asks for authentication method ${code}, ` +
             "which the pooler does not speak",
-          false,
+          "final",
         );
     }
   }
@@ -344,18 +347,18 @@ export class ServerLogin implements Handler {
     this.#fail(
       "28000",
       `login at ${this.#where()}: PostgreSQL asks for ${what} of "${server_username}": ${hint}`,
-      false,
+      "final",
     );
   }
 
   #startScram(data: Uint8Array): void {
     const list = parseMechanisms(data);
-    if (list.kind === "fault") return this.#fail("08P01", list.reason, false);
+    if (list.kind === "fault") return this.#fail("08P01", list.reason, "final");
     if (!offersScram(list.names)) {
       return this.#fail(
         "28000",
         "PostgreSQL offers no SASL mechanism that the pooler speaks",
-        false,
+        "final",
       );
     }
     const { kind } = this.#settings.credentials;
@@ -366,7 +369,7 @@ export class ServerLogin implements Handler {
       return this.#fail(
         "28000",
         "no client has logged in yet whose SCRAM key could be passed through",
-        false,
+        "final",
       );
     }
     const { state, body } = beginScramClient();
@@ -375,9 +378,11 @@ export class ServerLogin implements Handler {
   }
 
   #continueScram(data: Uint8Array): void {
-    if (this.#scram?.kind !== "start") return this.#fail("08P01", "unexpected SASL message", false);
+    if (this.#scram?.kind !== "start") {
+      return this.#fail("08P01", "unexpected SASL message", "final");
+    }
     const challenge = readServerFirst(this.#scram, data);
-    if (challenge.kind === "fault") return this.#fail("08P01", challenge.reason, false);
+    if (challenge.kind === "fault") return this.#fail("08P01", challenge.reason, "final");
     this.#scram = challenge;
     const credentials = this.#settings.credentials;
     if (credentials.kind === "scram_passthrough") {
@@ -390,7 +395,7 @@ export class ServerLogin implements Handler {
           "28P01",
           `the SCRAM verifier of "${this.#settings.server_username}" in the configuration is ` +
             "not the one in PostgreSQL: copy it from pg_authid, or set server_password",
-          false,
+          "final",
         );
       }
       return this.#prove(challenge, { clientKey, serverKey: verifier.serverKey });
@@ -402,7 +407,7 @@ export class ServerLogin implements Handler {
       challenge.iterations,
       (salted) => {
         if (this.#stream === undefined || this.#scram !== challenge) return;
-        if (salted === undefined) this.#fail("XX000", "key derivation failed", false);
+        if (salted === undefined) this.#fail("XX000", "key derivation failed", "final");
         else this.#prove(challenge, keysOf(salted));
       },
     );
@@ -415,16 +420,18 @@ export class ServerLogin implements Handler {
   }
 
   #finishScram(data: Uint8Array): void {
-    if (this.#scram?.kind !== "final") return this.#fail("08P01", "unexpected SASL message", false);
+    if (this.#scram?.kind !== "final") {
+      return this.#fail("08P01", "unexpected SASL message", "final");
+    }
     const verdict = verifyServerFinal(this.#scram, data);
-    if (verdict.kind === "fault") this.#fail("28000", verdict.reason, false);
+    if (verdict.kind === "fault") this.#fail("28000", verdict.reason, "final");
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #ready(): void {
     if (!this.#authenticated) {
-      return this.#fail("08P01", "ReadyForQuery before authentication", false);
+      return this.#fail("08P01", "ReadyForQuery before authentication", "final");
     }
     const stream = this.#stream!;
     this.#stream = undefined;
@@ -453,8 +460,8 @@ export class ServerLogin implements Handler {
     });
   }
 
-  #fail(code: string, message: string, transient: boolean): void {
-    this.#end({ kind: "failed", code, message, transient });
+  #fail(code: string, message: string, lasts: Lasting): void {
+    this.#end({ kind: "failed", code, message, transient: lasts === "transient" });
   }
 
   #end(result: LoggedIn | LoginFailure): void {
