@@ -1,0 +1,302 @@
+import assert from "node:assert/strict";
+import { md5Hash, md5Response, mockMd5Hash } from "../../auth/md5.ts";
+import { deriveKeys, formatVerifier, makeVerifier, repeatableSalt } from "../../auth/scram.ts";
+import {
+  answerChallenge,
+  beginScramClient,
+  readServerFirst,
+  verifyServerFinal,
+} from "../../auth/scram_client.ts";
+import type { HbaRule } from "../../config/hba_rule.ts";
+import type { StoredPassword } from "../../config/settings.ts";
+import { messagesIn } from "../../protocol/testing/wire.ts";
+import type { Reason } from "../../reasons.ts";
+import {
+  type Account,
+  answer,
+  type AuthenticatingLogin,
+  type Challenge,
+  challenge,
+  unknownAccount,
+} from "./authentication.ts";
+
+const SECRET = Uint8Array.of(1, 2, 3);
+const VERIFIER = makeVerifier("pencil", Uint8Array.of(9, 8, 7), 2);
+const CLIENT_KEY = deriveKeys("pencil", VERIFIER.salt, VERIFIER.iterations).clientKey;
+const EMPTY: StoredPassword = { kind: "empty" };
+const SCRAM = { kind: "scram", verifier: formatVerifier(VERIFIER) } as const;
+const MD5 = { kind: "md5", hash: md5Hash("pencil", "me") } as const;
+const PLAIN: StoredPassword = {
+  kind: "plain",
+  password: "pencil",
+  verifier: SCRAM.verifier,
+  md5: MD5.hash,
+};
+const LATER: StoredPassword = { kind: "unsupported", what: "not there yet" };
+const encode = (text: string) => new TextEncoder().encode(text);
+const zeroEnded = (text: string) => encode(text + "\0");
+
+/** A login that notes what it is told. */
+class FakeLogin implements AuthenticatingLogin {
+  readonly state = {
+    user: "me",
+    database: "db",
+    ip: "10.0.0.1",
+    unix: false,
+    replication: "none" as "none" | "physical" | "logical",
+  };
+  readonly asked: unknown[] = [];
+  readonly context: AuthenticatingLogin["context"];
+  /** Kind and data of each Authentication message. */
+  readonly written: { code: number; data: Uint8Array }[] = [];
+  verdict: string | undefined;
+  clientKey: Uint8Array | undefined;
+
+  /** `method` of the rule that matches; none: no rule does; `undefined`: there are no rules. */
+  constructor(method?: HbaRule["method"] | "none") {
+    const rule = { method } as HbaRule;
+    this.context = {
+      mockSecret: SECRET,
+      hba: method === undefined ? undefined : {
+        match: (request) => {
+          this.asked.push(request);
+          return method === "none" ? undefined : rule;
+        },
+      },
+    };
+  }
+
+  write(bytes: Uint8Array): void {
+    for (const { type, body } of messagesIn(bytes)) {
+      assert.equal(type, "R");
+      const code = new DataView(body.buffer, body.byteOffset).getUint32(0);
+      this.written.push({ code, data: body.subarray(4) });
+    }
+  }
+
+  accepted(clientKey: Uint8Array | undefined): void {
+    assert.equal(this.verdict, undefined, "one verdict");
+    this.verdict = "accepted";
+    this.clientKey = clientKey;
+  }
+
+  refused(reason: Reason, first: string): void {
+    assert.equal(this.verdict, undefined, "one verdict");
+    this.verdict = `${reason.code} ${reason.text.replaceAll("{0}", first)}`;
+  }
+
+  get codes(): number[] {
+    return this.written.map(({ code }) => code);
+  }
+
+  get last(): Uint8Array {
+    return this.written.at(-1)!.data;
+  }
+}
+
+const known = (stored: StoredPassword): Account => ({ stored, mock: undefined });
+const WRONG = '28P01 password authentication failed for user "me"';
+
+/** Goes through SCRAM with a password. */
+function scram(login: FakeLogin, account: Account, password: string): Challenge | undefined {
+  const asked = challenge(login, account);
+  assert.equal(new TextDecoder().decode(login.last), "SCRAM-SHA-256\0\0");
+  const { state, body } = beginScramClient();
+  const next = answer(login, account, asked!, body);
+  assert.equal(login.verdict, undefined);
+  const first = readServerFirst(state, login.last);
+  assert.ok(first.kind === "challenge");
+  const keys = deriveKeys(password, first.salt, first.iterations);
+  const final = answerChallenge(first, keys);
+  const end = answer(login, account, next!, final.body);
+  if (login.verdict === "accepted") {
+    assert.equal(verifyServerFinal(final.state, login.last).kind, "verified");
+    assert.deepEqual(login.clientKey, keys.clientKey);
+  }
+  return end;
+}
+
+/** Goes through md5 with a password. */
+function md5(login: FakeLogin, account: Account, password: string): Challenge | undefined {
+  const asked = challenge(login, account);
+  const text = md5Response(md5Hash(password, login.state.user), login.last);
+  return answer(login, account, asked!, zeroEnded(text));
+}
+
+/** Goes through a password in clear. */
+function cleartext(login: FakeLogin, account: Account, password: string): Challenge | undefined {
+  return answer(login, account, challenge(login, account)!, zeroEnded(password));
+}
+
+Deno.test("authentication: trust asks for nothing, and an unknown user fails all the same", () => {
+  for (const stored of [EMPTY, SCRAM, MD5, PLAIN]) {
+    const login = new FakeLogin("trust");
+    assert.equal(challenge(login, known(stored)), undefined);
+    assert.equal(login.verdict, "accepted");
+    assert.equal(login.clientKey, undefined);
+    assert.deepEqual(login.written, []);
+  }
+  const unknown = new FakeLogin("trust");
+  assert.equal(challenge(unknown, unknownAccount(unknown, ["md5"])), undefined);
+  assert.equal(unknown.verdict, WRONG);
+});
+
+Deno.test("authentication: what pg_hba is asked, and what it refuses", () => {
+  const login = new FakeLogin("none");
+  assert.equal(challenge(login, known(PLAIN)), undefined);
+  assert.equal(
+    login.verdict,
+    "28000 me@db (TLS: false) from 10.0.0.1 is not permitted by HBA configuration",
+  );
+  const unix = new FakeLogin("reject");
+  Object.assign(unix.state, { unix: true, ip: "", replication: "physical" });
+  challenge(unix, known(PLAIN));
+  assert.equal(
+    unix.verdict,
+    "28000 me@db (TLS: false) from unix socket is not permitted by HBA configuration",
+  );
+  const request = { transport: "tcp", tls: false, address: "10.0.0.1", database: "db", user: "me" };
+  assert.deepEqual(login.asked, [{ ...request, replication: false }]);
+  assert.deepEqual(unix.asked, [
+    { ...request, transport: "unix", address: "", replication: true },
+  ]);
+  const logical = new FakeLogin("reject");
+  logical.state.replication = "logical";
+  challenge(logical, known(PLAIN));
+  assert.deepEqual(logical.asked, [{ ...request, replication: false }]);
+});
+
+Deno.test("authentication: a stored form that can't be checked is refused by name, even by trust", () => {
+  for (const method of ["trust", "password", undefined] as const) {
+    const login = new FakeLogin(method);
+    assert.equal(challenge(login, known(LATER)), undefined);
+    assert.equal(login.verdict, "28000 not there yet");
+  }
+  const md5Only = new FakeLogin("scram-sha-256");
+  challenge(md5Only, known(MD5));
+  assert.match(md5Only.verdict!, /^28000 .* HBA/);
+});
+
+Deno.test("authentication: SCRAM with the right password, of a verifier or a plain one", () => {
+  for (const stored of [SCRAM, PLAIN]) {
+    for (const method of ["scram-sha-256", "auto", undefined] as const) {
+      const login = new FakeLogin(method);
+      assert.equal(scram(login, known(stored), "pencil"), undefined);
+      assert.equal(login.verdict, "accepted");
+      assert.deepEqual(login.codes, [10, 11, 12]);
+    }
+  }
+});
+
+Deno.test("authentication: SCRAM without initial data gets an empty challenge first", () => {
+  const login = new FakeLogin();
+  const account = known(SCRAM);
+  const begun = challenge(login, account);
+  const body = Uint8Array.of(...encode("SCRAM-SHA-256\0"), 255, 255, 255, 255);
+  assert.equal(answer(login, account, begun!, body)?.method, "scram");
+  assert.deepEqual(login.codes, [10, 11]);
+  assert.equal(login.last.length, 0);
+});
+
+Deno.test("authentication: SCRAM with a wrong password, an unknown user, no password", () => {
+  const wrong = new FakeLogin();
+  const unknown = new FakeLogin();
+  const none = new FakeLogin();
+  assert.equal(scram(wrong, known(SCRAM), "pen"), undefined);
+  assert.equal(scram(unknown, unknownAccount(unknown, []), "pencil"), undefined);
+  assert.equal(scram(none, known(EMPTY), ""), undefined);
+  for (const login of [wrong, unknown, none]) {
+    assert.equal(login.verdict, WRONG);
+    assert.deepEqual(login.codes, [10, 11]);
+  }
+});
+
+Deno.test("authentication: an unknown user's salt is the same at each attempt", () => {
+  const account = unknownAccount(new FakeLogin(), ["scram"]);
+  const salts = [1, 2].map(() => {
+    const login = new FakeLogin();
+    scram(login, account, "x");
+    return new TextDecoder().decode(login.last).split(",")[1];
+  });
+  assert.equal(salts[0], `s=${repeatableSalt("me", SECRET).toBase64()}`);
+  assert.equal(salts[1], salts[0]);
+});
+
+Deno.test("authentication: a SCRAM message that is none is a violation", () => {
+  const login = new FakeLogin();
+  const account = known(SCRAM);
+  assert.equal(answer(login, account, challenge(login, account)!, encode("garbage")), undefined);
+  assert.match(login.verdict!, /^08P01 malformed SASLInitialResponse/);
+  assert.deepEqual(login.codes, [10]);
+});
+
+Deno.test("authentication: md5, of a hash or a plain password", () => {
+  for (const [stored, method] of [[MD5, "auto"], [MD5, "md5"], [PLAIN, "md5"]] as const) {
+    const right = new FakeLogin(method);
+    assert.equal(md5(right, known(stored), "pencil"), undefined);
+    assert.equal(right.verdict, "accepted");
+    assert.equal(right.clientKey, undefined);
+    assert.deepEqual(right.codes, [5]);
+    assert.equal(right.last.length, 4);
+    const wrong = new FakeLogin(method);
+    md5(wrong, known(stored), "pen");
+    assert.equal(wrong.verdict, WRONG);
+  }
+});
+
+Deno.test("authentication: an unknown user among users with md5 gets an md5 challenge and fails", () => {
+  const login = new FakeLogin();
+  const account = unknownAccount(login, ["md5", "md5"]);
+  assert.equal(account.mock, "md5");
+  md5(login, account, "pencil");
+  assert.equal(login.verdict, WRONG);
+  assert.deepEqual(login.codes, [5]);
+  // Not even by the hash that stands in for his.
+  const guessing = new FakeLogin();
+  const asked = challenge(guessing, account);
+  const text = md5Response(mockMd5Hash("me", SECRET), guessing.last);
+  answer(guessing, account, asked!, zeroEnded(text));
+  assert.equal(guessing.verdict, WRONG);
+});
+
+Deno.test("authentication: an unknown user's challenge is one that the known users have", () => {
+  const login = new FakeLogin();
+  const mocks = [[], ["scram"], ["plain"], ["empty"], ["unsupported"], ["md5"]] as const;
+  assert.deepEqual(
+    mocks.map((kinds) => unknownAccount(login, kinds).mock),
+    ["scram", "scram", "scram", "scram", "scram", "md5"],
+  );
+});
+
+Deno.test("authentication: a password in clear, against each stored form", () => {
+  for (const stored of [SCRAM, PLAIN, MD5]) {
+    const right = new FakeLogin("password");
+    assert.equal(cleartext(right, known(stored), "pencil"), undefined);
+    assert.equal(right.verdict, "accepted");
+    assert.deepEqual(right.codes, [3]);
+    assert.deepEqual(right.clientKey, stored === MD5 ? undefined : CLIENT_KEY);
+    const wrong = new FakeLogin("password");
+    cleartext(wrong, known(stored), "pen");
+    assert.equal(wrong.verdict, WRONG);
+  }
+});
+
+Deno.test("authentication: a password in clear of an unknown user, or of one without a password", () => {
+  const unknown = new FakeLogin("password");
+  cleartext(unknown, unknownAccount(unknown, ["md5"]), "pencil");
+  // As the console's: its password is known, its user is another.
+  const stranger = new FakeLogin("password");
+  cleartext(stranger, { stored: PLAIN, mock: "scram" }, "pencil");
+  const none = new FakeLogin("password");
+  cleartext(none, known(EMPTY), "");
+  for (const login of [unknown, stranger, none]) assert.equal(login.verdict, WRONG);
+});
+
+Deno.test("authentication: a password without its terminator is a violation", () => {
+  for (const method of ["password", "md5"] as const) {
+    const login = new FakeLogin(method);
+    const account = known(PLAIN);
+    answer(login, account, challenge(login, account)!, encode("pencil"));
+    assert.equal(login.verdict, "08P01 invalid password packet");
+  }
+});

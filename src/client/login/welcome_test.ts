@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { concat, frontend, hex, int32 } from "../../protocol/testing/wire.ts";
+import { parameterSet } from "../../server/parameters.ts";
+import { adminParameters, welcome } from "./welcome.ts";
+
+const OK = hex("52 00000008 00000000");
+const READY = hex("5a 00000005 49");
+
+/** A session that is welcomed. */
+function session(unix: boolean, logs: boolean) {
+  const written: Uint8Array[] = [];
+  const lines: string[] = [];
+  return {
+    state: {
+      id: 0x01020304,
+      secret: new Uint8Array(0),
+      negotiate: undefined as { minor: number; options: string[] } | undefined,
+      address: "10.0.0.1:5",
+      unix,
+    },
+    context: {
+      general: { log_client_connections: logs },
+      log: { info: (target: string, message: string) => lines.push(`${target} ${message}`) },
+    },
+    name: "[me@db #1]",
+    write: (bytes: Uint8Array) => written.push(bytes),
+    written,
+    lines,
+  };
+}
+
+const keyOf = (secret: Uint8Array) => frontend("K", int32(0x01020304), secret);
+
+Deno.test("welcome: authentication, parameters, key, ready, in one piece", () => {
+  const one = session(false, false);
+  const parameters = parameterSet(new Map([["a", "1"], ["DateStyle", "ISO"]]));
+  welcome(one, parameters);
+  const { secret } = one.state;
+  assert.equal(secret.length, 4);
+  const statuses = concat(frontend("S", "a", "1"), frontend("S", "DateStyle", "ISO"));
+  assert.deepEqual(one.written, [concat(OK, statuses, keyOf(secret), READY)]);
+  assert.deepEqual(one.lines, []);
+  // The next one shares the parameters and nothing else.
+  const other = session(false, false);
+  welcome(other, parameters);
+  assert.notDeepEqual(other.state.secret, secret);
+  assert.deepEqual(other.written, [concat(OK, statuses, keyOf(other.state.secret), READY)]);
+});
+
+Deno.test("welcome: the protocol's version is negotiated before all else, once", () => {
+  const one = session(false, false);
+  one.state.negotiate = { minor: 0, options: ["_pq_.x"] };
+  welcome(one, parameterSet(new Map()));
+  const negotiation = hex("76 00000013 00000000 00000001 5f70715f2e78 00");
+  assert.deepEqual(one.written, [concat(negotiation, OK, keyOf(one.state.secret), READY)]);
+  assert.equal(one.state.negotiate, undefined);
+});
+
+Deno.test("welcome: the line in the log, if it is wished for", () => {
+  for (const [unix, transport] of [[false, "plain"], [true, "socket"]] as const) {
+    const one = session(unix, true);
+    welcome(one, parameterSet(new Map()));
+    assert.deepEqual(one.lines, [
+      `pg_doorman::client [me@db #1] client connected from 10.0.0.1:5 (${transport})`,
+    ]);
+  }
+});
+
+Deno.test("welcome: the console tells drivers what they look for", () => {
+  const { values } = adminParameters();
+  assert.equal(values.get("server_version"), "16.0 (PgDoorman)");
+  assert.equal(values.get("client_encoding"), "UTF8");
+  assert.equal(values.get("standard_conforming_strings"), "on");
+  assert.equal(adminParameters(), adminParameters());
+});
