@@ -249,10 +249,7 @@ export class ServerLogin implements Handler {
     let at = 0;
     while (this.#stream !== undefined && end - at >= 5) {
       const length = readLength(readBuffer, at + 1);
-      if (length < 4 || length > MOST_MESSAGE_BYTES) {
-        this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
-        return;
-      }
+      if (length < 4 || length > MOST_MESSAGE_BYTES) return this.#noPostgres();
       if (end - at < length + 1) break;
       // Handlers may write, which leaves the read buffer alone.
       this.#message(readBuffer[at], at + 5, at + 1 + length);
@@ -266,6 +263,7 @@ export class ServerLogin implements Handler {
   #message(type: number, start: number, end: number): void {
     switch (type) {
       case Backend.Authentication:
+        if (end - start < 4) return this.#noPostgres();
         this.#authentication(readLength(readBuffer, start), readBuffer.slice(start + 4, end));
         return;
       case Backend.ErrorResponse: {
@@ -282,6 +280,7 @@ export class ServerLogin implements Handler {
         this.#parameter(start, end);
         return;
       case Backend.BackendKeyData:
+        if (end - start < 4) return this.#noPostgres();
         this.#pid = readLength(readBuffer, start) >>> 0;
         this.#secret = readBuffer.slice(start + 4, end);
         return;
@@ -293,10 +292,14 @@ export class ServerLogin implements Handler {
     }
   }
 
+  #noPostgres(): void {
+    this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
+  }
+
   #parameter(start: number, end: number): void {
     const status = readParameterStatus(readBuffer, start, end);
     if (status === undefined || this.#reported.size >= MOST_REPORTED) {
-      this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
+      this.#noPostgres();
     } else this.#reported.set(status.name, status.value);
   }
 

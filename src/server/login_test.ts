@@ -455,6 +455,9 @@ Deno.test("server login: garbage", async () => {
     [[OK, frontend("T", [0, 0])], unexpected],
     [[frontend("D", [0, 0])], unexpected],
     [[READY], "08P01 ReadyForQuery before authentication"],
+    // Too short for what they must hold.
+    [[frontend("R", [0, 0, 0]), new Uint8Array(10)], no],
+    [[concat(OK, frontend("K", [0, 0, 0]), READY)], no],
   ];
   for (const [said, wanted] of cases) {
     assert.equal(await fails((server) => server.send(...said)), wanted);
