@@ -3,7 +3,7 @@
  * missing or there twice, a line that names neither a test nor a reason, a file or a test that does not exist.
  */
 
-/** Numbers of the compatibility checklist. */
+/** The table's numbers go from 1 to this one. */
 export const LAST_NUMBER = 168;
 
 const REASON = /(^|; )(not yet: needs |does not apply: )\S/;

@@ -1,6 +1,7 @@
 /**
- * What a check-in sends to undo what a client left on a server: what was changed and no more. Spec pooling.md §3.7. A
- * client that left in the middle leaves replies, too: they are read and dropped first.
+ * What a check-in sends to undo what a client left on a server: what was changed and no more, so that a
+ * clean server costs no round trip. A client that left in the middle leaves replies, too: they are read and dropped
+ * first.
  */
 
 import { TransactionStatus } from "../protocol/codes.ts";

@@ -227,15 +227,15 @@ Deno.test("coordinator: an idle server of another user is closed once it is old 
   a.ask();
   world.clock.pass(10_000);
   a.giveBack();
-  // §8.6 124: younger than min_connection_lifetime.
+  // tests/CHECKLIST.md 124: younger than min_connection_lifetime.
   assert.ok(!b.ask());
   world.clock.pass(19_999);
   assert.equal(b.size, 0);
-  // §8.6 123: nothing but time has passed.
+  // tests/CHECKLIST.md 123: nothing but time has passed.
   world.clock.pass(1);
   assert.deepEqual([a.size, b.size], [1, 1]);
   assert.deepEqual(world.closed, ["a: evicted"]);
-  // §8.6 127: one after the other.
+  // tests/CHECKLIST.md 127: one after the other.
   assert.ok(b.ask());
   assert.deepEqual([a.size, b.size], [0, 2]);
   assert.deepEqual(world.counts, [2, 0, 2, 0]);
@@ -325,9 +325,9 @@ Deno.test("coordinator: the reserve is used before anybody is closed, and given 
   assert.ok(b.ask());
   assert.deepEqual(world.counts, [3, 1, 1, 1]);
   assert.ok(!b.ask());
-  // §8.6 126: the servers of session-mode clients are never idle.
+  // tests/CHECKLIST.md 126: the servers of session-mode clients are never idle.
   assert.deepEqual(world.closed, ["a: evicted"]);
-  // §8.6 120: whichever is closed, the others are within max.
+  // tests/CHECKLIST.md 120: whichever is closed, the others are within max.
   b.waits = [];
   a.close(a.servers[0]!);
   world.check();

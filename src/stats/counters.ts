@@ -1,9 +1,10 @@
 /**
- * Counters of one pool: sums since its start, sums of the running period, and the closed period's averages
- * (spec/observability.md §5). Times are microseconds.
+ * Counters of one pool: sums since its start, sums of the running period, and the closed period's averages. Sums only
+ * grow, and go along when the pool goes to another process: whoever draws them sees no step back. Times are
+ * microseconds.
  */
 
-/** Sums of one pool; spec/observability.md §5.1. Times in microseconds. */
+/** Sums of one pool. Times in microseconds. */
 export interface PoolCounters {
   xact_count: number;
   query_count: number;
@@ -122,7 +123,7 @@ export class Counters {
     this.averages = { ...averages };
   }
 
-  /** Closes the period: averages are per second, times per event (spec §5.5). Integer divisions, truncating. */
+  /** Closes the period: averages are per second, times per event. Integer divisions, truncating. */
   closePeriod(): void {
     const total = this.total;
     const start = this.#atPeriodStart;
