@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
+import { TransactionStatus } from "../protocol/codes.ts";
 import { Dirty, newServerState, type ServerState } from "../server/state.ts";
 import { cleanupQueries } from "./cleanup.ts";
 
-const IN_TRANSACTION = 0x54;
-const FAILED = 0x45;
+const { Failed: FAILED, Idle: IDLE, InTransaction: IN_TRANSACTION } = TransactionStatus;
 
-function stateWith(dirty: number, status = 0x49): ServerState {
+function stateWith(dirty: number, status: number = IDLE): ServerState {
   return { ...newServerState(1, 0), dirty, status };
 }
 

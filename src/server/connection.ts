@@ -1,23 +1,18 @@
 // hot path
 /**
- * A server connection after its login: reads backend messages, matches each with the queue of owed replies, and hands
- * what is the client's to the link; writes frontend messages, and notes what they will be answered with. One pump for
- * each direction; every way to the end goes through `close`.
+ * A server connection after its login: cuts what its socket (socket.ts) has read into backend messages, matches each
+ * with the queue of owed replies, and hands what is the client's to the link; runs the pooler's own queries. Every way to
+ * the end goes through `close`.
  *
  * What must hold: nothing reaches the link that the queue does not owe it, and the owner (the pool) hears of the
  * connection only when the queue is empty after a ReadyForQuery, or when it is closed.
  *
- * One topic although long: the two pumps and the state that they share.
+ * One topic although long: the pump, and what each message means to the state that it shares.
  */
 
-import { wouldBlock } from "../os/libc.ts";
-import { errnoText } from "../os/errno.ts";
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
-import { Outbox } from "../reactor/outbox.ts";
-import type { Sender } from "../reactor/posts.ts";
-import type { Handler, Reactor } from "../reactor/reactor.ts";
+import type { Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
-import { Backend, readLength } from "../protocol/codes.ts";
+import { Backend, readLength, TransactionStatus } from "../protocol/codes.ts";
 import { readError, type ReceivedError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
 import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts";
@@ -34,7 +29,8 @@ import {
   statementFailed,
   takeBack,
 } from "./statements/replies.ts";
-import { ServerStage, type ServerState } from "./state.ts";
+import { ServerSocket } from "./socket.ts";
+import { ServerStage } from "./state.ts";
 
 /** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */
 const LOOK_BYTES = 4096;
@@ -48,47 +44,21 @@ const PARSE_COMPLETE = Uint8Array.of(Backend.ParseComplete, 0, 0, 0, 4);
 const NEED_MORE = -1;
 const CLOSED = -2;
 
-export class ServerConnection implements Handler, Sender {
-  readonly state: ServerState;
-  readonly stream: ByteStream;
-  readonly owner: ServerOwner<ServerConnection>;
+export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>> {
   owed: OwedReplies = new OwedReplies();
   link: ServerLink | undefined = undefined;
   /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
   cancelsUnderWay = 0;
   /** Until when what the pool has it do must be through. */
   deadlineMs = 0;
-  #reactor: Reactor;
-  #outbox = new Outbox();
-  /** Bytes of a message that was not whole at the last read. */
-  #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
-  #events = EPOLLIN | EPOLLRDHUP;
   #fatal: ReceivedError | undefined = undefined;
   #ownError: ReceivedError | undefined = undefined;
   #drained = 0;
 
-  constructor(
-    reactor: Reactor,
-    stream: ByteStream,
-    state: ServerState,
-    owner: ServerOwner<ServerConnection>,
-  ) {
-    this.#reactor = reactor;
-    this.stream = stream;
-    this.state = state;
-    this.owner = owner;
-  }
-
-  /** Enters the event loop. */
-  listen(): void {
-    this.#reactor.register(this.stream.fd, this, this.#events);
-  }
-
   /** Leaves the event loop, as data; the descriptor stays open. */
   freeze(): ServerSnapshot {
-    const { now } = this.#reactor;
-    this.stream.settle();
-    this.#reactor.release(this.stream.fd);
+    const { now } = this.reactor;
+    const socket = this.freezeSocket();
     const state = { ...this.state };
     state.createdAtMs = now - state.createdAtMs;
     state.usedAtMs = now - state.usedAtMs;
@@ -96,8 +66,7 @@ export class ServerConnection implements Handler, Sender {
     return {
       state,
       owed: detachedReplies(this.owed.freeze()),
-      outbox: this.#outbox.freeze(),
-      tail: this.#tail?.slice(),
+      ...socket,
       ownError: this.#ownError,
       fatal: this.#fatal,
       drained: this.#drained,
@@ -113,7 +82,7 @@ export class ServerConnection implements Handler, Sender {
   forget(): void {
     this.state.stage = ServerStage.Closed;
     this.link = undefined;
-    this.#reactor.close(this.stream.fd);
+    this.reactor.close(this.stream.fd);
   }
 
   /** The connection of a snapshot, not yet in the event loop. */
@@ -134,57 +103,11 @@ export class ServerConnection implements Handler, Sender {
     server.#ownError = snapshot.ownError;
     server.#fatal = snapshot.fatal;
     server.#drained = snapshot.drained;
-    if (snapshot.tail !== undefined) server.#tail = snapshot.tail.slice();
-    if (snapshot.outbox !== undefined) {
-      server.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
-      server.#events |= EPOLLOUT;
-    }
+    server.thawSocket(snapshot);
     return server;
   }
 
-  onReady(events: number): void {
-    if (this.state.stage === ServerStage.Closed) return;
-    if ((events & EPOLLOUT) !== 0) this.#flush();
-    if (this.state.stage === ServerStage.Closed) return;
-    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) {
-      if ((this.#events & EPOLLIN) !== 0) this.#read();
-      else if ((events & (EPOLLHUP | EPOLLERR)) !== 0) {
-        this.close(REASONS.serverLost, "connection reset");
-      } else this.#setEvents(this.#events & ~EPOLLRDHUP);
-    }
-  }
-
   // ── towards PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Passes bytes of the client on. The entries of their messages are in `owed` already. */
-  send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
-    this.state.sent += end - start;
-    this.owner.traffic.sent += end - start;
-    if (this.#outbox.length > 0) {
-      this.#outbox.append(bytes, start, end);
-      return;
-    }
-    const sent = this.stream.post(bytes, start, end, this);
-    if (sent === end - start) return;
-    if (sent < 0 && !wouldBlock(sent)) {
-      // What PostgreSQL had to say before it hung up may be in the socket still: the read pump ends the connection.
-      this.#setEvents(this.#events | EPOLLIN);
-      return;
-    }
-    this.notTaken(bytes, start + Math.max(0, sent), end);
-  }
-
-  /** See `Sender` (reactor/posts.ts). */
-  notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
-    if (this.state.stage === ServerStage.Closed) return;
-    this.#outbox.append(bytes, start, end);
-    this.#setEvents(this.#events | EPOLLOUT);
-  }
-
-  /** Whether bytes wait for PostgreSQL to take them. */
-  get congested(): boolean {
-    return this.#outbox.length > 0;
-  }
 
   /** Runs a query of the pooler's own: its replies are swallowed. */
   runOwn(sql: string): void {
@@ -210,57 +133,14 @@ export class ServerConnection implements Handler, Sender {
     this.send(bytes, 0, bytes.length);
   }
 
-  #flush(): void {
-    if (this.#outbox.length === 0) return;
-    const result = this.#outbox.flush(this.stream);
-    if (result < 0) {
-      this.#setEvents(EPOLLIN | EPOLLRDHUP);
-      return;
-    }
-    if (this.#outbox.length > 0) return;
-    this.#setEvents(this.#events & ~EPOLLOUT);
+  protected writable(): void {
     this.link?.serverWritable();
   }
 
   // ── from PostgreSQL ─────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The client takes nothing more for now: leave PostgreSQL's bytes in the kernel. */
-  pauseReading(): void {
-    if ((this.#events & EPOLLIN) !== 0) this.#setEvents(this.#events & ~EPOLLIN);
-  }
-
-  resumeReading(): void {
-    if (this.state.stage !== ServerStage.Closed && (this.#events & EPOLLIN) === 0) {
-      this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
-    }
-  }
-
-  #setEvents(events: number): void {
-    if (events === this.#events) return;
-    this.#events = events;
-    this.#reactor.modify(this.stream.fd, events);
-  }
-
-  #read(): void {
-    let offset = 0;
-    if (this.#tail !== undefined) {
-      readBuffer.set(this.#tail);
-      offset = this.#tail.length;
-    }
-    const n = this.stream.receive(offset);
-    if (n <= 0) {
-      if (wouldBlock(n)) return;
-      this.close(REASONS.serverLost, n === 0 ? "" : errnoText(-n));
-      return;
-    }
-    this.#tail = undefined;
-    this.state.received += n;
-    this.owner.traffic.received += n;
-    this.#pump(offset + n);
-  }
-
   /** Looks at all of `readBuffer[0..end)`: forwards ranges, keeps an unfinished message for later. */
-  #pump(end: number): void {
+  protected pump(end: number): void {
     const state = this.state;
     const bytes = readBuffer;
     let at = 0;
@@ -319,7 +199,7 @@ export class ServerConnection implements Handler, Sender {
     }
     this.#deliver(from, at);
     if (this.owed.madeUp()) this.makeUp();
-    if (at < end && this.state.stage !== ServerStage.Closed) this.#tail = bytes.slice(at, end);
+    if (at < end && this.state.stage !== ServerStage.Closed) this.keep(at, end);
   }
 
   /** Sends the client what is owed to it at the head of the queue without PostgreSQL's help. */
@@ -413,24 +293,25 @@ export class ServerConnection implements Handler, Sender {
     const verdict = this.owed.receive(Backend.ReadyForQuery);
     if (
       verdict === Verdict.Desync || length !== 5 ||
-      (status !== 0x49 && status !== 0x54 && status !== 0x45)
+      (status !== TransactionStatus.Idle && status !== TransactionStatus.InTransaction &&
+        status !== TransactionStatus.Failed)
     ) {
       this.#deliver(from, at);
       this.#desync("unexpected ReadyForQuery");
       return CLOSED;
     }
     state.status = status;
-    if (state.changedSchema && status === 0x49) {
+    if (state.changedSchema && status === TransactionStatus.Idle) {
       state.changedSchema = false;
       this.owner.schemaChanged();
     }
-    const settled = this.owed.length === 0 && this.#outbox.length === 0;
+    const settled = this.owed.length === 0 && !this.congested;
     if (this.owed.length === 0) state.unsynced = false;
     const link = this.link;
     if (verdict === Verdict.Swallow) {
       this.#deliver(from, at);
       if (state.asked !== 0 || settled && this.link === link) this.#ownThrough(settled);
-    } else if (status !== 0x49 && state.refusesBlocks && link !== undefined) {
+    } else if (status !== TransactionStatus.Idle && state.refusesBlocks && link !== undefined) {
       this.#deliver(from, at);
       if (this.link === link) link.blockOpened();
     } else {
@@ -577,11 +458,11 @@ export class ServerConnection implements Handler, Sender {
     this.state.stage = ServerStage.Closed;
     // In the middle of a message of the client a Terminate would be read as its end.
     const polite = reason !== REASONS.serverLost && reason !== REASONS.serverUnusable;
-    if (polite && this.#outbox.length === 0) {
+    if (polite && !this.congested) {
       const bytes = messages.terminate();
       this.stream.send(bytes, 0, bytes.length);
     }
-    this.#reactor.close(this.stream.fd);
+    this.reactor.close(this.stream.fd);
     const why = this.#fatal === undefined
       ? detail
       : `${this.#fatal.severity} ${this.#fatal.code}: ${this.#fatal.message}`;

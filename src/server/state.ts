@@ -14,6 +14,7 @@
  * 2. Replies that are owed to a client that is gone are read and dropped.
  */
 
+import { TransactionStatus } from "../protocol/codes.ts";
 import type { ParameterSet } from "./parameters.ts";
 
 /** Stages of a server connection. */
@@ -149,7 +150,7 @@ export function newServerState(id: number, now: number): ServerState {
     uses: 0,
     epoch: 0,
     digest: "",
-    status: 0x49,
+    status: TransactionStatus.Idle,
     refusesBlocks: false,
     unsynced: false,
     beginning: false,
