@@ -80,8 +80,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
 
   /** Lets the descriptor go without a word to PostgreSQL: the connection lives on elsewhere. */
   forget(): void {
-    this.state.stage = ServerStage.Closed;
-    this.link = undefined;
+    this.#moveToClosed();
     this.reactor.close(this.stream.fd);
   }
 
@@ -450,12 +449,17 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     this.close(REASONS.serverDesync, detail);
   }
 
+  /** Every other stage is its owner's to set. */
+  #moveToClosed(): void {
+    this.link = undefined;
+    this.state.stage = ServerStage.Closed;
+  }
+
   /** Ends the connection and tells whom it concerns. Harmless when it is closed. */
   close(reason: Reason, detail: string): void {
     if (this.state.stage === ServerStage.Closed) return;
     const link = this.link;
-    this.link = undefined;
-    this.state.stage = ServerStage.Closed;
+    this.#moveToClosed();
     // In the middle of a message of the client a Terminate would be read as its end.
     const polite = reason !== REASONS.serverLost && reason !== REASONS.serverUnusable;
     if (polite && !this.congested) {
