@@ -8,6 +8,7 @@ import type { OwedReplies } from "../protocol/owed_replies.ts";
 import type { Reason } from "../reasons.ts";
 import type { ParameterSet } from "./parameters.ts";
 import type { ServerState } from "./state.ts";
+import type { Statement, Tracked } from "./statements/on_server.ts";
 import type { StatementLink } from "./statements/replies.ts";
 
 /** The client's side of a server connection; implemented above (client/session.ts). */
@@ -36,6 +37,26 @@ export interface ServerLink extends StatementLink {
   ownQueryDone(error: ReceivedError | undefined): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
+}
+
+/** A link that wants to hear of nothing: for connections without a client, which say what they do want. */
+export abstract class SilentLink implements ServerLink {
+  readonly pinned: number = 0;
+  deliver(_bytes: Uint8Array<ArrayBuffer>, _start: number, _end: number): void {}
+  readyForQuery(_status: number, _settled: boolean): void {}
+  blockOpened(): void {}
+  errorDelivered(_error: ReceivedError): void {}
+  parametersChanged(_parameters: ParameterSet): void {}
+  notified(_bytes: Uint8Array<ArrayBuffer>, _start: number, _end: number): void {}
+  unlistened(_channels: readonly string[] | undefined): void {}
+  serverWritable(): void {}
+  answered(_error: ReceivedError | undefined): void {}
+  ownQueryDone(_error: ReceivedError | undefined): void {}
+  serverLost(_reason: Reason, _detail: string, _toldWhy: boolean): void {}
+  skipped(_tracked: readonly Tracked[]): void {}
+  shapeChecked(_statement: Statement, _same: boolean): void {}
+  unnamedLost(): void {}
+  statementsDropped(_later: readonly Tracked[]): void {}
 }
 
 /** A server connection as it travels: ages instead of times, since clocks differ between threads and processes. */

@@ -8,7 +8,7 @@ import type { ByteStream } from "../../reactor/stream.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import { ServerConnection } from "../../server/connection.ts";
-import type { ServerLink, ServerOwner, ServerSnapshot } from "../../server/link.ts";
+import { type ServerOwner, type ServerSnapshot, SilentLink } from "../../server/link.ts";
 import type { ServerState } from "../../server/state.ts";
 
 /** Channels in one query. */
@@ -41,7 +41,7 @@ export interface LineSnapshot {
   removing: string[];
 }
 
-export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> {
+export class ListeningLine extends SilentLink implements ServerOwner<ServerConnection> {
   readonly server: ServerConnection;
   readonly #owner: LineOwner;
   /** What PostgreSQL has. */
@@ -58,6 +58,7 @@ export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> 
     owner: LineOwner,
     connection: { reactor: Reactor; stream: ByteStream; state: ServerState } | ServerSnapshotAt,
   ) {
+    super();
     this.#owner = owner;
     const { reactor, stream } = connection;
     this.server = "snapshot" in connection
@@ -119,7 +120,7 @@ export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> 
     this.server.runOwn(`NOTIFY ${quoted(channel)}, '${payload}'`);
   }
 
-  ownQueryDone(error: ReceivedError | undefined): void {
+  override ownQueryDone(error: ReceivedError | undefined): void {
     if (error !== undefined) {
       this.server.close(REASONS.serverUnusable, `${error.code}: ${error.message}`);
       return;
@@ -134,16 +135,12 @@ export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> 
     this.work();
   }
 
-  notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+  override notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     this.#owner.notification(this, bytes, start, end);
   }
 
-  serverLost(reason: Reason, detail: string): void {
+  override serverLost(reason: Reason, detail: string): void {
     this.#owner.lost(this, reason, detail);
-  }
-
-  serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
-    this.#owner.closed(server, reason, detail);
   }
 
   /** Ends the connection; the owner has let go of it. */
@@ -162,7 +159,7 @@ export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> 
     };
   }
 
-  // ── what a connection without a client has nothing to say to ────────────────────────────────────────────────────
+  // ── the owner of its connection ─────────────────────────────────────────────────────────────────────────────────
 
   get reported(): Set<string> {
     return this.#owner.reported;
@@ -172,21 +169,12 @@ export class ListeningLine implements ServerLink, ServerOwner<ServerConnection> 
     return this.#owner.traffic;
   }
 
-  readonly pinned = 0;
+  serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
+    this.#owner.closed(server, reason, detail);
+  }
+
   schemaChanged(): void {}
   serverSettled(): void {}
-  deliver(): void {}
-  readyForQuery(): void {}
-  errorDelivered(): void {}
-  blockOpened(): void {}
-  parametersChanged(): void {}
-  unlistened(): void {}
-  serverWritable(): void {}
-  answered(): void {}
-  skipped(): void {}
-  shapeChecked(): void {}
-  unnamedLost(): void {}
-  statementsDropped(): void {}
 }
 
 /** A line from another process. */
