@@ -226,6 +226,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   /** Why a server must not be used again, if so. */
   #stale(server: ServerConnection): Reason | undefined {
     const state = server.state;
+    if (server.doomed) return REASONS.serverLost;
     if (
       state.epoch !== this.#epoch || state.digest !== this.settings.server_digest ||
       this.size - this.#outdated.length > this.settings.pool_size

@@ -106,6 +106,12 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     return server;
   }
 
+  /** PostgreSQL has said, or begun to say, why it is about to hang up: an error that answers nothing is FATAL. */
+  get doomed(): boolean {
+    return this.#fatal !== undefined ||
+      this.keptType === Backend.ErrorResponse && this.owed.length === 0;
+  }
+
   // ── towards PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────
 
   /** Runs a query of the pooler's own: its replies are swallowed. */
@@ -361,16 +367,15 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
       this.state.localSets = 0;
       statementFailed(this, error.code);
     }
-    if (this.owed.length === 0) {
-      if (!fatal) {
-        this.#deliver(from, at);
-        this.#desync(`unasked error ${error.code}`);
-        return CLOSED;
-      }
-      this.link?.errorDelivered(error);
-      this.state.left = length + 1;
-      this.state.leftDropped = this.link === undefined;
-      return from;
+    if (fatal && this.link === undefined) {
+      // Nothing comes behind it but the end.
+      this.close(REASONS.serverLost, "");
+      return CLOSED;
+    }
+    if (this.owed.length === 0 && !fatal) {
+      this.#deliver(from, at);
+      this.#desync(`unasked error ${error.code}`);
+      return CLOSED;
     }
     if (this.state.beginning && !fatal) {
       // What was sent behind it is skipped: no Sync was. The client believes that its transaction has begun.
@@ -382,7 +387,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     if (fatal) {
       // Even when it comes in the middle of the pooler's own query the client is to know why.
       this.state.left = length + 1;
-      this.state.leftDropped = this.link === undefined;
+      this.state.leftDropped = false;
       return from;
     }
     const instead = refusal(this, error.code);

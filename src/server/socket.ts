@@ -157,6 +157,11 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
     this.pump(offset + n);
   }
 
+  /** The type of the message that was not whole at the last read; `undefined`: there is none. */
+  protected get keptType(): number | undefined {
+    return this.#tail?.[0];
+  }
+
   /** Keeps `readBuffer[at..end)` for the next read: the beginning of a message. */
   protected keep(at: number, end: number): void {
     this.#tail = readBuffer.slice(at, end);
