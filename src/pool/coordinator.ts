@@ -1,58 +1,36 @@
 /**
- * Limits over several pools: `max_db_connections` with its reserve for all users of a database, `max_user_connections`
- * for one user in all databases. All pools under one limit live on one worker (config/homes.ts), so it is plain data.
+ * Keeps the limits over several pools: `max_db_connections` with its reserve for all users of a database,
+ * `max_user_connections` for one user in all databases; share.ts has a pool's part in them. All pools under one limit
+ * live on one worker (config/homes.ts), so it is plain data.
  *
  * What must hold: a pool counts with every server that it has or is connecting, idle or not; servers that arrive by an
- * upgrade are never refused; while a pool stands in a limit's line no place under that limit is free, so nobody is let
- * past; whatever may free a place (a server closed or gone idle, one old enough to be closed, new settings) has the line
+ * upgrade are never refused; while a pool stands in a limit's queue no place under that limit is free, so nobody is let
+ * past; whatever may free a place (a server closed or gone idle, one old enough to be closed, new settings) has the queue
  * served when the turn ends.
  *
  * ```
  *            may connect                         refused                       served, best first
- *   [pool] ──────────────▶ place, reserve or ─────────────▶ [line of the limit] ─────────────────▶ asks again
+ *   [pool] ──────────────▶ place, reserve or ─────────────▶ [queue of the limit] ─────────────────▶ asks again
  *                          another pool's idle server
  * ```
  */
 
 import type { PoolSettings } from "../config/settings.ts";
 import type { Log } from "../log/log.ts";
-import { type Reason, REASONS } from "../reasons.ts";
+import { REASONS } from "../reasons.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import type { Timer } from "../reactor/timers.ts";
+import {
+  addTo,
+  Limit,
+  type LimitCounts,
+  type LimitedPool,
+  type LimitedServer,
+  reserveUsed,
+  Share,
+  type ShareKeeper,
+} from "./share.ts";
 
 const TARGET = "pg_doorman::pool::pool_coordinator";
-
-/** An idle server that may have to go for another pool's. */
-export interface LimitedServer {
-  readonly state: { readonly createdAtMs: number; readonly usedAtMs: number };
-  close(reason: Reason, detail: string): void;
-}
-
-/** What the coordinator needs of a pool. */
-export interface LimitedPool {
-  readonly settings: PoolSettings;
-  readonly name: string;
-  /** Servers that it has or is connecting. */
-  readonly size: number;
-  /** Servers that another process still has and will send. */
-  readonly expected: number;
-  readonly waiting: number;
-  /** It lives on elsewhere, with its counts. */
-  readonly moved: boolean;
-  /** Mean time of a transaction, 0 when unknown. Slow pools give their servers first. */
-  readonly transactionTime: number;
-  longestWaitMs(now: number): number;
-  idleServers(): readonly LimitedServer[];
-  /** There may be a place now. */
-  grow(): void;
-}
-
-/** Events of one database since the start. */
-export interface LimitCounts {
-  evictions: number;
-  reserveGrants: number;
-  exhaustions: number;
-}
 
 /** A database under a limit, for SHOW POOL_COORDINATOR. */
 export interface DatabaseLimit extends LimitCounts {
@@ -63,156 +41,14 @@ export interface DatabaseLimit extends LimitCounts {
   reserveUsed: number;
 }
 
-/** One limit and those under it. */
-class Limit {
-  readonly of: "database" | "user";
-  readonly name: string;
-  /** 0: no limit, only counted. */
-  max = 0;
-  reserve = 0;
-  total = 0;
-  readonly shares = new Set<Share>();
-  /** Pools that were refused. */
-  readonly line = new Set<Share>();
-  /** Counts of pools that are gone. */
-  readonly before: LimitCounts = noCounts();
-  /** When the youngest server that is kept for its age alone may be closed. */
-  timer: Timer | undefined = undefined;
-
-  constructor(of: "database" | "user", name: string) {
-    this.of = of;
-    this.name = name;
-  }
-
-  get over(): boolean {
-    return this.max > 0 && this.total > this.max + this.reserve;
-  }
-
-  /** Places under `max` that are free; negative when the reserve is in use. */
-  get free(): number {
-    if (this.max === 0) return Infinity;
-    let taken = this.total;
-    for (const { pool } of this.shares) taken += pool.expected;
-    return this.max - taken;
-  }
-}
-
-/** A pool's part in the two limits that it is under. */
-export class Share {
-  readonly pool: LimitedPool;
-  readonly database: Limit;
-  readonly user: Limit;
-  readonly counts: LimitCounts = noCounts();
-  /** Servers that it counts with. */
-  held = 0;
-  /** The limit in whose line it stands. */
-  refusedBy: Limit | undefined = undefined;
-  refusedAtMs = 0;
-  ended = false;
-  readonly #coordinator: Coordinator;
-
-  constructor(pool: LimitedPool, limits: [database: Limit, user: Limit], coordinator: Coordinator) {
-    this.pool = pool;
-    [this.database, this.user] = limits;
-    this.#coordinator = coordinator;
-  }
-
-  /** Whether the pool may connect a server for somebody who waits. If not, it is asked to grow later. */
-  take(): boolean {
-    return this.#coordinator.take(this);
-  }
-
-  /** Whether it may connect one ahead: only while `free` places are. Nobody is closed for it. */
-  takeAhead(free = 1): boolean {
-    return this.database.free >= free && this.user.free >= free &&
-      this.database.line.size === 0 && this.user.line.size === 0;
-  }
-
-  /** The pool has more or fewer servers. */
-  count(): void {
-    this.#coordinator.count(this);
-  }
-
-  /** A server has become idle, or fewer are expected. */
-  changed(): void {
-    this.#coordinator.changed(this.database);
-    this.#coordinator.changed(this.user);
-  }
-
-  /** Somebody waits for a place under one of its limits. */
-  get contended(): boolean {
-    return this.database.line.size > 0 || this.user.line.size > 0;
-  }
-
-  /** There are more servers than allowed: what comes back is closed. */
-  get over(): boolean {
-    return this.database.over || this.user.over;
-  }
-
-  /** Refused by the database's limit, and nothing of its own will come back. */
-  get hopeless(): boolean {
-    return this.refusedBy?.of === "database" && this.held === 0 && this.pool.expected === 0;
-  }
-
-  /** New settings. */
-  apply(): void {
-    this.#coordinator.apply(this);
-  }
-
-  /** The pool ends: its servers still count until they are closed. */
-  end(): void {
-    this.#coordinator.end(this);
-  }
-
-  /** Takes over what another process has counted. */
-  addCounts(counts: LimitCounts): void {
-    addTo(this.counts, counts);
-  }
-
-  /** A client is refused for want of a place: what it is told, or `undefined` if that is not why. */
-  exhausted(): { first: string; second: string; log: string } | undefined {
-    const limit = this.refusedBy;
-    if (limit === undefined) return undefined;
-    const { user } = this.pool.settings;
-    const { max, reserve, total, name } = limit;
-    if (limit.of === "user") {
-      return {
-        first: `of user "${user}"`,
-        second: `max_user_connections=${max}`,
-        log: `user "${name}" EXHAUSTED, total=${total} max_user_connections=${max}`,
-      };
-    }
-    this.counts.exhaustions++;
-    const used = reserveUsed(limit);
-    const also = reserve > 0 ? `, reserve ${used}/${reserve}` : "";
-    return {
-      first: `to database "${name}"`,
-      second: `max_db_connections=${max}, user="${user}"${also}`,
-      log: `database "${name}" EXHAUSTED, active=${total - used}/${max} ` +
-        `reserve=${used}/${reserve} total=${total}`,
-    };
-  }
-
-  /** What eviction leaves alone. */
-  get minimum(): number {
-    const { min_pool_size, min_guaranteed_pool_size } = this.pool.settings;
-    return Math.max(min_pool_size, min_guaranteed_pool_size);
-  }
-
-  /** Servers that it may lose. */
-  get spare(): number {
-    return Math.max(0, this.held - this.minimum);
-  }
-}
-
-export class Coordinator {
+export class Coordinator implements ShareKeeper {
   readonly #reactor: Reactor;
   readonly #log: Log;
   readonly #databases = new Map<string, Limit>();
   readonly #users = new Map<string, Limit>();
-  /** Limits whose line is served, or whose surplus is closed, when the turn ends. */
+  /** Limits whose queue is served, or whose surplus is closed, when the turn ends. */
   readonly #changed = new Set<Limit>();
-  /** The pool at the head of the line that is being served. */
+  /** The pool at the head of the queue that is being served. */
   #served: Share | undefined = undefined;
 
   constructor({ reactor, log }: { reactor: Reactor; log: Log }) {
@@ -244,7 +80,7 @@ export class Coordinator {
 
   end(share: Share): void {
     share.ended = true;
-    this.#leaveLine(share);
+    this.#leaveQueue(share);
     this.count(share);
   }
 
@@ -280,18 +116,18 @@ export class Coordinator {
       // One at a time: then it is seen again whose turn it is.
       this.#served = undefined;
     } else {
-      const line = this.#lineBefore(share);
-      if (line !== undefined) return this.#refuse(share, line);
+      const limit = this.#queueBefore(share);
+      if (limit !== undefined) return this.#refuse(share, limit);
     }
     const refusing = this.#makeRoom(share);
     if (refusing !== undefined) return this.#refuse(share, refusing);
-    this.#leaveLine(share);
+    this.#leaveQueue(share);
     return true;
   }
 
-  #lineBefore({ database, user }: Share): Limit | undefined {
-    if (database.line.size > 0) return database;
-    return user.line.size > 0 ? user : undefined;
+  #queueBefore({ database, user }: Share): Limit | undefined {
+    if (database.queue.size > 0) return database;
+    return user.queue.size > 0 ? user : undefined;
   }
 
   /** Makes sure that there is a place under both limits; otherwise nothing has changed, and the limit is told. */
@@ -326,15 +162,15 @@ export class Coordinator {
 
   #refuse(share: Share, limit: Limit): false {
     if (share.refusedBy === limit) return false;
-    this.#leaveLine(share);
+    this.#leaveQueue(share);
     share.refusedBy = limit;
     share.refusedAtMs = this.#reactor.now;
-    limit.line.add(share);
+    limit.queue.add(share);
     return false;
   }
 
-  #leaveLine(share: Share): void {
-    share.refusedBy?.line.delete(share);
+  #leaveQueue(share: Share): void {
+    share.refusedBy?.queue.delete(share);
     share.refusedBy = undefined;
   }
 
@@ -375,11 +211,11 @@ export class Coordinator {
     return best;
   }
 
-  // ── the line ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the queue ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Something under the limit has changed: the line is served when the turn ends. */
+  /** Something under the limit has changed: the queue is served when the turn ends. */
   changed(limit: Limit): void {
-    if (limit.line.size === 0 && !limit.over) return;
+    if (limit.queue.size === 0 && !limit.over) return;
     if (this.#changed.size === 0) this.#reactor.atEndOfTurn(() => this.#serveAll());
     this.#changed.add(limit);
   }
@@ -399,7 +235,7 @@ export class Coordinator {
       const share = this.#next(limit, elsewhere);
       if (share === undefined) return;
       const { refusedAtMs, held } = share;
-      this.#leaveLine(share);
+      this.#leaveQueue(share);
       this.#served = share;
       share.pool.grow();
       this.#served = undefined;
@@ -427,7 +263,7 @@ export class Coordinator {
       return longer !== 0 ? longer > 0 : a.pool.longestWaitMs(now) > b.pool.longestWaitMs(now);
     };
     let best: Share | undefined;
-    for (const share of limit.line) {
+    for (const share of limit.queue) {
       if (except.has(share)) continue;
       if (best === undefined || isBefore(share, best)) best = share;
     }
@@ -493,11 +329,6 @@ interface Found {
   server: LimitedServer;
 }
 
-/** Places of the reserve that are in use: all that is beyond `max`, whenever it was opened. */
-function reserveUsed({ total, max }: Limit): number {
-  return Math.max(0, total - max);
-}
-
 function limitOf(limits: Map<string, Limit>, of: Limit["of"], name: string): Limit {
   let limit = limits.get(name);
   if (limit === undefined) limits.set(name, limit = new Limit(of, name));
@@ -520,15 +351,4 @@ function givesBefore(a: Share, b: Share): boolean {
 /** Clients that wait beyond what the pool has. */
 function queued({ pool, held }: Share): number {
   return Math.max(0, pool.waiting - held);
-}
-
-/** Nothing has happened yet. */
-export function noCounts(): LimitCounts {
-  return { evictions: 0, reserveGrants: 0, exhaustions: 0 };
-}
-
-function addTo(sum: LimitCounts, counts: LimitCounts): void {
-  sum.evictions += counts.evictions;
-  sum.reserveGrants += counts.reserveGrants;
-  sum.exhaustions += counts.exhaustions;
 }

@@ -4,7 +4,8 @@ import type { Log } from "../log/log.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { Timers } from "../reactor/timers.ts";
-import { Coordinator, type DatabaseLimit, type LimitedPool, type Share } from "./coordinator.ts";
+import { Coordinator, type DatabaseLimit } from "./coordinator.ts";
+import type { LimitedPool, Share } from "./share.ts";
 
 /** Time and ends of turns, as a test has them pass. */
 class Clock {

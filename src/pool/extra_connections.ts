@@ -11,7 +11,7 @@ import type { ServerConnection } from "../server/connection.ts";
 import type { ServerOwner } from "../server/link.ts";
 import type { LoggedIn, LoginSecrets } from "../server/login.ts";
 import { ServerStage, type ServerState } from "../server/state.ts";
-import type { LimitedPool, Share } from "./coordinator.ts";
+import type { LimitedPool, Share } from "./share.ts";
 import { loggedInState } from "./connecting/creation.ts";
 import type { PoolEnvironment } from "./environment.ts";
 import { PoolLogin } from "./connecting/pool_login.ts";

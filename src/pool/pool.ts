@@ -18,7 +18,7 @@ import { Counters } from "../stats/counters.ts";
 import { cancelQuery } from "./canceling.ts";
 import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
-import type { LimitedPool, Share } from "./coordinator.ts";
+import type { LimitedPool, Share } from "./share.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type PacedPool, Pacing } from "./connecting/pacing.ts";
 import { Patience } from "./wait_timeout.ts";

@@ -6,11 +6,11 @@ import { addScaling, type PoolCounters, type ScalingCounters } from "../stats/co
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerState } from "../server/state.ts";
 import type { FrozenStatement } from "../server/statements/on_server.ts";
-import type { LimitCounts } from "./coordinator.ts";
+import type { LimitCounts } from "./share.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { Counters } from "../stats/counters.ts";
 import type { ParameterSet } from "../server/parameters.ts";
-import type { Share } from "./coordinator.ts";
+import type { Share } from "./share.ts";
 import type { StatementCache } from "./statement_cache.ts";
 
 /** What of a pool travels, beside its servers. */

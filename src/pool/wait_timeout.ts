@@ -10,7 +10,7 @@ import { oneLine } from "../log/one_line.ts";
 import { REASONS } from "../reasons.ts";
 import type { LoginFailure } from "../server/login.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import type { Share } from "./coordinator.ts";
+import type { Share } from "./share.ts";
 import type { Waiter, Waiting } from "./waiting.ts";
 
 /** What is needed of a pool. */

@@ -16,7 +16,7 @@ import type { Reactor } from "../../reactor/reactor.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { LoginFailure } from "../../server/login.ts";
 import { noScaling, type ScalingCounters } from "../../stats/counters.ts";
-import type { Share } from "../coordinator.ts";
+import type { Share } from "../share.ts";
 import type { Creation } from "./creation.ts";
 import type { Patience } from "../wait_timeout.ts";
 import { type AgingServer, isOld, Replacement } from "./replacement.ts";

@@ -7,7 +7,7 @@
 import type { SessionSnapshot } from "../../client/freeze.ts";
 import { newSessionState } from "../../client/state.ts";
 import { withDefaults } from "../../handover/with_defaults.ts";
-import { noCounts } from "../../pool/coordinator.ts";
+import { noCounts } from "../../pool/share.ts";
 import type { ListenerSnapshot } from "../../pool/listen/listener.ts";
 import type { PoolSnapshot } from "../../pool/snapshot.ts";
 import type { ServerSnapshot } from "../../server/link.ts";
