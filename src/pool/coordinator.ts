@@ -19,6 +19,7 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { Log } from "../log/log.ts";
 import { REASONS } from "../reasons.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import { guaranteed } from "./capacity.ts";
 import {
   addTo,
   Limit,
@@ -297,8 +298,7 @@ export class Coordinator implements ShareKeeper {
     for (const guarantee of ["min_guaranteed_pool_size", "min_pool_size"] as const) {
       for (const { owner, server } of idle) {
         if (limit.total <= ceiling) return;
-        const { settings } = owner.pool;
-        if (owner.held <= Math.max(settings[guarantee], settings.min_pool_size)) continue;
+        if (owner.held <= guaranteed(owner.pool.settings, guarantee)) continue;
         server.close(REASONS.serverSurplus, "");
       }
     }

@@ -1,20 +1,26 @@
 /**
- * The end of server connections: which idle ones have lived or rested long enough, how many are closed at a time, and
- * the line that is logged.
+ * The end of server connections: which idle ones have lived or rested long enough, and the line that is logged.
  */
 
-import type { Reactor } from "../reactor/reactor.ts";
 import { oneLine } from "../log/one_line.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
-import type { ServerConnection } from "../server/connection.ts";
-import { ServerStage } from "../server/state.ts";
+import { ServerStage, type ServerState } from "../server/state.ts";
+
+/** A server connection, as far as its end is concerned. */
+export interface ClosingServer {
+  readonly state: Pick<
+    ServerState,
+    "createdAtMs" | "usedAtMs" | "uses" | "lifetimeMs" | "idleLimitMs" | "stage" | "pid"
+  >;
+  close(reason: Reason, detail: string): void;
+}
 
 /** Of `idle`, oldest first: those past their lifetime, and up to `spare` of those that were idle too long. */
-export function expiredServers(
-  idle: readonly ServerConnection[],
+export function expiredServers<Server extends ClosingServer>(
+  idle: readonly Server[],
   spare: number,
   now: number,
-): ServerConnection[] {
+): Server[] {
   return [...idle]
     .sort((a, b) => a.state.createdAtMs - b.state.createdAtMs)
     .filter(({ state }) => {
@@ -28,7 +34,7 @@ export function expiredServers(
 
 /** How a server connection ended. */
 export function closedLine(
-  { state }: ServerConnection,
+  { state }: ClosingServer,
   reason: Reason,
   detail: string,
   now: number,
@@ -41,61 +47,12 @@ export function closedLine(
 }
 
 /** Closes those that are at work for a pool that ends. */
-export function closeUnlinked(servers: Iterable<ServerConnection>): void {
+export function closeUnlinked(servers: Iterable<ClosingServer>): void {
   for (const server of [...servers]) {
     const { stage } = server.state;
     if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
       server.close(REASONS.poolClosed, "");
     }
-  }
-}
-
-/** So many server connections are closed in one go; each costs some 20 µs, and clients of other pools wait meanwhile. */
-const CLOSES_A_TURN = 16;
-
-/** Servers that are out of use and not closed yet: a few are, in each turn. */
-export class Outdated {
-  readonly #pool: { readonly retired: boolean; warm(): void };
-  readonly #reactor: Reactor;
-  #servers: ServerConnection[] = [];
-  #underWay = false;
-
-  constructor(pool: { readonly retired: boolean; warm(): void }, reactor: Reactor) {
-    this.#pool = pool;
-    this.#reactor = reactor;
-  }
-
-  get length(): number {
-    return this.#servers.length;
-  }
-
-  add(server: ServerConnection): void {
-    this.#servers.push(server);
-  }
-
-  /** Goes on by itself until none is left. */
-  closeSome(): void {
-    if (!this.#underWay) this.#close();
-  }
-
-  /** Closes all of them now: what is left of the pool is about to move. */
-  closeAll(): void {
-    this.#closeSeveral(this.#servers.length);
-  }
-
-  #closeSeveral(most: number): void {
-    const reason = this.#pool.retired ? REASONS.poolClosed : REASONS.serverReplaced;
-    for (let i = 0; i < most && this.#servers.length > 0; i++) {
-      // Closed by PostgreSQL in the meantime: then this does nothing.
-      this.#servers.pop()!.close(reason, "");
-    }
-  }
-
-  #close(): void {
-    this.#closeSeveral(CLOSES_A_TURN);
-    this.#underWay = this.#servers.length > 0;
-    if (this.#underWay) this.#reactor.at(this.#reactor.now, () => this.#close());
-    else this.#pool.warm();
   }
 }
 
@@ -106,7 +63,7 @@ export function spread(ms: number): number {
 
 /** Fresh limits for every server where new settings differ from those of before. */
 export function giveLimits(
-  servers: Iterable<ServerConnection>,
+  servers: Iterable<ClosingServer>,
   before: { server_lifetime: number; idle_timeout: number },
   after: { server_lifetime: number; idle_timeout: number },
 ): void {

@@ -1,6 +1,7 @@
 /**
  * A pool of server connections for one (database, user): checkout with direct hand-off to the first waiter, check-in
- * with cleaning, creation on demand, pause, reconnect, and new settings at any time. All on one worker's thread.
+ * with cleaning, creation on demand, pause, reconnect, and new settings at any time. All on one worker's thread. Which
+ * servers there are is in servers.ts, when one is opened in connecting/, how the pool moves in moving.ts.
  *
  * What must hold: a server is idle, linked, being cleaned, draining, or closed, and in `#servers` unless closed; idle
  * ones owe nothing, are in no transaction, and nobody waits while one is idle and the pool is not paused.
@@ -18,19 +19,28 @@ import { Counters } from "../stats/counters.ts";
 import { cancelQuery } from "./canceling.ts";
 import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
-import type { LimitedPool, Share } from "./share.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type PacedPool, Pacing } from "./connecting/pacing.ts";
-import { Patience } from "./wait_timeout.ts";
 import type { PoolEnvironment, PoolOwner } from "./environment.ts";
 import { Listener } from "./listen/listener.ts";
 import { Replication } from "./replication.ts";
-import { closedLine, closeUnlinked, expiredServers, giveLimits, Outdated } from "./lifetime.ts";
-import { learnFrom, type PoolSnapshot, snapshotOf, thawInto } from "./snapshot.ts";
+import { closedLine, closeUnlinked, giveLimits } from "./lifetime.ts";
+import { Moving, type MovingPool } from "./moving.ts";
+import { Servers, type ServersPool } from "./servers.ts";
+import type { LimitedPool, Share } from "./share.ts";
 import { StatementCache } from "./statement_cache.ts";
+import { Patience, type PatientPool } from "./wait_timeout.ts";
 import { type Waiter, Waiting } from "./waiting.ts";
 
-export class Pool implements ServerOwner<ServerConnection>, CreatingPool, LimitedPool, PacedPool {
+export class Pool
+  implements
+    ServerOwner<ServerConnection>,
+    CreatingPool,
+    LimitedPool,
+    MovingPool<ServerConnection>,
+    PacedPool,
+    PatientPool,
+    ServersPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
   readonly traffic: { received: number; sent: number };
@@ -50,17 +60,14 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   retired = false;
   /** Sessions of this pool. */
   clients = 0;
-  #environment: PoolEnvironment & PoolOwner<Pool>;
-  #idle: ServerConnection[] = [];
-  /** Idle servers that new settings have no use for. */
-  readonly #outdated: Outdated;
-  #servers = new Set<ServerConnection>();
-  #waiting = new Waiting();
-  #epoch = 0;
+  readonly #environment: PoolEnvironment & PoolOwner<Pool>;
+  readonly #servers: Servers<ServerConnection>;
+  readonly #waiting = new Waiting();
   readonly #creation: Creation;
   readonly #deadlines: Deadlines;
   readonly #patience: Patience;
   readonly pacing: Pacing;
+  readonly moving: Moving<ServerConnection>;
   /** Its part in limits over several pools. */
   readonly share: Share;
   /** Its servers went to another process: none is made here, and who waits has to follow them. */
@@ -72,8 +79,8 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     this.settings = settings;
     this.#environment = environment;
     this.#creation = new Creation(this, environment);
-    this.#outdated = new Outdated(this, environment.reactor);
-    this.#deadlines = new Deadlines(environment.reactor, this.#servers);
+    this.#servers = new Servers(this, environment.reactor);
+    this.#deadlines = new Deadlines(environment.reactor, this.#servers.all);
     this.replication = new Replication(this, environment, this.#creation.secrets);
     this.listener = new Listener(this, environment, this.#creation.secrets);
     this.#patience = new Patience(this, this.#waiting, environment);
@@ -83,6 +90,16 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
       creation: this.#creation,
       patience: this.#patience,
       reactor: environment.reactor,
+    });
+    this.moving = new Moving(this, {
+      servers: this.#servers,
+      waiting: this.#waiting,
+      reactor: environment.reactor,
+      patience: this.#patience,
+      pacing: this.pacing,
+      creation: this.#creation,
+      deadlines: this.#deadlines,
+      listener: this.listener,
     });
     this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
@@ -95,7 +112,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
 
   /** Servers that are connected or connecting. */
   get size(): number {
-    return this.#servers.size + this.#creation.connecting;
+    return this.#servers.all.size + this.#creation.connecting;
   }
 
   get waiting(): number {
@@ -103,11 +120,11 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   }
 
   get idle(): number {
-    return this.#idle.length;
+    return this.#servers.idle.length;
   }
 
   idleServers(): readonly ServerConnection[] {
-    return this.#idle;
+    return this.#servers.idle;
   }
 
   get transactionTime(): number {
@@ -124,7 +141,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   }
 
   servers(): Iterable<ServerConnection> {
-    return this.#servers;
+    return this.#servers.all;
   }
 
   longestWaitMs(now: number): number {
@@ -180,14 +197,14 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
       this.#drain(server);
       return;
     }
-    this.#afterUse(server);
+    this.afterUse(server);
   }
 
   /** Asks PostgreSQL to cancel what this server runs. */
   cancel(server: ServerConnection): void {
     cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, () => {
       if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
-        this.#afterUse(server);
+        this.afterUse(server);
       } else if (this.moved) this.#environment.lateServer(this, server);
     });
   }
@@ -199,21 +216,16 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     state.heldSinceMs = this.#environment.reactor.now;
   }
 
-  /** The next usable idle server; stale ones are closed and doubtful ones checked on the way. */
+  /** The next usable idle server; doubtful ones are checked on the way. */
   #takeIdle(): ServerConnection | undefined {
     const checkAfter = this.settings.server_idle_check_timeout;
     const now = this.#environment.reactor.now;
     for (;;) {
-      const server = this.settings.server_round_robin ? this.#idle.shift() : this.#idle.pop();
+      const server = this.#servers.takeIdle();
       if (server === undefined) return undefined;
-      const stale = this.#stale(server);
-      if (stale !== undefined) {
-        server.close(stale, "");
-      } else if (
-        checkAfter > 0 && server.state.uses > 0 && now - server.state.usedAtMs > checkAfter
-      ) {
-        this.#check(server);
-      } else return server;
+      const { uses, usedAtMs } = server.state;
+      if (checkAfter === 0 || uses === 0 || now - usedAtMs <= checkAfter) return server;
+      this.#check(server);
     }
   }
 
@@ -223,26 +235,12 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
-  /** Why a server must not be used again, if so. */
-  #stale(server: ServerConnection): Reason | undefined {
-    const state = server.state;
-    if (server.doomed) return REASONS.serverLost;
-    if (
-      state.epoch !== this.#epoch || state.digest !== this.settings.server_digest ||
-      this.size - this.#outdated.length > this.settings.pool_size
-    ) return REASONS.serverReplaced;
-    // Under pressure an old server is better than none; the limit holds again when nobody waits.
-    const age = this.#environment.reactor.now - state.createdAtMs;
-    const old = state.lifetimeMs > 0 && age > state.lifetimeMs && this.#waiting.length === 0;
-    return old ? REASONS.serverLifetime : undefined;
-  }
-
   #drain(server: ServerConnection): void {
     if (startDraining(server)) this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
-  /** Nothing is owed: clean what has to be, then offer the server. */
-  #afterUse(server: ServerConnection): void {
+  /** Nothing is owed: cleans what has to be, then offers the server. */
+  afterUse(server: ServerConnection): void {
     const state = server.state;
     state.stage = ServerStage.Cleaning;
     if (server.congested || state.left > 0) {
@@ -252,7 +250,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     // A slow client may have stopped it.
     server.resumeReading();
     if (server.cancelsUnderWay > 0) return;
-    const stale = this.share.over ? REASONS.serverSurplus : this.#stale(server);
+    const stale = this.share.over ? REASONS.serverSurplus : this.#servers.stale(server);
     if (stale !== undefined) {
       server.close(stale, "");
       return;
@@ -278,7 +276,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     const waiter = this.paused ? undefined : this.#waiting.shift();
     if (waiter === undefined) {
       state.stage = ServerStage.Idle;
-      this.#idle.push(server);
+      this.#servers.rest(server);
       if (this.share.contended) this.share.changed();
       return;
     }
@@ -292,7 +290,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   serverSettled(server: ServerConnection, error: ReceivedError | undefined): void {
     const { state } = server;
     if (state.stage === ServerStage.Draining) {
-      this.#afterUse(server);
+      this.afterUse(server);
       return;
     }
     if (state.stage !== ServerStage.Cleaning) return;
@@ -301,7 +299,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
       return;
     }
     markClean(state, this.reported);
-    this.#afterUse(server);
+    this.afterUse(server);
   }
 
   schemaChanged(): void {
@@ -309,11 +307,9 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   }
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
-    if (this.#servers.delete(server) && this.moved) {
+    if (this.#servers.remove(server) && this.moved) {
       this.#environment.lateServer(this, undefined);
     }
-    const at = this.#idle.indexOf(server);
-    if (at >= 0) this.#idle.splice(at, 1);
     this.share.count();
     const { log, reactor } = this.#environment;
     log[reason.level](
@@ -336,7 +332,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
   }
 
   connect(ended?: (failure: LoginFailure | undefined) => void): void {
-    this.#creation.connect(this.#epoch, ended);
+    this.#creation.connect(this.#servers.epoch, ended);
     this.share.count();
   }
 
@@ -347,14 +343,14 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     state.epoch = epoch;
     for (const name of login.parameters.keys()) this.reported.add(name);
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
-    if (epoch === this.#epoch) this.defaults = state.parameters;
+    if (epoch === this.#servers.epoch) this.defaults = state.parameters;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
     log.info(
       "pg_doorman::server",
       `[${this.name}] new server connection pid=${state.pid} to ${state.addressText}, ` +
         `size=${this.size}/${settings.pool_size}`,
     );
-    this.#afterUse(server);
+    this.afterUse(server);
     this.grow();
     this.warm();
   }
@@ -374,7 +370,7 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
       return;
     }
     // What waiting does not mend is told at once; while other servers work, theirs may still come.
-    if (!failure.transient && this.#servers.size === 0) this.#patience.refuseAll(failure);
+    if (!failure.transient && this.#servers.all.size === 0) this.#patience.refuseAll(failure);
   }
 
   // ── operator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -396,20 +392,9 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
 
   /** Replaces every server connection: idle ones now, the others when they come back. */
   reconnect(): void {
-    this.#epoch++;
-    this.#closeStale();
+    this.#servers.epoch++;
+    this.#servers.closeStale();
     this.listener.replace();
-  }
-
-  /** Takes every stale server out of use now, and closes them a few in each turn. */
-  #closeStale(): void {
-    const kept: ServerConnection[] = [];
-    for (const server of this.#idle) {
-      if (this.#stale(server) === undefined) kept.push(server);
-      else this.#outdated.add(server);
-    }
-    this.#idle = kept;
-    this.#outdated.closeSome();
   }
 
   /**
@@ -422,15 +407,15 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
     this.settings = settings;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     if (verifierOf(settings) !== verifierOf(before)) this.clientKey = undefined;
-    giveLimits(this.#servers, before, settings);
+    giveLimits(this.#servers.all, before, settings);
     if (changedLogin) {
       // Not by the digest alone: changed and changed back, a server of before must not outlive `defaults`.
-      this.#epoch++;
+      this.#servers.epoch++;
       this.#creation.forgetFailure();
       this.defaults = undefined;
       this.listener.replace();
     }
-    this.#closeStale();
+    this.#servers.closeStale();
     this.share.apply();
     this.#patience.watch();
     this.grow();
@@ -438,134 +423,47 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
 
   /** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */
   cancelRunning(): void {
-    for (const server of this.#servers) {
+    for (const server of this.#servers.all) {
       if (server.owed.length > 0 && server.cancelsUnderWay === 0) this.cancel(server);
     }
   }
 
   /** Closes every server connection, linked ones included; their clients have been sent home. */
   kill(): void {
-    this.#epoch++;
-    for (const server of [...this.#servers]) server.close(REASONS.adminShutdown, "");
+    this.#servers.epoch++;
+    for (const server of [...this.#servers.all]) server.close(REASONS.adminShutdown, "");
     this.replication.kill();
     this.listener.kill();
   }
 
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first; the retain round closes them. */
   expired(): ServerConnection[] {
-    if (this.#waiting.length > 0) return [];
-    const spare = this.size - this.settings.min_pool_size;
-    return expiredServers(this.#idle, spare, this.#environment.reactor.now);
+    return this.#waiting.length > 0 ? [] : this.#servers.expired();
   }
 
   // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
 
-  /** Gives the pool up: from here on every server and waiter that is taken out goes to another process. */
-  beginMove(): PoolSnapshot {
-    this.#outdated.closeAll();
-    this.moved = true;
-    this.#patience.stop();
-    this.pacing.stop();
-    this.#creation.stopRetrying();
-    return snapshotOf(this);
-  }
-
-  /** The other process is gone: what was frozen here is put back next, and then the pool goes on. */
-  endMove(): void {
-    this.moved = false;
-  }
-
-  /** All that was frozen is back. */
-  goOn(): void {
-    this.#patience.watch();
-    this.grow();
-    this.warm();
-    this.listener.goOn();
-  }
-
   has(server: ServerConnection): boolean {
-    return this.#servers.has(server);
+    return this.#servers.all.has(server);
   }
 
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
   takeOut(server: ServerConnection): void {
-    this.#servers.delete(server);
-    this.share.count();
-    const at = this.#idle.indexOf(server);
-    if (at >= 0) this.#idle.splice(at, 1);
-    if (server.state.epoch !== this.#epoch) server.state.epoch = -1;
-    else server.state.epoch = 0;
+    this.moving.takeOut(server);
   }
 
   putBack(server: ServerConnection): void {
-    this.#servers.add(server);
-    this.share.count();
-    if (server.state.epoch === 0) server.state.epoch = this.#epoch;
-    this.#resume(server);
-  }
-
-  /** Until another process says how many servers it will send, none is made here. */
-  expect(): void {
-    this.expected = Infinity;
-    this.listener.expect();
-  }
-
-  get expecting(): boolean {
-    return this.expected > 0;
-  }
-
-  /** The pool's own part of what was expected is here; its servers follow. */
-  thaw(snapshot: PoolSnapshot): void {
-    this.expected = snapshot.servers;
-    thawInto(this, snapshot);
-    this.#growLater();
-    if (this.defaults === undefined) return;
-    for (const waiter of [...this.#waiting]) waiter.parametersKnown();
-  }
-
-  /** One of the servers to come is here, or will never be. */
-  arrived(): void {
-    this.expected = Math.max(0, this.expected - 1);
-    this.#growLater();
-  }
-
-  /** When all that has come in this turn is in its place. */
-  #growLater(): void {
-    this.share.changed();
-    this.#environment.reactor.atEndOfTurn(() => {
-      this.grow();
-      this.warm();
-    });
+    this.moving.putBack(server);
   }
 
   /** Nothing more will come. */
   expectNothing(): void {
-    this.statements.arrivalsEnd();
-    this.listener.expectNothing();
-    if (this.expected === 0) return;
-    this.expected = 0;
-    this.#growLater();
+    this.moving.expectNothing();
   }
 
   /** A server connection from another process. */
   adoptThawed(server: ServerConnection): void {
-    if (server.state.epoch === 0) server.state.epoch = this.#epoch;
-    learnFrom(this, server.state);
-    this.adopt(server);
-    this.arrived();
-    this.#resume(server);
-  }
-
-  #resume(server: ServerConnection): void {
-    const { stage, usedAtMs } = server.state;
-    if (stage === ServerStage.Idle) {
-      this.#afterUse(server);
-      // It has rested as long as it has: nobody used it.
-      if (server.state.stage === ServerStage.Idle) server.state.usedAtMs = usedAtMs;
-    } else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
-      this.#deadlines.limit(server, this.settings.connect_timeout);
-      if (stage === ServerStage.Cleaning && server.owed.length === 0) this.#afterUse(server);
-    }
+    this.moving.adopt(server);
   }
 
   /** Those who wait, in their order. */
@@ -588,10 +486,10 @@ export class Pool implements ServerOwner<ServerConnection>, CreatingPool, Limite
       waiter.checkOutFailed(REASONS.poolRetired, "", "");
     }
     this.paused = true;
-    this.#epoch++;
+    this.#servers.epoch++;
     this.statements.clear();
-    this.#closeStale();
+    this.#servers.closeStale();
     this.cancelRunning();
-    closeUnlinked(this.#servers);
+    closeUnlinked(this.#servers.all);
   }
 }

@@ -6,6 +6,7 @@
 import type { PoolSettings } from "../config/settings.ts";
 import type { Reason } from "../reasons.ts";
 import type { Timer } from "../reactor/timers.ts";
+import { guaranteed } from "./capacity.ts";
 
 /** An idle server that may have to go for another pool's. */
 export interface LimitedServer {
@@ -184,8 +185,7 @@ export class Share {
 
   /** What eviction leaves alone. */
   get minimum(): number {
-    const { min_pool_size, min_guaranteed_pool_size } = this.pool.settings;
-    return Math.max(min_pool_size, min_guaranteed_pool_size);
+    return guaranteed(this.pool.settings);
   }
 
   /** Servers that it may lose. */

@@ -22,7 +22,7 @@ export interface PatientPool {
   readonly size: number;
   readonly idle: number;
   readonly connecting: number;
-  readonly expecting: boolean;
+  readonly expected: number;
   readonly paused: boolean;
   readonly share: Share;
 }
@@ -80,7 +80,7 @@ export class Patience {
   #milliseconds(): number {
     const { query_wait_timeout, connect_timeout } = this.#pool.settings;
     if (query_wait_timeout > 0) return query_wait_timeout;
-    const coming = this.#pool.connecting > 0 || this.#pool.expecting;
+    const coming = this.#pool.connecting > 0 || this.#pool.expected > 0;
     return coming && !this.#pool.paused ? connect_timeout : 0;
   }
 

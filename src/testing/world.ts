@@ -209,7 +209,7 @@ export class World {
   move(nowMs: number = this.reactor.now): void {
     const reactor = this.reactor as unknown as Reactor;
     const old = this.pool;
-    const poolSnapshot = throughBytes(old.beginMove());
+    const poolSnapshot = throughBytes(old.moving.begin());
     const pool = new Pool(old.settings, this.#environment);
     this.pool = pool;
     const thawServer = (server: FakeServer, snapshot: ServerSnapshot) => {
@@ -237,8 +237,8 @@ export class World {
         return { client, server, snapshot: throughBytes(session.freeze()) };
       });
     this.reactor.now = nowMs;
-    pool.expect();
-    pool.thaw(poolSnapshot);
+    pool.moving.expect();
+    pool.moving.thaw(poolSnapshot);
     for (const { server, snapshot } of alone) thawServer(server, snapshot);
     for (const { client, server, snapshot } of moving) {
       const connection = server === undefined ? undefined : thawServer(server, snapshot.server!);

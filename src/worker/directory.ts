@@ -120,7 +120,7 @@ export class Directory {
 
   #add(settings: PoolSettings, expecting = false): void {
     const pool = new Pool(settings, this.#environment);
-    if (expecting) pool.expect();
+    if (expecting) pool.moving.expect();
     this.#pools.set(key(settings.database, settings.user), pool);
     pool.warm();
   }

@@ -17,6 +17,7 @@ import type { Timer } from "../../reactor/timers.ts";
 import type { LoginFailure } from "../../server/login.ts";
 import { noScaling, type ScalingCounters } from "../../stats/counters.ts";
 import type { Share } from "../share.ts";
+import { hasPlace, isShort, isWarm, type SizedPool } from "../capacity.ts";
 import type { Creation } from "./creation.ts";
 import type { Patience } from "../wait_timeout.ts";
 import { type AgingServer, isOld, Replacement } from "./replacement.ts";
@@ -35,16 +36,12 @@ const RESERVE_MS = 500;
 const SAME_MS = 500;
 
 /** What is needed of a pool. */
-export interface PacedPool {
+export interface PacedPool extends SizedPool {
   readonly settings: PoolSettings;
   readonly counters: { readonly meanXactMs: number | undefined };
   readonly paused: boolean;
   readonly moved: boolean;
   readonly retired: boolean;
-  /** Servers that are connected or connecting. */
-  readonly size: number;
-  /** Servers that another process still has and will send. */
-  readonly expected: number;
   readonly idle: number;
   readonly waiting: number;
   readonly clientKey: Uint8Array | undefined;
@@ -104,7 +101,7 @@ export class Pacing {
     // Without its user's key no connection can log in.
     const { kind } = pool.settings.credentials;
     if (kind === "scram_passthrough" && pool.clientKey === undefined) return;
-    while (pool.size + pool.expected < pool.settings.min_pool_size && this.hasRoom) {
+    while (isShort(pool) && this.hasRoom) {
       if (this.gateFull) {
         this.counters.replenish_def++;
         return;
@@ -135,13 +132,13 @@ export class Pacing {
 
   /** A server that came back was handed to a client that waited. */
   handedOn(): void {
-    if (this.#warm) this.counters.antic_notify++;
+    if (isWarm(this.#pool)) this.counters.antic_notify++;
   }
 
   /** Whether a connection may be opened at all. */
   get hasRoom(): boolean {
-    const { paused, moved, size, expected, settings } = this.#pool;
-    return !paused && !moved && size + expected < settings.pool_size && !this.#creation.resting;
+    const { paused, moved } = this.#pool;
+    return !paused && !moved && hasPlace(this.#pool) && !this.#creation.resting;
   }
 
   get gateFull(): boolean {
@@ -150,15 +147,9 @@ export class Pacing {
       Math.min(scaling_max_parallel_creates, max_concurrent_creates);
   }
 
-  /** Whether so many servers are there that one may be expected to come back. */
-  get #warm(): boolean {
-    const { pool_size, scaling_warm_pool_ratio } = this.#pool.settings;
-    return this.#pool.size >= Math.max(1, Math.floor(pool_size * scaling_warm_pool_ratio / 100));
-  }
-
   /** Whether the waiter with so many others before it is past its chance; if not, this asks again when it is. */
   #due(before: number): boolean {
-    if (!this.#warm) return true;
+    if (!isWarm(this.#pool)) return true;
     const waiter = this.#waiter(before)!;
     const { now } = this.#reactor;
     if (now - this.#chosenMs > SAME_MS) {

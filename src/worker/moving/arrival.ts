@@ -33,10 +33,10 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
   const pool = place.pool(item.database, item.user);
   switch (item.type) {
     case "pool":
-      pool?.thaw(completePool(item.pool));
+      pool?.moving.thaw(completePool(item.pool));
       return;
     case "lost":
-      pool?.arrived();
+      pool?.moving.arrived();
       return;
     case "server":
       if (pool === undefined) closeAll(item.fds);

@@ -100,7 +100,7 @@ export class Departure {
 
   #freezePool(pool: Pool, linked: Session[]): Held[] {
     const { database, user } = pool.settings;
-    const snapshot = pool.beginMove();
+    const snapshot = pool.moving.begin();
     const held: Held[] = [{
       item: { type: "pool", database, user, fds: [], pool: snapshot },
       pool,
@@ -308,11 +308,11 @@ export class Departure {
     const batches = [...this.#batches.values()];
     this.#batches.clear();
     this.#frozen.clear();
-    for (const pool of this.#pools) pool.endMove();
+    for (const pool of this.#pools) pool.moving.end();
     // Servers first: a client that waits must not have another one made meanwhile.
     for (const held of batches) held.forEach(putBack);
     for (const held of batches) for (const { session } of held) session?.unfreeze();
-    for (const pool of this.#pools) pool.goOn();
+    for (const pool of this.#pools) pool.moving.goOn();
   }
 
   /** What is still here. */
