@@ -120,7 +120,8 @@ export class Servers<Server extends PooledServer> {
   #closeSome(): void {
     this.#close(CLOSES_A_TURN);
     this.#closing = this.#outdated.length > 0;
-    if (this.#closing) this.#reactor.at(this.#reactor.now, () => this.#closeSome());
+    // A timer for now would be served in this turn, too.
+    if (this.#closing) this.#reactor.at(this.#reactor.now + 1, () => this.#closeSome());
     else this.#pool.warm();
   }
 

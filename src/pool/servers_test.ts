@@ -6,6 +6,7 @@ import { type PooledServer, Servers, type ServersPool } from "./servers.ts";
 
 /** A server that is nothing but its state. */
 class FakeServer implements PooledServer {
+  readonly doomed = false;
   readonly state: ServerState;
   reason: Reason | undefined = undefined;
 
@@ -69,7 +70,7 @@ class Bench {
 
   /** One turn of the event loop. */
   turn(): void {
-    this.timers.expire(this.now);
+    this.timers.expire(++this.now);
   }
 }
 
@@ -111,6 +112,23 @@ Deno.test("servers: gone means no more idle either, and is said once", () => {
   assert.equal(bench.servers.remove(other), false);
   assert.deepEqual(bench.servers.idle, [one]);
   assert.deepEqual([...bench.servers.all], [one]);
+});
+
+Deno.test("servers: after RECONNECT all idle ones are out of use at once, and closed a few in each turn", () => {
+  const bench = new Bench({ pool_size: 100 });
+  const old = bench.rest(40);
+  bench.servers.epoch++;
+  bench.servers.closeStale();
+  assert.equal(bench.servers.idle.length, 0);
+  const closed = () => old.filter(({ reason }) => reason !== undefined).length;
+  assert.equal(closed(), 16);
+  bench.turn();
+  assert.equal(closed(), 32);
+  assert.equal(bench.warmed, 0);
+  bench.turn();
+  assert.equal(closed(), 40);
+  assert.equal(bench.warmed, 1);
+  assert.ok(old.every(({ reason }) => reason === REASONS.serverReplaced));
 });
 
 Deno.test("servers: a smaller pool_size takes out as many as are too many", () => {
