@@ -81,7 +81,7 @@ export abstract class ExtraConnections implements LimitedPool {
     return [];
   }
 
-  protected newLogin(): PoolLogin {
+  newLogin(): PoolLogin {
     return new PoolLogin(this.environment, this.#secrets);
   }
 

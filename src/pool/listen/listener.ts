@@ -1,7 +1,7 @@
 /**
  * The listener of a pool: one server connection that listens to what any client of the pool in transaction mode listens
- * to, and the list of who gets what. It is no part of `pool_size`; it is made for the first LISTEN and closed some time
- * after the last client has left.
+ * to, and the list of who gets what. It is no part of `pool_size`; it is made (opening.ts) for the first LISTEN and closed
+ * some time after the last client has left.
  *
  * A notification reaches each client that listens exactly once, in PostgreSQL's order, or the client is told that this
  * can't be: what comes by two connections is told apart by a mark, a notification of the pooler's own, which has the same
@@ -15,30 +15,25 @@
  */
 
 import type { PoolSettings } from "../../config/settings.ts";
-import { oneLine } from "../../log/one_line.ts";
 import type { Fd } from "../../os/fd.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import { PlainStream } from "../../reactor/stream.ts";
 import { notificationChannel, notificationPayload } from "../../protocol/notification.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import type { LoggedIn } from "../../server/login.ts";
-import { startupFields } from "../../server/startup_fields.ts";
+import type { LoggedIn, LoginSecrets } from "../../server/login.ts";
 import { Audience } from "./audience.ts";
-import { ExtraConnections } from "../extra_connections.ts";
+import type { PoolEnvironment } from "../environment.ts";
+import { type ExtendedPool, ExtraConnections } from "../extra_connections.ts";
 import { Hearing, LineSwitch } from "./line_switch.ts";
 import { type ListeningClient, MARK_CHANNEL } from "./listening_client.ts";
 import { type LineOwner, type LineSnapshot, ListeningLine } from "./line.ts";
-import type { PoolLogin } from "../connecting/pool_login.ts";
+import { Opening, type OpeningListener } from "./opening.ts";
 
 const TARGET = "pg_doorman::server";
 
 /** How long the connection stays when nobody listens any more. */
 const LINGER_MS = 5000;
-/** After a failed login the next one is not tried before this. */
-const REST_MS = 1000;
-/** A replacement that failed is tried again. */
-const RETRY_MS = 10_000;
 /** The old connection may be of another PostgreSQL: its mark will never come then. */
 const SWITCH_MS = 5000;
 
@@ -53,8 +48,8 @@ export interface ListenerSnapshot {
   from: string | undefined;
 }
 
-export class Listener extends ExtraConnections implements LineOwner {
-  #login: PoolLogin | undefined;
+export class Listener extends ExtraConnections implements LineOwner, OpeningListener {
+  readonly #opening: Opening;
   readonly #audience = new Audience<ListeningClient>((channel) => {
     this.#line?.changed(channel);
     this.#switch?.line.changed(channel);
@@ -66,12 +61,7 @@ export class Listener extends ExtraConnections implements LineOwner {
   #switch: LineSwitch | undefined;
   #from: string | undefined;
   #stale = false;
-  #restUntilMs = 0;
-  #lastFailure = "";
-  /** It was refused a place. */
-  #crowded = false;
   #lingerTimer: Timer | undefined;
-  #retryTimer: Timer | undefined;
   /** Moved to another process, or about to come from one. */
   #away = false;
   #expecting = false;
@@ -79,14 +69,20 @@ export class Listener extends ExtraConnections implements LineOwner {
   readonly #awaited = new Set<number>();
   #closed = false;
 
+  constructor(pool: ExtendedPool, environment: PoolEnvironment, secrets: LoginSecrets) {
+    super(pool, environment, secrets);
+    const { reactor, log } = environment;
+    this.#opening = new Opening(this, { reactor, log, share: this.share });
+  }
+
   get size(): number {
     return (this.#line === undefined ? 0 : 1) + (this.#switch === undefined ? 0 : 1) +
-      (this.#login === undefined ? 0 : 1);
+      (this.#opening.underWay ? 1 : 0);
   }
 
   /** There may be a place now, or the pool is not paused any more. */
   grow(): void {
-    this.#work();
+    this.work();
   }
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,7 +98,7 @@ export class Listener extends ExtraConnections implements LineOwner {
     this.#waiting.add(client);
     this.#marks.set(mark, client);
     this.#audience.add(client, channels);
-    this.#work();
+    this.work();
   }
 
   /** `client` does not want these any more. */
@@ -139,80 +135,31 @@ export class Listener extends ExtraConnections implements LineOwner {
 
   /** Many clients may leave in one turn. */
   #workLater(): void {
-    this.environment.reactor.atEndOfTurn(() => this.#work());
+    this.environment.reactor.atEndOfTurn(() => this.work());
   }
 
-  #work(): void {
+  /** Does what is to be done now: asks PostgreSQL for channels, opens a connection. */
+  work(): void {
     if (this.#away || this.#expecting || this.#closed) return;
     this.#line?.work();
     this.#switch?.line.work();
     const missing = this.#line === undefined ? this.#audience.size > 0 : this.#stale;
-    if (missing && this.#switch === undefined && this.#login === undefined) this.#connect();
+    if (missing && this.#switch === undefined && !this.#opening.underWay) this.#opening.open();
   }
 
-  #connect(): void {
-    const { settings, paused } = this.pool;
-    const { reactor } = this.environment;
-    if (paused || this.#retryTimer !== undefined) return;
-    if (reactor.now < this.#restUntilMs) return this.#unavailable(this.#lastFailure);
-    // While it is replaced nobody waits for it.
-    if (!(this.#line === undefined ? this.share.take() : this.share.takeAhead())) {
-      this.#refused();
-      return;
-    }
-    this.#crowded = false;
-    const login = this.#login = this.newLogin();
-    login.start(settings, (result) => {
-      this.#login = undefined;
-      if (result.kind === "ready") this.#loggedIn(result, settings);
-      else this.#failed(`${result.code}: ${oneLine(result.message)}`);
-    }, startupFields(settings, inUtf8(settings)));
-    this.share.count();
+  get replacing(): boolean {
+    return this.#line !== undefined;
   }
 
-  /** It stands in line now; until it is served its clients keep their servers. */
-  #refused(): void {
-    if (this.#line !== undefined) this.#retryLater();
-    if (this.#crowded) return;
-    this.#crowded = true;
-    this.environment.log.warn(
-      TARGET,
-      `[${this.name}] no connection that listens: ` +
-        "no place under max_db_connections or max_user_connections",
-    );
+  get paused(): boolean {
+    return this.pool.paused;
   }
 
-  #giveUpLogin(): void {
-    if (this.#login === undefined) return;
-    this.#login.giveUp();
-    this.#login = undefined;
-    this.share.count();
-  }
-
-  #failed(detail: string): void {
-    const { log, reactor } = this.environment;
-    this.share.count();
-    log.warn(TARGET, `[${this.name}] no connection that listens: ${detail}`);
-    this.#lastFailure = detail;
-    this.#restUntilMs = reactor.now + REST_MS;
-    if (this.#line !== undefined) this.#retryLater();
-    else this.#unavailable(detail);
-  }
-
-  /** Its replacement has failed. */
-  #retryLater(): void {
-    const { reactor } = this.environment;
-    this.#retryTimer ??= reactor.at(reactor.now + RETRY_MS, () => {
-      this.#retryTimer = undefined;
-      this.#work();
-    });
-  }
-
-  #unavailable(detail: string): void {
+  unavailable(detail: string): void {
     for (const client of [...this.#waiting]) client.unavailable(detail);
   }
 
-  #loggedIn(login: LoggedIn, settings: PoolSettings): void {
+  opened(login: LoggedIn, settings: PoolSettings): void {
     const { reactor, log } = this.environment;
     const state = this.stateOf(login, settings);
     const line = new ListeningLine(this, { reactor, stream: login.stream, state });
@@ -291,7 +238,7 @@ export class Listener extends ExtraConnections implements LineOwner {
       if (this.#switch.byOld) return this.#lose("08006", detail);
       this.#endSwitch();
       this.share.count();
-      this.#retryLater();
+      this.#opening.retryLater();
       return;
     }
     if (line !== this.#line) return;
@@ -302,8 +249,7 @@ export class Listener extends ExtraConnections implements LineOwner {
   /** Notifications may be missing: whoever relies on them is told. */
   #lose(code: string, detail: string): void {
     this.#stay();
-    this.#retryTimer?.cancel();
-    this.#retryTimer = undefined;
+    this.#opening.stopRetrying();
     this.#endSwitch();
     this.#closeLine(REASONS.listenerReplaced);
     this.share.count();
@@ -386,10 +332,7 @@ export class Listener extends ExtraConnections implements LineOwner {
 
   /** RECONNECT, or another login: another connection takes its place, and nobody notices. */
   replace(): void {
-    this.#restUntilMs = 0;
-    this.#retryTimer?.cancel();
-    this.#retryTimer = undefined;
-    this.#giveUpLogin();
+    this.#opening.reset();
     if (this.#audience.size === 0) {
       this.#stay();
       this.#endSwitch();
@@ -404,7 +347,7 @@ export class Listener extends ExtraConnections implements LineOwner {
 
   /** The clients have been sent home. */
   kill(): void {
-    this.#giveUpLogin();
+    this.#opening.giveUpLogin();
     this.#stay();
     this.#endSwitch();
     this.#closeLine(REASONS.adminShutdown);
@@ -413,9 +356,7 @@ export class Listener extends ExtraConnections implements LineOwner {
   /** The pool ends; its last client has left. */
   close(): void {
     this.#closed = true;
-    this.#retryTimer?.cancel();
-    this.#retryTimer = undefined;
-    this.#giveUpLogin();
+    this.#opening.stop();
     this.#stay();
     this.#endSwitch();
     this.#closeLine(REASONS.poolClosed);
@@ -428,9 +369,7 @@ export class Listener extends ExtraConnections implements LineOwner {
   freeze(): { fd: Fd; snapshot: ListenerSnapshot } | undefined {
     this.#away = true;
     this.#stay();
-    this.#retryTimer?.cancel();
-    this.#retryTimer = undefined;
-    this.#giveUpLogin();
+    this.#opening.stop();
     const under = this.#switch;
     if (under?.byOld) {
       // The old line has nothing to say any more; the next one has all behind the mark, and nothing of it was read.
@@ -471,7 +410,7 @@ export class Listener extends ExtraConnections implements LineOwner {
     if (!this.#away) return;
     this.#away = false;
     if (this.#line === undefined) this.#loseAll();
-    this.#work();
+    this.work();
   }
 
   /** It may come from another process: until then none is made. */
@@ -535,10 +474,4 @@ export class Listener extends ExtraConnections implements LineOwner {
       client.lost("08006", "it was lost on its way to another process");
     }
   }
-}
-
-/** Notifications come in one encoding for all. */
-function inUtf8({ startup_parameters }: PoolSettings): [string, string][] {
-  const others = startup_parameters.filter(([name]) => name !== "client_encoding");
-  return [...others, ["client_encoding", "UTF8"]];
 }
