@@ -1,21 +1,202 @@
 /**
- * Mail of a thread that never runs Deno's event loop: an eventfd says that there is some, and it is taken by hand.
+ * Mail of a thread that never runs Deno's event loop: an eventfd says that there is some, it is taken by hand, and each
+ * goes to whom it is for.
  */
 
 import { receiveMessageOnPort } from "node:worker_threads";
 import type { MessagePort as NodeMessagePort } from "node:worker_threads";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
+import { EPOLLIN } from "../os/layout.ts";
+import { settle } from "../reactor/posts.ts";
+import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { readBuffer } from "../reactor/stream.ts";
+import type { SessionSnapshot } from "../client/freeze.ts";
+import type { Log } from "../log/log.ts";
+import type {
+  ConnectionCounts,
+  ControlToWorker,
+  FrozenItem,
+  ListenerMail,
+  SettingsApplied,
+  SettingsChange,
+  WorkerCommand,
+  WorkerQuestion,
+  WorkerStart,
+  WorkerToControl,
+  WorkerToWorker,
+} from "../mail.ts";
+import { Shared } from "../stats/shared.ts";
+import type { Departure } from "./moving/departure.ts";
+import type { Requests } from "./requests.ts";
+import type { Sessions } from "./sessions.ts";
 
 const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
-/** Tells the thread that this eventfd wakes that mail is there. */
-export function wake(fd: Fd): void {
-  libc.write(fd, ONE, 8);
+/** Whom mail goes to. */
+export interface Recipients {
+  readonly log: Pick<Log, "setFilter">;
+  readonly clients: Pick<Sessions, "takeOver">;
+  readonly requests: Pick<Requests, "resolved" | "derived">;
+  readonly listeners: { open(listeners: readonly ListenerMail[]): void };
+  /** Of the binary upgrade that is under way. */
+  readonly departure: Pick<Departure, "taken" | "notTaken"> | undefined;
+  depart(pools: { database: string; user: string }[]): void;
+  departureFailed(): void;
+  /** Only of these pools servers will come. */
+  expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void;
+  thaw(items: FrozenItem[]): void;
+  /** No server will come any more, of the named pool or of all. */
+  thawOver(pool: { database: string; user: string } | undefined): void;
+  cancelHere(processId: number, secret: Uint8Array): void;
+  consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void;
+  apply(change: SettingsChange): SettingsApplied;
+  rows(what: WorkerQuestion, most: number | undefined): unknown[];
+  obey(command: WorkerCommand): number;
+}
+
+/** A worker's own end of the mail. */
+export type MailStart = Pick<WorkerStart, "control" | "peers"> & {
+  mail: Pick<WorkerStart["mail"], "index" | "shared" | "wakeFd">;
+};
+
+export class Mailbox implements Handler {
+  readonly #index: number;
+  readonly #wakeFd: Fd;
+  readonly #shared: Int32Array;
+  readonly #control: MessagePort;
+  readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
+  readonly #recipients: Recipients;
+
+  /** Nothing is delivered before `open`. */
+  constructor({ mail, control, peers }: MailStart, recipients: Recipients) {
+    this.#index = mail.index;
+    this.#wakeFd = mail.wakeFd as Fd;
+    this.#shared = new Int32Array(mail.shared);
+    this.#control = control;
+    for (const { index, wakeFd, port } of peers) {
+      this.#peers.set(index, { wakeFd: wakeFd as Fd, port });
+    }
+    this.#recipients = recipients;
+  }
+
+  open(reactor: Pick<Reactor, "register">): void {
+    reactor.register(this.#wakeFd, this, EPOLLIN);
+  }
+
+  /** The other workers. */
+  get peers(): Iterable<number> {
+    return this.#peers.keys();
+  }
+
+  /** The eventfd: mail is there. */
+  onReady(): void {
+    settle();
+    libc.read(this.#wakeFd, readBuffer, 8);
+    for (const mail of received<ControlToWorker>(this.#control)) this.#fromControl(mail);
+    for (const { port } of this.#peers.values()) {
+      for (const mail of received<WorkerToWorker>(port)) this.#fromPeer(mail);
+    }
+  }
+
+  toControl(mail: WorkerToControl): void {
+    this.#control.postMessage(mail);
+  }
+
+  toPeer(index: number, mail: WorkerToWorker): void {
+    const peer = this.#peers.get(index)!;
+    peer.port.postMessage(mail);
+    libc.write(peer.wakeFd, ONE, 8);
+  }
+
+  #answer(request: number, rows: unknown[]): void {
+    this.toControl({ kind: "answer", request, rows });
+  }
+
+  #fromPeer(mail: WorkerToWorker): void {
+    const to = this.#recipients;
+    switch (mail.kind) {
+      case "hand_over":
+        to.clients.takeOver(mail.fd as Fd, mail.session as SessionSnapshot);
+        return;
+      case "thaw":
+        to.thaw(mail.items);
+        return;
+      case "thaw_over":
+        to.thawOver(mail);
+        return;
+      case "cancel":
+        to.cancelHere(mail.processId, mail.secret);
+        return;
+      default:
+        mail satisfies never;
+    }
+  }
+
+  #fromControl(mail: ControlToWorker): void {
+    const to = this.#recipients;
+    switch (mail.kind) {
+      case "start":
+        return;
+      case "settings":
+        this.#answer(mail.request, [to.apply(mail.change)]);
+        return;
+      case "ping":
+        Atomics.add(this.#shared, Shared.Heartbeats + this.#index, 1);
+        return;
+      case "move":
+        to.depart(mail.pools);
+        return;
+      case "taken":
+        to.departure?.taken(mail.batch, mail.refused);
+        return;
+      case "not_taken":
+        to.departure?.notTaken(mail.batch);
+        return;
+      case "move_failed":
+        to.departureFailed();
+        return;
+      case "expect":
+        to.expect(mail.pools, mail.counts);
+        return;
+      case "thaw":
+        to.thaw(mail.items);
+        return;
+      case "expect_over":
+        to.thawOver(undefined);
+        return;
+      case "listen":
+        to.listeners.open(mail.listeners);
+        return;
+      case "cancel":
+        to.cancelHere(mail.processId, mail.secret);
+        return;
+      case "log_filter":
+        to.log.setFilter(mail.filter);
+        return;
+      case "admin_reply":
+        to.consoleAnswer(mail.client, mail.bytes, mail.close);
+        return;
+      case "resolved":
+        to.requests.resolved(mail.request, mail.addresses, mail.error);
+        return;
+      case "derived":
+        to.requests.derived(mail.request, mail.saltedPassword);
+        return;
+      case "ask":
+        this.#answer(mail.request, to.rows(mail.what, mail.most));
+        return;
+      case "command":
+        this.#answer(mail.request, [to.obey(mail.command)]);
+        return;
+      default:
+        mail satisfies never;
+    }
+  }
 }
 
 /** The mail that is there. */
-export function* received<T>(port: MessagePort): Iterable<T> {
+function* received<T>(port: MessagePort): Iterable<T> {
   for (;;) {
     const mail = receiveMessageOnPort(port as unknown as NodeMessagePort);
     if (mail === undefined) return;

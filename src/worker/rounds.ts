@@ -1,11 +1,83 @@
 /**
  * What a worker does from time to time for all its pools: closes the period of their statistics, and server connections
- * that have been idle or alive too long.
+ * that have been idle or alive too long, and forgets texts of statements that nobody has.
  */
 
+import type { Session } from "../client/session.ts";
+import type { GeneralSettings } from "../config/settings.ts";
 import type { Log } from "../log/log.ts";
+import type { Coordinator } from "../pool/coordinator.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
+import { PERIOD_SECONDS } from "../stats/counters.ts";
+import type { Directory } from "./directory.ts";
+import type { StatementTexts } from "./statement_texts.ts";
+
+/** What comes round needs of its worker. */
+export interface RoundsPlace {
+  readonly reactor: Pick<Reactor, "now" | "at">;
+  readonly log: Log;
+  readonly general: Pick<
+    GeneralSettings,
+    | "retain_connections_time"
+    | "retain_connections_max"
+    | "query_interner_gc_interval_seconds"
+    | "query_interner_anon_idle_ttl_seconds"
+  >;
+  readonly directory: Pick<Directory, "all">;
+  readonly sessions: ReadonlyMap<number, Session>;
+  readonly texts: Pick<StatementTexts, "sweep">;
+  readonly coordinator: Pick<Coordinator, "retain">;
+}
+
+export class Rounds {
+  readonly #place: RoundsPlace;
+  #retainTimer: Timer | undefined;
+
+  constructor(place: RoundsPlace) {
+    this.#place = place;
+  }
+
+  start(): void {
+    this.#closePeriodLater();
+    this.retainLater();
+    this.#sweepLater();
+  }
+
+  /** From now on by the period that is set now. */
+  retainLater(): void {
+    const place = this.#place;
+    this.#retainTimer?.cancel();
+    this.#retainTimer = this.#in(place.general.retain_connections_time, () => {
+      place.coordinator.retain();
+      retain(place.directory.all(), place.general.retain_connections_max, place.reactor.now);
+      this.retainLater();
+    });
+  }
+
+  #closePeriodLater(): void {
+    this.#in(PERIOD_SECONDS * 1000, () => {
+      closePeriod(this.#place.directory.all(), this.#place.log);
+      this.#closePeriodLater();
+    });
+  }
+
+  #sweepLater(): void {
+    const place = this.#place;
+    this.#in(place.general.query_interner_gc_interval_seconds * 1000 / 4, () => {
+      const ttlMs = place.general.query_interner_anon_idle_ttl_seconds * 1000;
+      place.texts.sweep(place.sessions.values(), ttlMs, place.reactor.now);
+      this.#sweepLater();
+    });
+  }
+
+  #in(ms: number, action: () => void): Timer {
+    const { reactor } = this.#place;
+    return reactor.at(reactor.now + ms, action);
+  }
+}
 
 /** Averages of the period that ends now, and a line for each pool with clients. */
 export function closePeriod(pools: Iterable<Pool>, log: Log): void {

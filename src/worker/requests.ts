@@ -1,0 +1,56 @@
+/**
+ * What this worker asks of the control plane, since it needs Deno: addresses of names, and salted passwords. Answers come
+ * by mail, in any order.
+ */
+
+import type { WorkerToControl } from "../mail.ts";
+import type { ServerAddress } from "../server/login.ts";
+import { literalAddress, resolvedAddresses } from "./addresses.ts";
+
+type Resolved = (addresses: string[], error: string | undefined) => void;
+type Derived = (salted: Uint8Array | undefined) => void;
+
+export class Requests {
+  readonly #toControl: (mail: WorkerToControl) => void;
+  readonly #resolving = new Map<number, Resolved>();
+  readonly #deriving = new Map<number, Derived>();
+  #last = 0;
+
+  constructor(toControl: (mail: WorkerToControl) => void) {
+    this.#toControl = toControl;
+  }
+
+  /** Addresses of a server, in the order to try; at once where no name has to be resolved. */
+  addresses(
+    host: string,
+    port: number,
+    done: (addresses: ServerAddress[], error: string | undefined) => void,
+  ): void {
+    const known = literalAddress(host, port);
+    if (known !== undefined) return done(known.addresses, known.error);
+    const request = ++this.#last;
+    this.#resolving.set(request, (found, error) => {
+      const addresses = resolvedAddresses(host, port, found);
+      done(addresses, error ?? (addresses.length === 0 ? "no address found" : undefined));
+    });
+    this.#toControl({ kind: "resolve", request, host });
+  }
+
+  derive(password: string, salt: Uint8Array, iterations: number, done: Derived): void {
+    const request = ++this.#last;
+    this.#deriving.set(request, done);
+    this.#toControl({ kind: "derive", request, password, salt, iterations });
+  }
+
+  resolved(request: number, addresses: string[], error: string | undefined): void {
+    const done = this.#resolving.get(request);
+    this.#resolving.delete(request);
+    done?.(addresses, error);
+  }
+
+  derived(request: number, salted: Uint8Array | undefined): void {
+    const done = this.#deriving.get(request);
+    this.#deriving.delete(request);
+    done?.(salted);
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The clients of this worker: accepted here, handed over by another worker, or come with an upgrade or with their pool;
+ * and gone again by one of these ways, or closed.
+ */
+
+import type { Fd } from "../os/fd.ts";
+import { tuneSocket } from "../reactor/sockets.ts";
+import { PlainStream } from "../reactor/stream.ts";
+import type { ClientContext } from "../client/context.ts";
+import type { SessionSnapshot } from "../client/freeze.ts";
+import { ClientLogin } from "../client/login/login.ts";
+import { bringPlace } from "../client/login/places.ts";
+import { Session } from "../client/session.ts";
+import { newSessionState, type SessionState, Stage } from "../client/state.ts";
+import type { WorkerToWorker } from "../mail.ts";
+import { NO_PARAMETERS } from "../server/parameters.ts";
+import { Shared } from "../stats/shared.ts";
+import type { Accepted } from "./accept.ts";
+
+/** What sessions have of their worker, and a way to the other workers. */
+export interface SessionsPlace extends ClientContext {
+  toPeer(worker: number, mail: WorkerToWorker): void;
+}
+
+export class Sessions {
+  readonly #place: SessionsPlace;
+  readonly #all = new Map<number, Session>();
+
+  constructor(place: SessionsPlace) {
+    this.#place = place;
+  }
+
+  /** By the process id of their key. */
+  get all(): ReadonlyMap<number, Session> {
+    return this.#all;
+  }
+
+  accept({ fd, unix, address, ip }: Accepted): void {
+    const { reactor, shared, general, counts } = this.#place;
+    tuneSocket(fd, unix, general);
+    counts.total++;
+    // Positive, as PostgreSQL's process ids are.
+    const id = (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff;
+    const state: SessionState = { ...newSessionState(id, reactor.now), address, ip, unix };
+    this.#open(fd, state).listen(undefined);
+  }
+
+  #open(fd: Fd, state: SessionState): Session {
+    const session = new Session(this.#place, new PlainStream(fd), state);
+    session.login = new ClientLogin(session);
+    this.#all.set(state.id, session);
+    return session;
+  }
+
+  /** A session that comes with its pool; with a login if it is not through. */
+  openThawed(fd: Fd, state: SessionState): Session {
+    Atomics.add(this.#place.shared, Shared.Clients, 1);
+    bringPlace(this.#place, state.stage);
+    const session = new Session(this.#place, new PlainStream(fd), state);
+    if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
+    this.#all.set(state.id, session);
+    return session;
+  }
+
+  /** Its pool is on the other worker. */
+  handOver(worker: number, client: number): void {
+    const session = this.#all.get(client)!;
+    this.#all.delete(client);
+    const snapshot = session.freeze();
+    session.handedOver();
+    this.#place.toPeer(worker, { kind: "hand_over", fd: session.stream.fd, session: snapshot });
+  }
+
+  /** Another worker has handed it over. */
+  takeOver(fd: Fd, snapshot: SessionSnapshot): void {
+    const { state, tail } = snapshot;
+    state.connectedAtMs = this.#place.reactor.now - state.connectedAtMs;
+    state.parameters = NO_PARAMETERS;
+    const session = this.#open(fd, state);
+    session.listen(tail);
+    if (session.login!.begin()) session.takeKept();
+  }
+
+  leave(client: number): void {
+    this.#all.delete(client);
+    Atomics.sub(this.#place.shared, Shared.Clients, 1);
+  }
+}
