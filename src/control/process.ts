@@ -1,32 +1,16 @@
 /**
  * The running process: configuration, log, listening sockets, workers, consoles and signals, wired together. The control
- * plane never touches a client's bytes; what it answers to workers (names, keys, console) is here.
+ * plane never touches a client's bytes.
  */
 
-import { pbkdf2 } from "node:crypto";
-import { Console } from "../admin/console.ts";
-import type { AdminEnvironment, ReloadOutcome, UpgradeReport } from "../admin/environment.ts";
-import { passwordBytes } from "../auth/saslprep.ts";
 import { EXIT, type RunOptions } from "../cli/args.ts";
 import { VERSION } from "../cli/version.ts";
-import { configRows } from "../config/diff.ts";
 import { formatFault } from "../config/source.ts";
 import type { LoadResult } from "../config/load.ts";
 import type { Config } from "../config/types.ts";
-import { formatFilter, type LogFilter, parseFilter } from "../log/filter.ts";
+import type { LogFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import type {
-  ClientRow,
-  CountsRow,
-  InternerRow,
-  InternerTextRow,
-  LimitRow,
-  PoolRow,
-  PreparedMemoryRow,
-  PreparedRow,
-  PresenceRow,
-  ServerRow,
-} from "../mail.ts";
+import type { PresenceRow } from "../mail.ts";
 import { newUpgradeTotals, type UpgradeTotals } from "../stats/upgrades.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
@@ -38,6 +22,7 @@ import {
   resolve,
   verifiersToHand,
 } from "./configuration.ts";
+import { Consoles } from "./console.ts";
 import { daemonVariables, letGoOfLauncher } from "./service/daemon.ts";
 import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
@@ -45,7 +30,6 @@ import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
 import { logRule, settingsRule } from "./reload/rules.ts";
-import { Resolver } from "./resolver.ts";
 import { Shutdown } from "./service/shutdown.ts";
 import {
   type Interrupt,
@@ -57,17 +41,15 @@ import type { Succession } from "./upgrade/successor.ts";
 import { Supervisor, type WorkerMail } from "./supervisor.ts";
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
 import { Upgrade } from "./upgrade/upgrade.ts";
+import { WorkerRequests } from "./worker_requests.ts";
 
 const TARGET = "pg_doorman::app";
-/** So long a command of the console has to be answered before its effect sets in. */
-const ANSWER_MS = 50;
 
-export class Doorman implements AdminEnvironment {
-  readonly version = VERSION;
+export class Doorman {
   readonly #log: LineLog;
   readonly #supervisor: Supervisor;
-  readonly #resolver = new Resolver();
-  readonly #consoles = new Map<number, Console>();
+  readonly #requests: WorkerRequests;
+  readonly #consoles: Consoles;
   readonly #options: RunOptions;
   readonly #reloader: Reloader;
   readonly #shutdown: Shutdown;
@@ -112,11 +94,13 @@ export class Doorman implements AdminEnvironment {
     const log = startLog(options, config);
     this.#log = log;
     this.#supervisor = new Supervisor((mail, worker) => this.#mail(mail, worker));
+    this.#requests = new WorkerRequests((worker, mail) => this.#supervisor.send(worker, mail));
     this.#manager = new ServiceManager((name) => Deno.env.get(name), log);
     this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
     this.#reloader = this.#makeReloader(config);
     this.#shutdown = this.#makeShutdown();
     this.#upgrade = this.#makeUpgrade(program);
+    this.#consoles = this.#makeConsoles();
     this.#interrupt = interruptMeans({
       daemon: options.daemon,
       terminal: Deno.stdin.isTerminal(),
@@ -363,19 +347,19 @@ export class Doorman implements AdminEnvironment {
         this.#log.take(mail.record);
         return;
       case "resolve":
-        this.#resolve(worker, mail.request, mail.host);
+        this.#requests.resolve(worker, mail);
         return;
       case "derive":
-        this.#derive(worker, mail);
+        this.#requests.derive(worker, mail);
         return;
       case "admin_open":
-        this.#consoles.set(mail.client, new Console(this, { id: mail.client, ...mail }));
+        this.#consoles.opened(mail);
         return;
       case "admin_request":
-        this.#console(worker, mail.client, mail.bytes);
+        this.#consoles.asked(worker, mail.client, mail.bytes);
         return;
       case "admin_closed":
-        this.#consoles.delete(mail.client);
+        this.#consoles.closed(mail.client);
         return;
       case "frozen":
         this.#upgrade.frozen(worker, mail.batch, mail.items);
@@ -394,134 +378,34 @@ export class Doorman implements AdminEnvironment {
     }
   }
 
-  async #resolve(worker: number, request: number, host: string): Promise<void> {
-    let addresses: string[] = [];
-    let error: string | undefined;
-    try {
-      addresses = await this.#resolver.resolve(host);
-    } catch (cause) {
-      error = cause instanceof Error ? cause.message : String(cause);
-    }
-    this.#supervisor.send(worker, { kind: "resolved", request, addresses, error });
-  }
-
-  /** PBKDF2 on Deno's thread pool (RFC 5802 §2.2, Hi). */
-  #derive(worker: number, mail: WorkerMail & { kind: "derive" }): void {
-    const { request, password, salt, iterations } = mail;
-    pbkdf2(passwordBytes(password), salt, iterations, 32, "sha256", (error, key) => {
-      const saltedPassword = error === null ? new Uint8Array(key) : undefined;
-      this.#supervisor.send(worker, { kind: "derived", request, saltedPassword });
+  #makeConsoles(): Consoles {
+    const supervisor = this.#supervisor;
+    return new Consoles({
+      log: this.#log,
+      ask: (what, most) => supervisor.ask(what, most),
+      order: (command) => supervisor.command(command),
+      send: (worker, mail) => supervisor.send(worker, mail),
+      config: () => this.#reloader.config,
+      hasDatabase: (name) =>
+        this.#configured.config.pools.has(name) || this.#formerDatabases.has(name),
+      configuredFilter: () => configuredFilter(this.#options, this.#reloader.config),
+      setFilter: (filter) => this.#setFilter(filter),
+      reload: (cause) => this.#reloader.request(cause),
+      shutdown: (cause) => void this.#shutdown.gently(cause),
+      upgradeObstacle: () => {
+        const obstacle = this.#upgrade.obstacle();
+        if (obstacle !== undefined) this.#upgradeTotals.refused++;
+        return obstacle;
+      },
+      beginUpgrade: (cause) => this.#beginUpgrade(cause),
+      upgrades: () => ({
+        phase: this.#succession === undefined ? this.#upgrade.phase : "taking_over",
+        pid: Deno.pid,
+        startedAtMs: this.#startedAtMs,
+        predecessorPid: this.#oldPid,
+        totals: this.#upgradeTotals,
+      }),
     });
-  }
-
-  async #console(worker: number, client: number, bytes: Uint8Array): Promise<void> {
-    const console = this.#consoles.get(client);
-    if (console === undefined) return;
-    const reply = await console.handle(bytes);
-    this.#supervisor.send(worker, { kind: "admin_reply", client, ...reply });
-  }
-
-  // ── what the console asks ───────────────────────────────────────────────────────────────────────────────────────
-
-  pools(): Promise<PoolRow[]> {
-    return this.#supervisor.ask("pools");
-  }
-
-  clients(): Promise<ClientRow[]> {
-    return this.#supervisor.ask("clients");
-  }
-
-  servers(): Promise<ServerRow[]> {
-    return this.#supervisor.ask("servers");
-  }
-
-  prepared(): Promise<PreparedRow[]> {
-    return this.#supervisor.ask("prepared");
-  }
-
-  interner(): Promise<InternerRow[]> {
-    return this.#supervisor.ask("interner");
-  }
-
-  internerTexts(most: number): Promise<InternerTextRow[]> {
-    return this.#supervisor.ask("interner_texts", most);
-  }
-
-  resetInterner(): Promise<number> {
-    return this.#supervisor.command({ name: "reset_interner", database: undefined });
-  }
-
-  preparedMemory(): Promise<PreparedMemoryRow[]> {
-    return this.#supervisor.ask("prepared_memory");
-  }
-
-  counts(): Promise<CountsRow[]> {
-    return this.#supervisor.ask("counts");
-  }
-
-  limits(): Promise<LimitRow[]> {
-    return this.#supervisor.ask("limits");
-  }
-
-  configRows(): ReturnType<AdminEnvironment["configRows"]> {
-    return configRows(this.#reloader.config).map((row) => ({
-      ...row,
-      changeable: row.changeable === "yes",
-    }));
-  }
-
-  hasDatabase(name: string): boolean {
-    return this.#configured.config.pools.has(name) || this.#formerDatabases.has(name);
-  }
-
-  command(name: "pause" | "resume" | "reconnect", database: string | undefined): Promise<number> {
-    return this.#supervisor.command({ name, database });
-  }
-
-  kill(database: string | undefined): Promise<number> {
-    return this.#supervisor.command({ name: "kill", database });
-  }
-
-  reload(): Promise<ReloadOutcome> {
-    return this.#reloader.request("RELOAD");
-  }
-
-  shutdown(): void {
-    // The command's own answer is on its way to the worker first.
-    setTimeout(() => this.#shutdown.gently("SHUTDOWN"), ANSWER_MS);
-  }
-
-  upgrade(): string | undefined {
-    const obstacle = this.#upgrade.obstacle();
-    if (obstacle === undefined) setTimeout(() => this.#beginUpgrade("UPGRADE"), ANSWER_MS);
-    else this.#upgradeTotals.refused++;
-    return obstacle;
-  }
-
-  upgrades(): UpgradeReport {
-    return {
-      phase: this.#succession === undefined ? this.#upgrade.phase : "taking_over",
-      pid: Deno.pid,
-      startedAtMs: this.#startedAtMs,
-      predecessorPid: this.#oldPid,
-      totals: this.#upgradeTotals,
-    };
-  }
-
-  setLogLevel(text: string): string | undefined {
-    const start = configuredFilter(this.#options, this.#reloader.config);
-    const parsed = parseFilter(text, start);
-    if ("fault" in parsed) return parsed.fault;
-    this.#setFilter(parsed.filter);
-    return undefined;
-  }
-
-  logLevel(): string {
-    return formatFilter(this.#log.filter);
-  }
-
-  log(level: "error" | "warn" | "info" | "debug" | "trace", message: string): void {
-    this.#log[level]("pg_doorman::admin", message);
   }
 }
 
