@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createRecordLog } from "../log/log.ts";
 import { levelFilter } from "../log/filter.ts";
+import type { Fd } from "../os/fd.ts";
 import { close } from "../os/libc.ts";
 import { duplicate, findListener } from "../os/descriptors.ts";
 import { Reactor } from "../reactor/reactor.ts";
@@ -10,13 +11,15 @@ import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 class Acceptor implements Doorway {
   readonly reactor = new Reactor();
   readonly log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
-  readonly logins = { admit: () => true, outOfDescriptors: () => {} };
+  readonly logins = { admit: (_: Fd): boolean => true, outOfDescriptors: () => {} };
   readonly listeners = new Listeners(this);
   count = 0;
+  last: Accepted | undefined;
 
-  accepted({ fd }: Accepted): void {
+  accepted(connection: Accepted): void {
     this.count++;
-    close(fd);
+    this.last = connection;
+    close(connection.fd);
   }
 }
 
@@ -53,5 +56,26 @@ Deno.test("accept: who stays out of it leaves all to the others, and comes in ag
   for (const { reactor } of [one, other]) reactor.turn(5);
   assert.equal(one.count, 3, "they have waited");
   one.listeners.close();
+  close(fd);
+});
+
+Deno.test("accept: who is not admitted is no client, and takes no place of those that come after", async () => {
+  using socket = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const { port } = socket.addr as Deno.NetAddr;
+  const fd = duplicate(findListener(`127.0.0.1:${port}`)!);
+  const acceptor = new Acceptor();
+  let seen = 0;
+  acceptor.logins.admit = (given) => {
+    if (++seen % 2 === 0) return true;
+    close(given);
+    return false;
+  };
+  acceptor.listeners.open([{ fd, transport: "tcp" }]);
+  const [accepted] = await shares(port, [acceptor], 10);
+  assert.deepEqual([seen, accepted], [10, 5]);
+  const { address, ip, unix } = acceptor.last!;
+  assert.deepEqual([ip, unix], ["127.0.0.1", false]);
+  assert.match(address, /^127\.0\.0\.1:\d+$/);
+  acceptor.listeners.close();
   close(fd);
 });

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { retain } from "./rounds.ts";
+import { closePeriod, retain, Rounds } from "./rounds.ts";
+import { levelFilter } from "../log/filter.ts";
+import { createRecordLog } from "../log/log.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS } from "../reasons.ts";
+import { FakeReactor } from "../testing/fake_reactor.ts";
 
 /** A pool of which all that matters here is what it would close and what it was told to do. */
 class FakePool {
@@ -58,4 +61,83 @@ Deno.test("rounds: what has lived too long is told from what was idle", () => {
   const [old, idle] = [new FakePool(1, 10), new FakePool(1)];
   round([old, idle], 0);
   assert.deepEqual([old.closed, idle.closed], [[REASONS.serverLifetime], [REASONS.serverIdle]]);
+});
+
+/** Rounds of a worker without pools: when each of them comes. */
+class Clock {
+  readonly reactor = new FakeReactor();
+  readonly general = {
+    retain_connections_time: 1000,
+    retain_connections_max: 0,
+    query_interner_gc_interval_seconds: 12,
+    query_interner_anon_idle_ttl_seconds: 60,
+  };
+  readonly log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
+  readonly sessions = new Map();
+  readonly #came: string[] = [];
+  readonly coordinator = { retain: () => this.#comes("retain") };
+  readonly texts = { sweep: (_: unknown, ttlMs: number) => this.#comes(`sweep ${ttlMs}`) };
+  readonly directory = {
+    all: (): Iterable<Pool> => {
+      this.#comes("pools");
+      return [];
+    },
+  };
+  readonly rounds = new Rounds(this);
+
+  #comes(what: string): void {
+    this.#came.push(`${this.reactor.now} ${what}`);
+  }
+
+  wait(ms: number): string[] {
+    const until = this.reactor.now + ms;
+    for (;;) {
+      const next = this.reactor.timers.next();
+      if (next > until) break;
+      this.reactor.now = next;
+      this.reactor.timers.expire(next);
+    }
+    this.reactor.now = until;
+    return this.#came.splice(0);
+  }
+}
+
+Deno.test("rounds: each comes again after its own period", () => {
+  const clock = new Clock();
+  clock.reactor.now = 0;
+  clock.rounds.start();
+  const came = clock.wait(15_000);
+  const times = (what: string) => came.filter((one) => one.endsWith(what)).map(parseFloat);
+  assert.deepEqual(times("retain"), Array.from({ length: 15 }, (_, i) => (i + 1) * 1000));
+  assert.deepEqual(times("sweep 60000"), [3000, 6000, 9000, 12_000, 15_000]);
+  // With each retain, and for the averages at the end.
+  assert.equal(times("pools").length, 16);
+});
+
+Deno.test("rounds: another period of retain counts from now on, and the old one is over", () => {
+  const clock = new Clock();
+  clock.reactor.now = 0;
+  clock.rounds.start();
+  clock.wait(500);
+  clock.general.retain_connections_time = 2000;
+  clock.rounds.retainLater();
+  const came = clock.wait(5000).filter((one) => one.endsWith("retain"));
+  assert.deepEqual(came.map(parseFloat), [2500, 4500]);
+});
+
+Deno.test("rounds: a period that ends is told of pools with clients", () => {
+  const lines: string[] = [];
+  const log = createRecordLog({
+    filter: levelFilter("info"),
+    emit: ({ message }) => lines.push(message),
+  });
+  let closed = 0;
+  const averages = { query_count: 5, xact_count: 2, wait_time: 1500 };
+  const counters = { closePeriod: () => closed++, averages };
+  const pool = { name: "me@db", clients: 3, waiting: 1, size: 2, idle: 1, counters };
+  closePeriod([pool, { ...pool, clients: 0 }] as unknown as Pool[], log);
+  assert.equal(closed, 2);
+  assert.deepEqual(lines, [
+    "[me@db] qps=5 tps=2 | clients=3 wait=1 | servers=2 idle=1 | avg_wait=1.500ms",
+  ]);
 });

@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { type MessagePort as NodeMessagePort, receiveMessageOnPort } from "node:worker_threads";
+import type { ControlToWorker, WorkerToControl } from "../mail.ts";
+import type { Fd } from "../os/fd.ts";
+import * as libc from "../os/libc.ts";
+import { Shared, SHARED_WORDS } from "../stats/shared.ts";
+import { Mailbox, type Recipients } from "./mailbox.ts";
+
+const NONBLOCK = 0o4000;
+
+/** What a recipient was told: its name, then what it was given. */
+type Told = [name: string, ...given: unknown[]];
+
+/** A worker with index 1 whose parts write down what they are told. */
+class Post {
+  readonly told: Told[] = [];
+  readonly shared = new SharedArrayBuffer(SHARED_WORDS * 4);
+  readonly control = new MessageChannel();
+  readonly peer = new MessageChannel();
+  readonly wakeFd = libc.eventfd(0, NONBLOCK) as Fd;
+  readonly peerFd = libc.eventfd(0, NONBLOCK) as Fd;
+  departing = true;
+  readonly mailbox: Mailbox;
+
+  constructor() {
+    const note = (name: string) => (...given: unknown[]) => void this.told.push([name, ...given]);
+    const departure = { taken: note("taken"), notTaken: note("notTaken") };
+    const isDeparting = () => this.departing;
+    const recipients: Recipients = {
+      log: { setFilter: note("setFilter") },
+      clients: { takeOver: note("takeOver") },
+      requests: { resolved: note("resolved"), derived: note("derived") },
+      listeners: { open: note("open") },
+      get departure() {
+        return isDeparting() ? departure : undefined;
+      },
+      depart: note("depart"),
+      departureFailed: note("departureFailed"),
+      expect: note("expect"),
+      thaw: note("thaw"),
+      thawOver: note("thawOver"),
+      cancelHere: note("cancelHere"),
+      consoleAnswer: note("consoleAnswer"),
+      apply: () => ({ worker: 1, tookMs: 5 }),
+      rows: (what, most) => [what, most],
+      obey: ({ name }) => name.length,
+    };
+    this.mailbox = new Mailbox({
+      mail: { index: 1, shared: this.shared, wakeFd: this.wakeFd },
+      control: this.control.port2,
+      peers: [{ index: 0, wakeFd: this.peerFd, port: this.peer.port2 }],
+    }, recipients);
+  }
+
+  /** Delivers mail of the control plane; what the worker's parts were told. */
+  deliver(...mail: ControlToWorker[]): Told[] {
+    for (const one of mail) this.control.port1.postMessage(one);
+    this.mailbox.onReady();
+    return this.told.splice(0);
+  }
+
+  answer(mail: ControlToWorker): WorkerToControl | undefined {
+    assert.deepEqual(this.deliver(mail), []);
+    return taken(this.control.port1) as WorkerToControl | undefined;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { port1, port2 } of [this.control, this.peer]) {
+      port1.close();
+      port2.close();
+    }
+    libc.close(this.wakeFd);
+    libc.close(this.peerFd);
+  }
+}
+
+function taken(port: MessagePort): unknown {
+  return receiveMessageOnPort(port as unknown as NodeMessagePort)?.message;
+}
+
+Deno.test("mailbox: each mail goes to whom it is for, in the order that it came", () => {
+  using post = new Post();
+  const pools = [{ database: "db", user: "me" }];
+  const counts = { total: 1, tls: 0, plain: 1, cancel: 0 };
+  const secret = Uint8Array.of(1);
+  const told = post.deliver(
+    { kind: "listen", listeners: [{ fd: 9, transport: "tcp" }] },
+    { kind: "expect", pools, counts },
+    { kind: "thaw", items: [{ type: "lost", database: "db", user: "me", fds: [] }] },
+    { kind: "expect_over" },
+    { kind: "cancel", processId: 7, secret },
+    { kind: "admin_reply", client: 3, bytes: secret, close: true },
+    { kind: "resolved", request: 1, addresses: ["::1"], error: undefined },
+    { kind: "derived", request: 2, saltedPassword: secret },
+  );
+  assert.deepEqual(told, [
+    ["open", [{ fd: 9, transport: "tcp" }]],
+    ["expect", pools, counts],
+    ["thaw", [{ type: "lost", database: "db", user: "me", fds: [] }]],
+    ["thawOver", undefined],
+    ["cancelHere", 7, secret],
+    ["consoleAnswer", 3, secret, true],
+    ["resolved", 1, ["::1"], undefined],
+    ["derived", 2, secret],
+  ]);
+});
+
+Deno.test("mailbox: what an upgrade says goes to the departure that is under way, or nowhere", () => {
+  using post = new Post();
+  const upgrade = [
+    { kind: "taken", batch: 4, refused: [1] },
+    { kind: "not_taken", batch: 5 },
+  ] satisfies ControlToWorker[];
+  assert.deepEqual(post.deliver(...upgrade), [["taken", 4, [1]], ["notTaken", 5]]);
+  post.departing = false;
+  assert.deepEqual(post.deliver(...upgrade), []);
+  assert.deepEqual(post.deliver({ kind: "move", pools: [] }, { kind: "move_failed" }), [
+    ["depart", []],
+    ["departureFailed"],
+  ]);
+});
+
+Deno.test("mailbox: questions and orders are answered under their number", () => {
+  using post = new Post();
+  assert.deepEqual(post.answer({ kind: "ask", request: 4, what: "pools", most: 3 }), {
+    kind: "answer",
+    request: 4,
+    rows: ["pools", 3],
+  });
+  const command = { name: "kill", database: "db" } as const;
+  assert.deepEqual(post.answer({ kind: "command", request: 5, command }), {
+    kind: "answer",
+    request: 5,
+    rows: [4],
+  });
+  const change = { general: undefined, places: [], pools: [], gone: [] };
+  assert.deepEqual(post.answer({ kind: "settings", request: 6, change }), {
+    kind: "answer",
+    request: 6,
+    rows: [{ worker: 1, tookMs: 5 }],
+  });
+});
+
+Deno.test("mailbox: a ping raises this worker's heartbeat and no other", () => {
+  using post = new Post();
+  assert.equal(post.answer({ kind: "ping" }), undefined);
+  const words = new Int32Array(post.shared);
+  assert.deepEqual([...words].flatMap((n, at) => n === 0 ? [] : [at]), [Shared.Heartbeats + 1]);
+});
+
+Deno.test("mailbox: mail of and for other workers wakes them", () => {
+  using post = new Post();
+  const over = { kind: "thaw_over", database: "db", user: "me" } as const;
+  const session = { state: { id: 1 } };
+  post.peer.port1.postMessage({ kind: "hand_over", fd: 12, session });
+  post.peer.port1.postMessage(over);
+  assert.deepEqual(post.deliver(), [["takeOver", 12, session], ["thawOver", over]]);
+  const count = new Uint8Array(8);
+  assert.ok(libc.read(post.peerFd, count, 8) < 0, "nobody has been woken");
+  post.mailbox.toPeer(0, over);
+  assert.deepEqual(taken(post.peer.port1), over);
+  assert.equal(libc.read(post.peerFd, count, 8), 8);
+  assert.deepEqual([...post.mailbox.peers], [0]);
+});
