@@ -79,7 +79,7 @@ export class Shutdown {
       `${why}: shutting down, ${first.clients} clients, ${first.inTransaction} of them in a ` +
         `transaction; waiting ${shutdownTimeoutMs()} ms at most`,
     );
-    await Promise.race([drain(), pause(COUNT_MS)]);
+    await inTime(drain(), COUNT_MS);
     stopListening();
     for (;;) {
       const { clients, inTransaction } = await this.#count();
@@ -101,7 +101,7 @@ export class Shutdown {
   }
 
   async #count(): Promise<{ clients: number; inTransaction: number; silent: boolean }> {
-    const rows = await Promise.race([this.#ending.presence(), pause(COUNT_MS)]);
+    const rows = await inTime(this.#ending.presence(), COUNT_MS);
     const sum = { clients: 0, inTransaction: 0, silent: rows === undefined };
     for (const row of rows ?? []) {
       sum.clients += row.clients;
@@ -113,6 +113,13 @@ export class Shutdown {
   }
 }
 
-function pause(ms: number): Promise<undefined> {
-  return new Promise((done) => setTimeout(() => done(undefined), ms));
+function pause(ms: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, ms));
+}
+
+/** What comes of it; `undefined` when it takes longer. */
+function inTime<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => resolve(undefined), ms);
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -106,13 +106,13 @@ export interface Pulse {
 
 /** Tells systemd that the service lives, as long as every worker does; a worker that hangs keeps the message back. */
 export class Watchdog {
-  readonly #manager: ServiceManager;
+  readonly #manager: Pick<ServiceManager, "alive">;
   readonly #pulse: Pulse;
   readonly #log: Log;
   #timer: number | undefined;
   #wasSilent = false;
 
-  constructor(manager: ServiceManager, pulse: Pulse, log: Log) {
+  constructor(manager: Pick<ServiceManager, "alive">, pulse: Pulse, log: Log) {
     this.#manager = manager;
     this.#pulse = pulse;
     this.#log = log;
