@@ -5,8 +5,6 @@
  *
  * What must hold: a session in `Waiting` is in its pool's queue, one in `Linked` or `Syncing` has a server whose link
  * it is, all others have none; every way to the end goes through `close`, which gives all of that back.
- *
- * One topic although long: each part below changes `stage`, and nothing else does.
  */
 
 import { giveChunk } from "../reactor/chunks.ts";
@@ -38,8 +36,6 @@ import { giveBack, isItsOwn, tellLoss } from "./link.ts";
 import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./pinning/leftovers.ts";
 import {
-  confirmUnlisten,
-  flushNotifications,
   isMoving,
   type Listening,
   listenOn,
@@ -48,13 +44,17 @@ import {
   stopListening,
   transactionEnded,
 } from "./listen/listening.ts";
+import { flushNotifications } from "./listen/delivery.ts";
+import { confirmUnlisten } from "./listen/unlisten.ts";
 import type { ClientLogin } from "./login/login.ts";
-import { noteCheckOut, noteRefusal, noteRequest, refuseBlock, refuseCanceled } from "./timeouts.ts";
+import { refuseBlock, refuseCanceled } from "./refusals.ts";
+import { noteCheckOut, noteRefusal, noteRequest } from "./timeouts.ts";
 import { adoptParameters, backToInitial } from "./pinning/parameters.ts";
 import { leavePlace } from "./login/places.ts";
-import { refuseShape } from "./prepared/named.ts";
+import { refuseShape } from "./prepared/provide.ts";
 import { relayPrepared } from "./prepared/rewrite.ts";
-import { relay, route } from "./relay/relay.ts";
+import { relay } from "./relay/relay.ts";
+import { route } from "./local/route.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { clearStatements, dropNames, takeBackNames } from "./prepared/names.ts";

@@ -22,8 +22,6 @@ import { Stage } from "./state.ts";
 /** The part of a session that this file sees. */
 interface Session extends ClientView, ClientOutput, ClientEnd, ClientTimes {
   readonly frozen: boolean;
-  release(): void;
-  refuse(reason: Reason, first: string, second: string): void;
 }
 
 const TARGET = "pg_doorman::client";
@@ -53,13 +51,6 @@ export function noteCheckOut(session: Session, server: ServerConnection): void {
 export function noteRefusal(session: Session): void {
   session.readyMs = session.context.reactor.now;
   session.state.toldWaiting = false;
-}
-
-/** A cancel came before the request was sent: it never is. */
-export function refuseCanceled(session: Session): void {
-  session.state.canceled = false;
-  session.release();
-  session.refuse(REASONS.canceled, "", "");
 }
 
 /**
@@ -206,16 +197,6 @@ export function tellWaiting(session: Session, waitedMs: number): void {
     message: "no server connection available, client being queued",
     detail: `It has waited for ${Math.round(waitedMs)} ms (query_wait_notify).`,
   }));
-}
-
-/** Statement mode: a query has left a transaction open. The client is told instead of its ReadyForQuery. */
-export function refuseBlock(session: ClientView & ClientEnd): void {
-  const { context, state } = session;
-  context.log.warn(
-    TARGET,
-    `${session.name} client disconnected from ${state.address}: ${reasonText(REASONS.noBlocks)}`,
-  );
-  session.fail("FATAL", REASONS.noBlocks, "", "");
 }
 
 interface Overdue {

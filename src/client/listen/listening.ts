@@ -14,24 +14,20 @@
  *
  * If there is no listener to be had, the client keeps its server (`pinned`). Its UNLISTEN finds a server that does not
  * listen: the channels are taken from its text, and what PostgreSQL confirms holds when the transaction has ended.
- *
- * As PostgreSQL does it, a client gets notifications only outside of transactions; until then they wait.
+ * When a client may have its notifications is in delivery.ts.
  */
 
-import { TransactionStatus } from "../../protocol/codes.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
-import { joinAll } from "../../protocol/messages.ts";
 import { notificationChannel, notificationPayload } from "../../protocol/notification.ts";
 import { type ListeningClient, MARK_CHANNEL } from "../../pool/listen/listening_client.ts";
 import { quoted } from "../../pool/listen/line.ts";
 import { REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { unlistenedChannels } from "../../server/marks.ts";
-import { tracked } from "../../server/statements/on_server.ts";
 import { Dirty } from "../../server/state.ts";
 import { pin } from "../pinning/pin.ts";
 import type { ClientEnd, ClientOutput, ClientView } from "../parts.ts";
-import { type Listens, type SessionState, Stage } from "../state.ts";
+import type { Listens } from "../state.ts";
+import { flushNotifications, forgetWaiting, holds, mayHave, sendWaiting } from "./delivery.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ClientView, ClientOutput, ClientEnd {
@@ -232,44 +228,6 @@ export function notifiedByServer(
   session.deliver(bytes, start, end);
 }
 
-// ── UNLISTEN ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** A Query was sent whose text `bytes[start..end)` has an UNLISTEN. */
-export function noteUnlisten(
-  state: SessionState,
-  server: ServerConnection,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  if (state.listens === undefined) return;
-  server.owed.attach(tracked({ unlistens: unlistenedChannels(bytes, start, end) }));
-}
-
-/** A statement whose text has an UNLISTEN was parsed or bound. */
-export function bindUnlisten(
-  state: SessionState,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  const { listens } = state;
-  if (listens !== undefined) listens.bound = unlistenedChannels(bytes, start, end);
-}
-
-/** An Execute was sent: if its tag is UNLISTEN, it is of what was bound last. */
-export function executeUnlisten(listens: Listens, server: ServerConnection): void {
-  if (listens.bound.length > 0) server.owed.attach(tracked({ unlistens: listens.bound }));
-}
-
-/** PostgreSQL has confirmed an UNLISTEN, or undone what the transaction did. */
-export function confirmUnlisten(session: Session, channels: readonly string[] | undefined): void {
-  const { listens } = session.state;
-  if (listens === undefined) return;
-  if (channels === undefined) listens.unlistened.length = 0;
-  else listens.unlistened.push(...channels);
-}
-
 /** ReadyForQuery I. */
 export function transactionEnded(session: Session, listens: Listens): void {
   if (listens.unlistened.length > 0) {
@@ -310,44 +268,6 @@ function endUnlisten(session: Session, listens: Listens, kept: readonly string[]
   if (leaving.length > 0 && session.listening !== undefined) {
     session.pool!.listener.unlisten(session.listening, leaving);
   }
-}
-
-// ── delivery ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** The listener is ahead of its server: the server's come first. */
-function holds({ moving }: Listens): boolean {
-  return moving !== undefined && moving.byListener && !moving.byServer;
-}
-
-/** Whether the client is between two messages, outside of a transaction, and takes what it is sent. */
-function mayHave(session: ClientView & ClientOutput, listens: Listens): boolean {
-  const { stage, deferredBegin } = session.state;
-  if (session.backlogged || deferredBegin || holds(listens)) return false;
-  if (stage !== Stage.Linked) {
-    return stage === Stage.Idle || stage === Stage.Waiting || stage === Stage.Syncing;
-  }
-  const { state, owed } = session.server!;
-  return state.status === TransactionStatus.Idle && owed.length === 0 && !state.unsynced &&
-    (state.left === 0 || state.leftDropped);
-}
-
-/** Gives the client what waits for it, if it may have it now. */
-export function flushNotifications(session: ClientView & ClientOutput): void {
-  const { listens } = session.state;
-  if (listens === undefined || listens.waiting.length === 0) return;
-  if (mayHave(session, listens)) sendWaiting(session, listens);
-}
-
-function sendWaiting(session: ClientView & ClientOutput, listens: Listens): void {
-  if (session.backlogged) return;
-  const bytes = listens.waiting.length === 1 ? listens.waiting[0] : joinAll(listens.waiting);
-  forgetWaiting(listens);
-  session.write(bytes);
-}
-
-function forgetWaiting(listens: Listens): void {
-  listens.waiting = [];
-  listens.waitingBytes = 0;
 }
 
 // ── the session comes and goes ────────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,8 @@
 import { commandComplete, join } from "../../protocol/messages.ts";
 import { answerCheck } from "./check_query.ts";
 import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "../prepared/deallocate.ts";
-import { flushNotifications } from "../listen/listening.ts";
-import { refuseBlock } from "../timeouts.ts";
+import { flushNotifications } from "../listen/delivery.ts";
+import { refuseBlock } from "../refusals.ts";
 import type { AnswerRecording } from "../socket.ts";
 import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { clearStatements, findStatement, setStatement } from "../prepared/names.ts";

@@ -11,35 +11,24 @@ import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { UNLISTENS } from "../../server/marks.ts";
 import type { ParameterSet } from "../../server/parameters.ts";
-import {
-  isThere,
-  put,
-  type Statement,
-  statementName,
-  surplus,
-  take,
-  tracked,
-} from "../../server/statements/on_server.ts";
+import { isThere, put, tracked } from "../../server/statements/on_server.ts";
 import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallocate.ts";
-import { BIND_AND_EXECUTE, CHANGED } from "./changed_shape.ts";
-import {
-  add,
-  addByte,
-  flush,
-  head,
-  sendClose,
-  sendDescribe,
-  sendFlush,
-  sendParse,
-} from "../relay/gather.ts";
-import { noteUnlisten } from "../listen/listening.ts";
+import { add, addByte, flush, head, sendParse } from "../relay/gather.ts";
+import { noteUnlisten } from "../listen/unlisten.ts";
 import { markBind, markNamingBind, markQuery, markUnnamed, NAMING } from "../relay/marking.ts";
-import { violation } from "../relay/relay.ts";
+import { violation } from "../refusals.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
 import { mayKeep, refuseStatement } from "./memory.ts";
 import { findStatement, setStatement } from "./names.ts";
-import { keepUnnamed, nextUnnamedId, provideUnnamed, unnamedIsThere } from "./unnamed.ts";
+import { describe, makeRoom, provide } from "./provide.ts";
+import {
+  bindUnnamed,
+  keepUnnamed,
+  nextUnnamedId,
+  provideUnnamed,
+  unnamedIsThere,
+} from "./unnamed.ts";
 
 /** The part of a session that this file sees. */
 export interface PreparingSession extends ClientView, ClientInput, ClientEnd, ClientTimes {
@@ -67,6 +56,7 @@ export const CHECKING = -4;
 /** The client is told that it has left the protocol. */
 export const ENDED = -5;
 
+/** A Query; a DEALLOCATE of a name of the client's is made another. */
 export function query(
   session: PreparingSession,
   server: ServerConnection,
@@ -114,6 +104,7 @@ function deallocates(
   return true;
 }
 
+/** A Parse. */
 export function parse(
   session: PreparingSession,
   server: ServerConnection,
@@ -141,6 +132,7 @@ export function parse(
   return parseNamed(session, bytes, at, next) ? next : ENDED;
 }
 
+/** A Bind: the statement that it names is on the server when it comes. */
 export function bind(
   session: PreparingSession,
   server: ServerConnection,
@@ -191,32 +183,7 @@ export function bind(
   return nameEnd;
 }
 
-function bindUnnamed(
-  session: PreparingSession,
-  server: ServerConnection,
-  bytes: Uint8Array<ArrayBuffer>,
-  from: number,
-  at: number,
-  nameEnd: number,
-  stop: number,
-  unnamedPortal: boolean,
-): number {
-  const { state } = session;
-  if (!unnamedIsThere(session)) {
-    add(server, bytes, from, at);
-    from = at;
-    provideUnnamed(session);
-  }
-  markBind(session, server, state.unnamedMarks, unnamedPortal);
-  if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
-    const { unnamedMarks: marks, unnamed, unnamedLength } = state;
-    const text = unnamed.subarray(0, unnamedLength);
-    markNamingBind(session, { marks, text }, bytes, nameEnd, stop);
-  }
-  server.owed.push(Owed.Bind);
-  return from;
-}
-
+/** A Describe or a Close, of a statement or of a portal. */
 export function describeOrClose(
   session: PreparingSession,
   server: ServerConnection,
@@ -293,64 +260,6 @@ function ours(bytes: Uint8Array, start: number, end: number): boolean {
 }
 
 // ── named statements ──────────────────────────────────────────────────────────────────────────────────────────────
-
-/**
- * Puts the statement on the server if it is not there. `false`: since the client has learnt what the statement returns
- * the schema has changed, so PostgreSQL is asked first whether it would return the same here. (A server that has the
- * statement checks that by itself: "cached plan must not change result type".)
- */
-function provide(session: PreparingSession, statement: Statement): boolean {
-  const server = session.server!;
-  if (isThere(server.state, statement)) {
-    server.state.prepareHits++;
-    return true;
-  }
-  server.state.prepareMisses++;
-  makeRoom(session);
-  sendParse(server, statement.name, statement.query.body);
-  server.owed.track(Owed.Parse | SWALLOW, tracked({ put: statement.id }));
-  put(server.state, statement.id);
-  const known = statement.shape !== undefined;
-  if (known && session.pool!.statements.isCurrent(statement)) return true;
-  describe(server, statement);
-  if (known) sendFlush(server);
-  return !known;
-}
-
-/** Asks what the statement returns; the answer is the pooler's. */
-function describe(server: ServerConnection, statement: Statement): void {
-  sendDescribe(server, statement.name);
-  server.owed.track(Owed.DescribeStatement | SWALLOW, tracked({ described: statement }));
-}
-
-/**
- * The statement would return something else than its client knows: PostgreSQL is made to say what it says where it had
- * the statement before, and skips to the next Sync.
- */
-export function refuseShape(server: ServerConnection, statement: Statement): void {
-  take(server.state, statement.id);
-  sendParse(server, GONE, CHANGED);
-  server.owed.push(Owed.Parse | SWALLOW);
-  add(server, BIND_AND_EXECUTE, 0, BIND_AND_EXECUTE.length);
-  server.owed.push(Owed.Bind | SWALLOW);
-  server.owed.track(Owed.Execute | SWALLOW, tracked({ described: statement }));
-  flush(server);
-}
-
-/** Takes the least used statements off a server that has as many as it may. */
-function makeRoom(session: PreparingSession): void {
-  const server = session.server!;
-  const limit = Math.max(0, session.pool!.settings.server_prepared_statements_cache_size - 1);
-  for (;;) {
-    const taken = surplus(server.state, limit);
-    if (taken < 0) return;
-    // One that was not confirmed is not taken for there when an error skips this Close.
-    const confirmed = server.state.statements.get(taken)!.confirmed;
-    take(server.state, taken);
-    sendClose(server, statementName(taken));
-    server.owed.track(Owed.Close | SWALLOW, tracked({ taken: confirmed ? taken : -1 }));
-  }
-}
 
 /** A whole Parse of a named statement. `false`: it is no Parse, the client is told. */
 function parseNamed(

@@ -18,9 +18,9 @@ import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
 import { Owed } from "../../protocol/owed_replies.ts";
 import { REASONS } from "../../reasons.ts";
 import { add, flush, pass } from "../relay/gather.ts";
-import { executeUnlisten } from "../listen/listening.ts";
+import { executeUnlisten } from "../listen/unlisten.ts";
 import { markExecute, markPiece } from "../relay/marking.ts";
-import { violation } from "../relay/relay.ts";
+import { violation } from "../refusals.ts";
 import { MOST_OWED } from "../socket.ts";
 import { fillUnnamed } from "./unnamed.ts";
 import {

@@ -6,7 +6,9 @@
 
 import { copyBytes } from "../../reactor/copy.ts";
 import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
-import { sendClose, sendUnnamed } from "../relay/gather.ts";
+import type { ServerConnection } from "../../server/connection.ts";
+import { add, sendClose, sendUnnamed } from "../relay/gather.ts";
+import { markBind, markNamingBind, NAMING } from "../relay/marking.ts";
 import { FORGOTTEN, type QueryInterner } from "../../server/statements/query_interner.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
 import type { ClientView } from "../parts.ts";
@@ -126,3 +128,30 @@ export function unnamedIsThere(session: Session): boolean {
 }
 
 const NO_NAME = new Uint8Array(0);
+
+/** A Bind of the unnamed statement; returns where the bytes begin that are to be sent as they are. */
+export function bindUnnamed(
+  session: Session,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  nameEnd: number,
+  stop: number,
+  unnamedPortal: boolean,
+): number {
+  const { state } = session;
+  if (!unnamedIsThere(session)) {
+    add(server, bytes, from, at);
+    from = at;
+    provideUnnamed(session);
+  }
+  markBind(session, server, state.unnamedMarks, unnamedPortal);
+  if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
+    const { unnamedMarks: marks, unnamed, unnamedLength } = state;
+    const text = unnamed.subarray(0, unnamedLength);
+    markNamingBind(session, { marks, text }, bytes, nameEnd, stop);
+  }
+  server.owed.push(Owed.Bind);
+  return from;
+}

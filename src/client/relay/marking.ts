@@ -15,7 +15,7 @@ import {
   textMarks,
   UNLISTENS,
 } from "../../server/marks.ts";
-import { bindUnlisten } from "../listen/listening.ts";
+import { bindUnlisten } from "../listen/unlisten.ts";
 import type { ClientView } from "../parts.ts";
 import type { SessionState } from "../state.ts";
 

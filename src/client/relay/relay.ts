@@ -11,21 +11,15 @@ import { REASONS } from "../../reasons.ts";
 import { UNLISTENS } from "../../server/marks.ts";
 import { Dirty } from "../../server/state.ts";
 import { pass } from "./gather.ts";
-import { answerLocally } from "../local/local_answers.ts";
-import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/listening.ts";
+import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/unlisten.ts";
+import { violation } from "../refusals.ts";
 import { markPiece, markQuery } from "./marking.ts";
-import type { AnswerRecording } from "../socket.ts";
-import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
+import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
 import { MOST_OWED } from "../socket.ts";
-import { Stage } from "../state.ts";
-import { LocalAnswer, readyWithoutServer } from "../local/transaction.ts";
 
 /** The part of a session that this file sees. */
-interface Session extends ClientView, ClientInput, ClientOutput, ClientEnd, ClientTimes {
-  readonly rewrites: boolean;
-  recording: AnswerRecording | undefined;
+interface Session extends ClientView, ClientInput, ClientEnd, ClientTimes {
   releaseIfIdle(): void;
-  request(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
 }
 
 /** Sends `bytes[at..end)` to the linked server. */
@@ -166,76 +160,4 @@ function finish(
   if (server.congested) session.stopReading();
   else if (server.owed.length > MOST_OWED) session.throttle();
   else if (server.owed.length === 0) session.releaseIfIdle();
-}
-
-/** A client without a server: answers what needs none, and gets a server for the rest. */
-export function route(
-  session: Session,
-  bytes: Uint8Array<ArrayBuffer>,
-  at: number,
-  end: number,
-): void {
-  const state = session.state;
-  messages: while (at < end) {
-    if (state.left > 0) {
-      const take = Math.min(state.left, end - at);
-      state.left -= take;
-      at += take;
-      continue;
-    }
-    if (end - at < 5) break;
-    const type = bytes[at];
-    const length = readLength(bytes, at + 1);
-    if (length < 4 || length > frontendLimit(type)) {
-      violation(session, type, length);
-      return;
-    }
-    switch (type) {
-      case Frontend.Terminate:
-        session.close(REASONS.clientTerminated, "");
-        return;
-      case Frontend.Sync:
-        state.skipToSync = false;
-        session.readyMs = session.context.reactor.now;
-        session.write(readyWithoutServer(state.deferredBegin));
-        if (state.stage !== Stage.Idle) return;
-        break;
-      case Frontend.Flush:
-      case Frontend.CopyData:
-      case Frontend.CopyDone:
-      case Frontend.CopyFail:
-        // Late data of a COPY that has failed: PostgreSQL ignores it, too.
-        break;
-      default:
-        if (state.skipToSync) break;
-        if (type === Frontend.Query) {
-          const answer = answerLocally(session, bytes, at, end, length);
-          if (answer === LocalAnswer.NeedMore) break messages;
-          if (answer === LocalAnswer.Given) {
-            if (state.stage !== Stage.Idle) return;
-            break;
-          }
-        }
-        session.request(bytes, at, end);
-        return;
-    }
-    state.left = length + 1;
-    state.leftDropped = true;
-  }
-  if (at < end) session.keep(bytes, at, end);
-  // No server slows this client down: as long as it does not take its answers, it can't ask for more.
-  if (session.backlogged) session.stopReading();
-}
-
-/** The client has left the protocol: tells it so and closes. */
-export function violation(
-  session: Pick<ClientView, "context" | "name"> & ClientEnd,
-  type: number,
-  length: number,
-): void {
-  const what = frontendLimit(type) === 0
-    ? `invalid frontend message type ${type}`
-    : `invalid message length ${length}`;
-  session.context.log.warn("pg_doorman::client::protocol", `${session.name} ${what}`);
-  session.fail("FATAL", REASONS.protocolViolation, what, "");
 }
