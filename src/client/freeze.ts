@@ -3,22 +3,41 @@
  * Ages instead of times, since clocks differ between threads and processes.
  */
 
+import type { Pool } from "../pool/pool.ts";
+import type { Waiter } from "../pool/waiting.ts";
+import type { ByteStream } from "../reactor/stream.ts";
 import { parameterSet } from "../server/parameters.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink, ServerSnapshot } from "../server/link.ts";
 import type { FrozenStatement } from "../server/statements/on_server.ts";
-import type { ClientTimes, ClientView } from "./parts.ts";
+import {
+  type ListeningSession,
+  listenOn,
+  resumeListening,
+  stopListening,
+} from "./listen/listening.ts";
+import { leavePlace } from "./login/places.ts";
+import type { ClientTimes } from "./parts.ts";
 import type { SocketSnapshot } from "./socket.ts";
-import type { SessionState } from "./state.ts";
-import { freezeStatements, setStatement } from "./prepared/names.ts";
+import { type SessionState, Stage } from "./state.ts";
+import { clearStatements, freezeStatements, setStatement } from "./prepared/names.ts";
 import { nextUnnamedId } from "./prepared/unnamed.ts";
 
 /** The part of a session that this file sees. */
-interface Session extends ServerLink, ClientView, ClientTimes {
-  rewrites: boolean;
+interface Session
+  extends Omit<ListeningSession, "frozen" | "pool" | "server">, ServerLink, Waiter, ClientTimes {
+  readonly stream: ByteStream;
   readonly mayRewrite: boolean;
+  frozen: boolean;
+  pool: Pool | undefined;
+  server: ServerConnection | undefined;
+  login: { cancel(): void; resume(): void } | undefined;
+  rewrites: boolean;
   freezeSocket(): SocketSnapshot;
+  unfreezeSocket(): void;
   thawSocket(snapshot: SocketSnapshot, server: ServerConnection | undefined): void;
+  dropTail(): void;
+  moveTo(stage: number): void;
 }
 
 /** A session as it travels. */
@@ -37,6 +56,9 @@ export interface SessionSnapshot extends SocketSnapshot {
 
 /** Takes the session and its server out of the event loop; the descriptors stay open. */
 export function freezeSession(session: Session): SessionSnapshot {
+  session.frozen = true;
+  // Deadlines are the thawed session's matter.
+  session.login?.cancel();
   const { now } = session.context.reactor;
   const state = { ...session.state };
   state.connectedAtMs = now - state.connectedAtMs;
@@ -90,4 +112,52 @@ export function thawSession(
   }
   if (server !== undefined) server.link = session;
   session.thawSocket(snapshot, server);
+  resumeListening(session);
+  askAgain(session);
+}
+
+/** Comes back to the event loop after a `freezeSession` that led nowhere. */
+export function unfreezeSession(session: Session): void {
+  session.frozen = false;
+  session.login?.resume();
+  session.unfreezeSocket();
+  session.server?.unfreeze();
+  listenOn(session);
+  askAgain(session);
+}
+
+/** Who has waited for a server waits on, at its old place. */
+function askAgain(session: Session): void {
+  const { stage } = session.state;
+  if (stage !== Stage.Waiting && stage !== Stage.Preparing) return;
+  const server = session.pool!.checkOut(session, session.waitStartMs);
+  if (server !== undefined) session.serverReady(server);
+}
+
+/** The session lives on elsewhere: lets the descriptors go without a word. */
+export function forgetSession(session: Session): void {
+  const { context, pool, state } = session;
+  session.login?.cancel();
+  session.login = undefined;
+  leavePlace(session);
+  session.moveTo(Stage.Closed);
+  session.dropTail();
+  context.reactor.close(session.stream.fd);
+  session.server?.forget();
+  session.server = undefined;
+  context.leave(state.id);
+  stopListening(session);
+  session.pool = undefined;
+  if (pool === undefined) return;
+  clearStatements(state, pool.statements);
+  pool.leave();
+}
+
+/** Whether a session can be frozen: a login under way and a console live where they began. */
+export function isMovable({ server, state }: Pick<Session, "server" | "state">): boolean {
+  const { stage, replication } = state;
+  if (server !== undefined && server.cancelsUnderWay > 0) return false;
+  // Its own login at PostgreSQL lives where it began.
+  if (stage === Stage.Preparing && replication !== "none") return false;
+  return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);
 }

@@ -1,19 +1,41 @@
+// hot path
 /**
- * How a session and its server part when one of them ends: the server goes back to its pool with a note of what is to be
- * cleaned, or is closed; the client is told why it has none any more.
+ * How a session and its server come together and part: at the checkout with the client's parameters, at the end of a
+ * transaction, and when one of them ends. Then the server goes back to its pool with a note of what is to be cleaned, or
+ * is closed; the client is told why it has none any more.
  */
 
 import { oneLine } from "../log/one_line.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
-import { Dirty } from "../server/state.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { ClientEnd, ClientView } from "./parts.ts";
+import type { ServerLink } from "../server/link.ts";
+import { difference, differenceQuery } from "../server/parameters.ts";
+import { Dirty } from "../server/state.ts";
+import { countWait } from "./counts.ts";
+import { flushNotifications } from "./listen/delivery.ts";
+import { beginOn } from "./local/transaction.ts";
+import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
+import { adoptParameters, backToInitial } from "./pinning/parameters.ts";
+import { refuseCanceled } from "./refusals.ts";
 import { type SessionState, Stage } from "./state.ts";
+import { noteCheckOut } from "./timeouts.ts";
+
+/** A session that may lose its server. */
+interface PartingSession extends Omit<ClientView, "server">, ClientEnd {
+  server: ServerConnection | undefined;
+}
 
 /** The part of a session that this file sees. */
-interface Session extends Omit<ClientView, "server">, ClientEnd {
-  server: ServerConnection | undefined;
+interface Session extends PartingSession, ServerLink, ClientOutput, ClientTimes {
+  readonly mayRewrite: boolean;
+  rewrites: boolean;
+  moveTo(stage: number): void;
+  unthrottle(): void;
+  relayKept(): void;
+  release(): void;
+  refuse(reason: Reason, first: string, second: string): void;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -23,8 +45,90 @@ export function isItsOwn(state: SessionState): boolean {
   return state.keepsServer || state.pinned !== 0 || state.listens?.moving !== undefined;
 }
 
+/** Pairs with a server; `false` when it must get the client's parameters first. */
+export function link(session: Session, server: ServerConnection): boolean {
+  const { state } = session;
+  const pool = session.pool!;
+  countWait(session);
+  server.link = session;
+  server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
+  server.state.localSets = 0;
+  session.server = server;
+  state.keepsServer = pool.settings.pool_mode === "session";
+  session.rewrites = session.mayRewrite;
+  noteCheckOut(session, server);
+  if (session.backlogged) server.pauseReading();
+  if (server.state.parameters !== state.parameters) {
+    const differs = difference(server.state.parameters, state.parameters, pool.reported);
+    if (differs !== undefined) {
+      session.moveTo(Stage.Syncing);
+      server.resumeReading();
+      server.runOwn(differenceQuery(differs));
+      return false;
+    }
+  }
+  linked(session, server);
+  return true;
+}
+
+/** The server has the client's parameters; what the client sends is relayed next. */
+function linked(session: Session, server: ServerConnection): void {
+  const { state } = session;
+  session.moveTo(Stage.Linked);
+  if (!state.deferredBegin) return;
+  state.deferredBegin = false;
+  beginOn(server);
+}
+
+/** The parameters are set, or PostgreSQL would not have them. */
+export function ownQueryDone(session: Session, error: ReceivedError | undefined): void {
+  const { state } = session;
+  if (state.stage !== Stage.Syncing) return;
+  const server = session.server!;
+  if (error !== undefined) {
+    // As at a direct connection, where such a StartupMessage is refused.
+    session.release();
+    session.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
+    return;
+  }
+  adoptParameters(session, server);
+  if (state.canceled) return refuseCanceled(session);
+  linked(session, server);
+  if (session.backlogged) server.pauseReading();
+  session.relayKept();
+}
+
+/** A replication client's own server: from here on only the end parts them. */
+export function own(session: Session, server: ServerConnection): void {
+  server.link = session;
+  session.server = server;
+  session.state.keepsServer = true;
+  session.xactStartMs = session.context.reactor.now;
+  session.moveTo(Stage.Linked);
+}
+
+/** Gives the server back; the client stays. */
+export function release(session: Session): void {
+  const { state } = session;
+  const server = session.server!;
+  if (state.replication !== "none") {
+    session.fail("FATAL", REASONS.shuttingDown, "", "");
+    return;
+  }
+  if (isItsOwn(state)) server.state.dirty |= Dirty.All;
+  session.server = undefined;
+  state.pinned = 0;
+  session.moveTo(Stage.Idle);
+  session.queryStartMs = 0;
+  session.unthrottle();
+  const reset = (server.state.dirty & Dirty.Reset) !== 0;
+  session.pool!.checkIn(server);
+  if (reset) backToInitial(session);
+  flushNotifications(session);
+}
+
 /** The session ends, in whatever state it is: its server, if it has one, is the pool's again. */
-export function giveBack(session: Session, pool: Pool): void {
+export function giveBack(session: PartingSession, pool: Pool): void {
   const { state, server } = session;
   if (server === undefined) return;
   session.server = undefined;
@@ -41,7 +145,12 @@ export function giveBack(session: Session, pool: Pool): void {
 }
 
 /** Its server is lost, and the session ends. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
-export function tellLoss(session: Session, reason: Reason, detail: string, toldWhy: boolean): void {
+export function tellLoss(
+  session: PartingSession,
+  reason: Reason,
+  detail: string,
+  toldWhy: boolean,
+): void {
   const { server, state } = session;
   session.server = undefined;
   if (state.stage === Stage.Closed) return;
@@ -52,7 +161,6 @@ export function tellLoss(session: Session, reason: Reason, detail: string, toldW
       reasonText(reason, detail)
     }${detail === "" ? "" : `: ${oneLine(detail)}`}`,
   );
-  state.stage = Stage.Linked;
   // In the middle of a message an ErrorResponse would be read as a part of it.
   // A replication client hears from PostgreSQL alone, and so of an end without a word, too.
   if (toldWhy || cut || state.replication !== "none") session.say(NOTHING);

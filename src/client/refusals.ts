@@ -2,9 +2,19 @@
  * What a client may not do, or not now: it is told, and goes or goes on.
  */
 
-import { frontendLimit } from "../protocol/codes.ts";
+import { Frontend, frontendLimit, readLength, TransactionStatus } from "../protocol/codes.ts";
+import { errorResponse } from "../protocol/error_response.ts";
+import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
-import type { ClientEnd, ClientView } from "./parts.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
+import { Stage } from "./state.ts";
+import { noteRefusal } from "./timeouts.ts";
+
+/** A session that waits for a server, and whose request is kept. */
+interface WaitingSession extends ClientView, ClientInput, ClientOutput, ClientEnd, ClientTimes {
+  readonly kept: Uint8Array<ArrayBuffer> | undefined;
+  moveTo(stage: number): void;
+}
 
 /** What a session whose request was canceled does. */
 interface CanceledSession extends ClientView {
@@ -40,4 +50,43 @@ export function refuseCanceled(session: CanceledSession): void {
   session.state.canceled = false;
   session.release();
   session.refuse(REASONS.canceled, "", "");
+}
+
+/** Why a request is refused: a row of reasons.ts, or PostgreSQL's own SQLSTATE. */
+interface Refusal {
+  reason: Reason;
+  first: string;
+  second: string;
+  code: string | undefined;
+}
+
+const IDLE_READY = readyForQuery(TransactionStatus.Idle);
+
+/**
+ * Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. It ends
+ * where a transaction is to begin: the client would go on as if it were in one.
+ */
+export function refuse(session: WaitingSession, { reason, first, second, code }: Refusal): void {
+  const { state } = session;
+  if (state.deferredBegin) {
+    session.fail("FATAL", reason, first, second, code);
+    return;
+  }
+  const tail = session.kept!;
+  session.moveTo(Stage.Idle);
+  state.errorCount++;
+  noteRefusal(session);
+  const message = reasonText(reason, first, second);
+  const error = errorResponse({ severity: "ERROR", code: code ?? reason.code, message });
+  const simple = tail[0] === Frontend.Query || tail[0] === Frontend.FunctionCall;
+  if (simple) {
+    session.write(join(error, IDLE_READY));
+    state.left = readLength(tail, 1) + 1;
+    state.leftDropped = true;
+  } else {
+    session.write(error);
+    state.skipToSync = true;
+  }
+  session.startReading();
+  session.takeKept();
 }

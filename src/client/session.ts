@@ -9,47 +9,43 @@
 
 import { giveChunk } from "../reactor/chunks.ts";
 import type { Timer } from "../reactor/timers.ts";
-import { Frontend, readLength, TransactionStatus } from "../protocol/codes.ts";
+import { TransactionStatus } from "../protocol/codes.ts";
 import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
-import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import type { LoginFailure } from "../server/login.ts";
-import { difference, differenceQuery, type ParameterSet } from "../server/parameters.ts";
+import type { ParameterSet } from "../server/parameters.ts";
 import type { InternedQuery } from "../server/statements/query_interner.ts";
 import type { Statement, Tracked } from "../server/statements/on_server.ts";
-import { Dirty } from "../server/state.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { endRecording } from "./local/check_query.ts";
+import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
+import { giveBack, link, own, ownQueryDone, release, tellLoss } from "./link.ts";
 import {
-  countCommand,
-  countQuery,
-  countTransaction,
-  countWait,
-  logEnd,
-  logServerError,
-} from "./counts.ts";
-import { giveBack, isItsOwn, tellLoss } from "./link.ts";
-import { freezeSession, type SessionSnapshot, thawSession } from "./freeze.ts";
+  forgetSession,
+  freezeSession,
+  isMovable,
+  type SessionSnapshot,
+  thawSession,
+  unfreezeSession,
+} from "./freeze.ts";
 import { askLeftovers, mustAsk, settleLeftovers } from "./pinning/leftovers.ts";
 import {
   isMoving,
   type Listening,
-  listenOn,
   notifiedByServer,
-  resumeListening,
   stopListening,
   transactionEnded,
 } from "./listen/listening.ts";
 import { flushNotifications } from "./listen/delivery.ts";
 import { confirmUnlisten } from "./listen/unlisten.ts";
 import type { ClientLogin } from "./login/login.ts";
-import { refuseBlock, refuseCanceled } from "./refusals.ts";
-import { noteCheckOut, noteRefusal, noteRequest } from "./timeouts.ts";
-import { adoptParameters, backToInitial } from "./pinning/parameters.ts";
+import { refuse, refuseBlock } from "./refusals.ts";
+import { noteRequest } from "./timeouts.ts";
+import { pin } from "./pinning/pin.ts";
 import { leavePlace } from "./login/places.ts";
 import { refuseShape } from "./prepared/provide.ts";
 import { relayPrepared } from "./prepared/rewrite.ts";
@@ -58,11 +54,9 @@ import { route } from "./local/route.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
 import { clearStatements, dropNames, takeBackNames } from "./prepared/names.ts";
-import { beginOn } from "./local/transaction.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
-const IDLE_READY = readyForQuery(TransactionStatus.Idle);
 
 export class Session extends ClientSocket implements Waiter, ServerLink {
   pool: Pool | undefined = undefined;
@@ -85,75 +79,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   restingText: InternedQuery | undefined = undefined;
   #closingTimer: Timer | undefined = undefined;
 
-  // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Leaves the event loop, as data, with its server; the descriptors stay open. */
-  freeze(): SessionSnapshot {
-    this.frozen = true;
-    // Deadlines are the thawed session's matter.
-    this.login?.cancel();
-    return freezeSession(this);
-  }
-
-  /** The descriptor belongs to another worker now. */
-  handedOver(): void {
-    this.state.stage = Stage.Closed;
-    this.dropTail();
-  }
-
-  /** Comes back to the event loop after a `freeze` that led nowhere. */
-  unfreeze(): void {
-    this.frozen = false;
-    this.login?.resume();
-    this.unfreezeSocket();
-    this.server?.unfreeze();
-    listenOn(this);
-    if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Preparing) {
-      this.#askAgain();
-    }
-  }
-
-  /** Lets the descriptors go without a word: the session lives on elsewhere. */
-  forget(): void {
-    this.login?.cancel();
-    this.login = undefined;
-    leavePlace(this);
-    this.state.stage = Stage.Closed;
-    this.#closingTimer?.cancel();
-    this.dropTail();
-    this.context.reactor.close(this.stream.fd);
-    this.server?.forget();
-    this.server = undefined;
-    this.context.leave(this.state.id);
-    stopListening(this);
-    const { pool } = this;
-    this.pool = undefined;
-    if (pool !== undefined) clearStatements(this.state, pool.statements);
-    pool?.leave();
-  }
-
-  /** Takes up the life of a snapshot: this session was made of its state, and has its pool. */
-  thaw(snapshot: SessionSnapshot, server: ServerConnection | undefined): void {
-    thawSession(this, snapshot, server);
-    resumeListening(this);
-    const { stage } = this.state;
-    if (stage === Stage.Waiting || stage === Stage.Preparing) this.#askAgain();
-  }
-
-  /** Whether it can be frozen: a login under way and a console live where they began. */
-  get movable(): boolean {
-    const { stage, replication } = this.state;
-    if (this.server !== undefined && this.server.cancelsUnderWay > 0) return false;
-    // Its own login at PostgreSQL lives where it began.
-    if (stage === Stage.Preparing && replication !== "none") return false;
-    return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);
-  }
-
-  #askAgain(): void {
-    const server = this.pool!.checkOut(this, this.waitStartMs);
-    if (server !== undefined) this.serverReady(server);
-  }
-
   get name(): string {
     const { user, database, id } = this.state;
     return user === "" ? `[#c${id}]` : `[${user}@${database} #c${id}]`;
@@ -163,6 +88,46 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   get applicationName(): string {
     return this.state.parameters.values.get("application_name") ?? this.state.applicationName;
   }
+
+  /** The one place where a session's stage is set. */
+  moveTo(stage: number): void {
+    this.state.stage = stage;
+  }
+
+  // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Leaves the event loop, as data, with its server; the descriptors stay open. */
+  freeze(): SessionSnapshot {
+    return freezeSession(this);
+  }
+
+  /** The descriptor belongs to another worker now. */
+  handedOver(): void {
+    this.moveTo(Stage.Closed);
+    this.dropTail();
+  }
+
+  /** Comes back to the event loop after a `freeze` that led nowhere. */
+  unfreeze(): void {
+    unfreezeSession(this);
+  }
+
+  /** Lets the descriptors go without a word: the session lives on elsewhere. */
+  forget(): void {
+    forgetSession(this);
+  }
+
+  /** Takes up the life of a snapshot: this session was made of its state, and has its pool. */
+  thaw(snapshot: SessionSnapshot, server: ServerConnection | undefined): void {
+    thawSession(this, snapshot, server);
+  }
+
+  /** Whether it can be frozen: a login under way and a console live where they began. */
+  get movable(): boolean {
+    return isMovable(this);
+  }
+
+  // ── what the client sends ───────────────────────────────────────────────────────────────────────────────────────
 
   /** Does with `bytes[at..end)` what the stage calls for. */
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
@@ -214,20 +179,20 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       this.fail("FATAL", REASONS.shuttingDown, "", "");
       return;
     }
-    this.state.stage = Stage.Waiting;
+    this.moveTo(Stage.Waiting);
     this.waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
     if (server === undefined) {
       this.keep(bytes, at, end);
       return;
     }
-    if (this.#link(server)) this.#relay(bytes, at, end);
+    if (link(this, server)) this.#relay(bytes, at, end);
     else this.keep(bytes, at, end);
   }
 
   /** Sets the login's stage before the session asks for a server only to learn the server's parameters. */
   prepare(): void {
-    this.state.stage = Stage.Preparing;
+    this.moveTo(Stage.Preparing);
     this.waitStartMs = this.context.reactor.now;
     const server = this.pool!.checkOut(this);
     if (server !== undefined) this.serverReady(server);
@@ -245,59 +210,17 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       this.login!.finish();
       return;
     }
-    if (this.#link(server)) this.#relayKept();
+    if (link(this, server)) this.relayKept();
   }
 
-  #relayKept(): void {
+  /** What was kept goes to the server that it has now. */
+  relayKept(): void {
     const tail = this.takeTail()!;
     this.#relay(tail, 0, this.keptLength);
     giveChunk(tail);
     // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
     // next message too little was there to see where it goes.
     if (this.#goesOn) this.readOn();
-  }
-
-  /** Pairs with a server; `false` when it must get the client's parameters first. */
-  #link(server: ServerConnection): boolean {
-    const { state } = this;
-    countWait(this);
-    server.link = this;
-    server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
-    server.state.localSets = 0;
-    this.server = server;
-    state.keepsServer = this.pool!.settings.pool_mode === "session";
-    this.rewrites = this.mayRewrite;
-    noteCheckOut(this, server);
-    if (this.backlogged) server.pauseReading();
-    if (server.state.parameters !== state.parameters) {
-      const differs = difference(server.state.parameters, state.parameters, this.pool!.reported);
-      if (differs !== undefined) {
-        state.stage = Stage.Syncing;
-        server.resumeReading();
-        server.runOwn(differenceQuery(differs));
-        return false;
-      }
-    }
-    this.#linked(server);
-    return true;
-  }
-
-  /** A replication client's own server: from here on only the end parts them. */
-  own(server: ServerConnection): void {
-    server.link = this;
-    this.server = server;
-    this.state.keepsServer = true;
-    this.xactStartMs = this.context.reactor.now;
-    this.state.stage = Stage.Linked;
-  }
-
-  /** The server has the client's parameters; what the client sends is relayed next. */
-  #linked(server: ServerConnection): void {
-    const { state } = this;
-    state.stage = Stage.Linked;
-    if (!state.deferredBegin) return;
-    state.deferredBegin = false;
-    beginOn(server);
   }
 
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
@@ -307,21 +230,13 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       !this.state.keepsServer && prepared_statements && prepared_statements_cache_size > 0;
   }
 
-  /** The parameters are set, or PostgreSQL would not have them. */
+  /** A replication client's own server: from here on only the end parts them. */
+  own(server: ServerConnection): void {
+    own(this, server);
+  }
+
   ownQueryDone(error: ReceivedError | undefined): void {
-    if (this.state.stage !== Stage.Syncing) return;
-    const server = this.server!;
-    if (error !== undefined) {
-      // As at a direct connection, where such a StartupMessage is refused.
-      this.release();
-      this.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
-      return;
-    }
-    adoptParameters(this, server);
-    if (this.state.canceled) return refuseCanceled(this);
-    this.#linked(server);
-    if (this.backlogged) server.pauseReading();
-    this.#relayKept();
+    ownQueryDone(this, error);
   }
 
   checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void {
@@ -330,33 +245,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     } else this.refuse(reason, first, second, failure?.code);
   }
 
-  /**
-   * Answers the request at the head of what was kept with an ERROR; the session goes on, nothing of it has run. It ends
-   * where a transaction is to begin: the client would go on as if it were in one.
-   */
+  /** Answers the request at the head of what was kept with an ERROR; the session goes on. */
   refuse(reason: Reason, first: string, second: string, code?: string): void {
-    const { state } = this;
-    if (state.deferredBegin) {
-      this.fail("FATAL", reason, first, second, code);
-      return;
-    }
-    const tail = this.kept!;
-    state.stage = Stage.Idle;
-    state.errorCount++;
-    noteRefusal(this);
-    const message = reasonText(reason, first, second);
-    const error = errorResponse({ severity: "ERROR", code: code ?? reason.code, message });
-    const simple = tail[0] === Frontend.Query || tail[0] === Frontend.FunctionCall;
-    if (simple) {
-      this.write(join(error, IDLE_READY));
-      state.left = readLength(tail, 1) + 1;
-      state.leftDropped = true;
-    } else {
-      this.write(error);
-      state.skipToSync = true;
-    }
-    this.startReading();
-    this.takeKept();
+    refuse(this, { reason, first, second, code });
   }
 
   // ── the linked server tells ─────────────────────────────────────────────────────────────────────────────────────
@@ -405,6 +296,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     return this.state.pinned;
   }
 
+  pin(about: number, pinned: number): void {
+    pin(this, about, pinned);
+  }
+
   answered(error: ReceivedError | undefined): void {
     settleLeftovers(this, error);
     flushNotifications(this);
@@ -418,21 +313,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   /** Gives the server back. */
   release(): void {
-    const server = this.server!;
-    if (this.state.replication !== "none") {
-      this.fail("FATAL", REASONS.shuttingDown, "", "");
-      return;
-    }
-    if (isItsOwn(this.state)) server.state.dirty |= Dirty.All;
-    this.server = undefined;
-    this.state.pinned = 0;
-    this.state.stage = Stage.Idle;
-    this.queryStartMs = 0;
-    this.unthrottle();
-    const reset = (server.state.dirty & Dirty.Reset) !== 0;
-    this.pool!.checkIn(server);
-    if (reset) backToInitial(this);
-    flushNotifications(this);
+    release(this);
   }
 
   serverWritable(): void {
@@ -527,7 +408,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (bytes.length > 0 && !this.midMessage) this.write(bytes);
     if (this.state.stage === Stage.Closed) return;
     this.#detach();
-    this.state.stage = Stage.Closing;
+    this.moveTo(Stage.Closing);
     const { reactor } = this.context;
     this.#closingTimer = reactor.at(
       reactor.now + CLOSING_MS,
@@ -541,7 +422,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (this.state.stage === Stage.Closed || this.frozen) return;
     const closing = this.state.stage === Stage.Closing;
     this.#detach();
-    this.state.stage = Stage.Closed;
+    this.moveTo(Stage.Closed);
     this.#closingTimer?.cancel();
     this.stopWatching();
     this.dropTail();

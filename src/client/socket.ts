@@ -115,7 +115,7 @@ export abstract class ClientSocket implements Handler, Sender {
   }
 
   /** Comes back to the event loop after a `freezeSocket` that led nowhere. */
-  protected unfreezeSocket(): void {
+  unfreezeSocket(): void {
     if (this.#outbox !== undefined) this.#watchTaking();
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
@@ -229,7 +229,7 @@ export abstract class ClientSocket implements Handler, Sender {
     this.#stalled = true;
   }
 
-  protected dropTail(): void {
+  dropTail(): void {
     const tail = this.takeTail();
     if (tail !== undefined) giveChunk(tail);
   }
@@ -246,7 +246,7 @@ export abstract class ClientSocket implements Handler, Sender {
   }
 
   /** What was kept, at its beginning. */
-  protected get kept(): Uint8Array<ArrayBuffer> | undefined {
+  get kept(): Uint8Array<ArrayBuffer> | undefined {
     return this.#tail;
   }
 
@@ -374,7 +374,7 @@ export abstract class ClientSocket implements Handler, Sender {
   }
 
   /** The client may go on, if little enough is owed to it. */
-  protected unthrottle(): void {
+  unthrottle(): void {
     if (!this.#throttled) return;
     if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
     this.#throttled = false;

@@ -29,7 +29,7 @@ const TARGET = "pg_doorman::client";
 export const CANCEL_GRACE_MS = 5000;
 
 /** The client has sent something: a request begins if the server owes nothing. */
-export function noteRequest(session: Session): void {
+export function noteRequest(session: ClientView & ClientTimes): void {
   const server = session.server!;
   if (server.owed.length > 0) return;
   const { now } = session.context.reactor;
@@ -39,7 +39,7 @@ export function noteRequest(session: Session): void {
 }
 
 /** A server was checked out: its transaction begins now, with the BEGIN that the client sent before, perhaps. */
-export function noteCheckOut(session: Session, server: ServerConnection): void {
+export function noteCheckOut(session: ClientView & ClientTimes, server: ServerConnection): void {
   const { now } = session.context.reactor;
   server.state.refusesBlocks = session.pool!.settings.pool_mode === "statement";
   session.state.toldWaiting = false;
@@ -48,7 +48,7 @@ export function noteCheckOut(session: Session, server: ServerConnection): void {
 }
 
 /** Its wait for a server has ended without one. */
-export function noteRefusal(session: Session): void {
+export function noteRefusal(session: ClientView & ClientTimes): void {
   session.readyMs = session.context.reactor.now;
   session.state.toldWaiting = false;
 }

@@ -24,16 +24,17 @@ import { quoted } from "../../pool/listen/line.ts";
 import { REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { Dirty } from "../../server/state.ts";
-import { pin } from "../pinning/pin.ts";
 import type { ClientEnd, ClientOutput, ClientView } from "../parts.ts";
 import type { Listens } from "../state.ts";
 import { flushNotifications, forgetWaiting, holds, mayHave, sendWaiting } from "./delivery.ts";
 
 /** The part of a session that this file sees. */
-interface Session extends ClientView, ClientOutput, ClientEnd {
+export interface ListeningSession extends ClientView, ClientOutput, ClientEnd {
   readonly frozen: boolean;
   listening: Listening | undefined;
   releaseIfIdle(): void;
+  /** Of the reasons `about` (`Dirty`) to keep its server, these hold now. */
+  pin(about: number, pinned: number): void;
 }
 
 const TARGET = "pg_doorman::client";
@@ -47,9 +48,9 @@ const REPLACEMENT = "\ufffd";
 
 /** What the pool's listener knows of a session. */
 export class Listening implements ListeningClient {
-  readonly #session: Session;
+  readonly #session: ListeningSession;
 
-  constructor(session: Session) {
+  constructor(session: ListeningSession) {
     this.#session = session;
   }
 
@@ -113,7 +114,7 @@ export class Listening implements ListeningClient {
     listens.moving = undefined;
     session.pool!.listener.abandon(this, moving.channels, moving.mark);
     session.context.log.debug(TARGET, `${session.name} no listener for it: ${detail}`);
-    pin(session, Dirty.Listen, Dirty.Listen);
+    session.pin(Dirty.Listen, Dirty.Listen);
     session.releaseIfIdle();
   }
 }
@@ -133,7 +134,7 @@ function newListens(): Listens {
 // ── LISTEN ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Its server listens to these when its transaction has ended; returns why it has to keep it (`Dirty`), or 0. */
-export function settleChannels(session: Session, found: readonly string[]): number {
+export function settleChannels(session: ListeningSession, found: readonly string[]): number {
   const { state } = session;
   if (state.keepsServer) return 0;
   const channels = found.filter((channel) => channel !== MARK_CHANNEL);
@@ -166,12 +167,12 @@ export function settleChannels(session: Session, found: readonly string[]): numb
   return 0;
 }
 
-function listening(session: Session): Listening {
+function listening(session: ListeningSession): Listening {
   return session.listening ??= new Listening(session);
 }
 
 /** Whether the session keeps its server until the listener has taken over. Sends the mark when it is time. */
-export function isMoving(session: Session, server: ServerConnection): boolean {
+export function isMoving(session: ListeningSession, server: ServerConnection): boolean {
   const moving = session.state.listens?.moving;
   if (moving === undefined) return false;
   if (moving.ready && !moving.sent) {
@@ -183,7 +184,7 @@ export function isMoving(session: Session, server: ServerConnection): boolean {
 }
 
 /** The query that sends the mark is through. PostgreSQL delivers it before its ReadyForQuery. */
-export function settleMark(session: Session, error: ReceivedError | undefined): void {
+export function settleMark(session: ListeningSession, error: ReceivedError | undefined): void {
   session.server!.state.asked = 0;
   session.server!.state.dirty |= Dirty.Unlisten;
   const moving = session.state.listens?.moving;
@@ -193,7 +194,7 @@ export function settleMark(session: Session, error: ReceivedError | undefined): 
   }
 }
 
-function finishMove(session: Session, listens: Listens): void {
+function finishMove(session: ListeningSession, listens: Listens): void {
   const { channels, mark } = listens.moving!;
   listens.moving = undefined;
   for (const channel of channels) {
@@ -206,7 +207,7 @@ function finishMove(session: Session, listens: Listens): void {
 
 /** A notification by the client's own server. */
 export function notifiedByServer(
-  session: Session,
+  session: ListeningSession,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
@@ -229,7 +230,7 @@ export function notifiedByServer(
 }
 
 /** ReadyForQuery I. */
-export function transactionEnded(session: Session, listens: Listens): void {
+export function transactionEnded(session: ListeningSession, listens: Listens): void {
   if (listens.unlistened.length > 0) {
     listens.gone.push(...listens.unlistened);
     listens.unlistened.length = 0;
@@ -246,7 +247,7 @@ export function transactionEnded(session: Session, listens: Listens): void {
 }
 
 /** The transactions have ended; `kept` its server listens to. */
-function endUnlisten(session: Session, listens: Listens, kept: readonly string[]): void {
+function endUnlisten(session: ListeningSession, listens: Listens, kept: readonly string[]): void {
   const { gone } = listens;
   if (gone.length === 0) return;
   listens.gone = [];
@@ -273,7 +274,7 @@ function endUnlisten(session: Session, listens: Listens, kept: readonly string[]
 // ── the session comes and goes ────────────────────────────────────────────────────────────────────────────────────
 
 /** The session was thawed, with all that it had. */
-export function resumeListening(session: Session): void {
+export function resumeListening(session: ListeningSession): void {
   const { listens } = session.state;
   if (listens === undefined) return;
   listens.waiting = listens.waiting.map((message) => message.slice());
@@ -288,14 +289,14 @@ export function resumeListening(session: Session): void {
 }
 
 /** It was frozen, and stays after all. */
-export function listenOn(session: Session): void {
+export function listenOn(session: ListeningSession): void {
   const moving = session.state.listens?.moving;
   if (moving === undefined || moving.byListener) return;
   session.pool!.listener.listen(listening(session), moving.channels, moving.mark);
 }
 
 /** The session ends, or lives on elsewhere. */
-export function stopListening(session: Session): void {
+export function stopListening(session: ListeningSession): void {
   if (session.listening === undefined) return;
   session.pool?.listener.leave(session.listening, session.state.listens?.moving?.mark);
   session.listening = undefined;

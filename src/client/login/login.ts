@@ -41,6 +41,7 @@ interface Session
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
   prepare(): void;
   own(server: ServerConnection): void;
+  moveTo(stage: number): void;
 }
 
 /** JWTs need several KiB; nothing needs more than this. */
@@ -198,7 +199,7 @@ export class ClientLogin implements AuthenticatingLogin {
     }
     state.replication = replication;
     state.startup = replication === "none" ? startupSettings(parameters) : asSent(parameters);
-    state.stage = Stage.Login;
+    session.moveTo(Stage.Login);
     return this.begin();
   }
 
@@ -274,10 +275,10 @@ export class ClientLogin implements AuthenticatingLogin {
     const session = this.#session;
     if (!takePlace(session.context)) return this.#noPlace();
     session.context.logins.over(this);
-    session.state.stage = Stage.Preparing;
+    session.moveTo(Stage.Preparing);
     if (this.#admin) {
       session.admin = new AdminSession(session);
-      session.state.stage = Stage.Admin;
+      session.moveTo(Stage.Admin);
       this.#welcome(adminParameters());
       session.admin.open();
       session.takeKept();
@@ -329,7 +330,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const { state } = session;
     state.initial = state.parameters;
     state.startup = [];
-    if (server === undefined) state.stage = Stage.Idle;
+    if (server === undefined) session.moveTo(Stage.Idle);
     else session.own(server);
     session.readyMs = session.context.reactor.now;
     this.#welcome(state.parameters);

@@ -16,16 +16,8 @@ import { parameterSet, settable } from "../../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../../server/state.ts";
 import { pin } from "./pin.ts";
 import { question, restoration, wishes, WITHOUT_TIMEOUT, withoutManaged } from "./question.ts";
-import { settleChannels, settleMark } from "../listen/listening.ts";
-import type { Listening } from "../listen/listening.ts";
-import type { ClientEnd, ClientOutput, ClientView } from "../parts.ts";
-
-/** The part of a session that this file sees. */
-interface Session extends ClientView, ClientOutput, ClientEnd {
-  readonly frozen: boolean;
-  listening: Listening | undefined;
-  releaseIfIdle(): void;
-}
+import { type ListeningSession, settleChannels, settleMark } from "../listen/listening.ts";
+import type { ClientOutput, ClientView } from "../parts.ts";
 
 const TARGET = "pg_doorman::client";
 
@@ -49,7 +41,7 @@ interface Answer {
 }
 
 /** Whether PostgreSQL has to be asked before this server may go back. */
-export function mustAsk(session: Session, server: ServerConnection): boolean {
+export function mustAsk(session: ClientView, server: ServerConnection): boolean {
   const { state } = session;
   if (state.keepsServer) return mustRestore(session, server);
   return (server.state.dirty & DIRTY_ASK) !== 0 &&
@@ -57,7 +49,7 @@ export function mustAsk(session: Session, server: ServerConnection): boolean {
 }
 
 /** In session mode nothing is to be followed, but RESET leads back to what the StartupMessage asked for. */
-function mustRestore(session: Session, server: ServerConnection): boolean {
+function mustRestore(session: ClientView, server: ServerConnection): boolean {
   const { state } = server;
   if ((state.dirty & Dirty.Reset) === 0 || session.state.replication !== "none") return false;
   if (wishes(session).length > 0) return true;
@@ -66,7 +58,7 @@ function mustRestore(session: Session, server: ServerConnection): boolean {
 }
 
 /** Asks. The answer comes by `settleLeftovers`; what is done on the server meanwhile makes it dirty anew. */
-export function askLeftovers(session: Session, server: ServerConnection): void {
+export function askLeftovers(session: ClientView, server: ServerConnection): void {
   const { state } = server;
   const again = state.askedAgain;
   // The resets are asked about, too: they count again when the question fails.
@@ -82,7 +74,10 @@ export function askLeftovers(session: Session, server: ServerConnection): void {
 }
 
 /** The answer is there. */
-export function settleLeftovers(session: Session, error: ReceivedError | undefined): void {
+export function settleLeftovers(
+  session: ListeningSession,
+  error: ReceivedError | undefined,
+): void {
   const server = session.server!;
   const { state } = server;
   const about = state.asked;
@@ -124,7 +119,7 @@ export function settleLeftovers(session: Session, error: ReceivedError | undefin
 
 /** The client's parameters are those of the server; `false`: something is not to be had on another one. */
 function followParameters(
-  session: Session,
+  session: ClientView & ClientOutput,
   server: ServerConnection,
   found: Answer,
   restored: boolean,
