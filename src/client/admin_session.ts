@@ -15,8 +15,6 @@ const MOST_MESSAGE_BYTES = 60_000;
 
 export class AdminSession {
   #session: Session;
-  /** A request is under way. */
-  #asked = false;
 
   constructor(session: Session) {
     this.#session = session;
@@ -46,8 +44,7 @@ export class AdminSession {
     }
     if (next < end) session.keep(bytes, next, end);
     if (next === at) return;
-    session.stopReading();
-    this.#asked = true;
+    session.hold();
     session.context.toControl({
       kind: "admin_request",
       client: session.state.id,
@@ -62,14 +59,8 @@ export class AdminSession {
       session.say(bytes);
       return;
     }
-    this.#asked = false;
     session.write(bytes);
-    if (!session.backlogged) session.startReading();
-  }
-
-  /** The client has taken all that was written. */
-  writable(): void {
-    if (!this.#asked) this.#session.startReading();
+    session.goOn();
   }
 
   closed(): void {

@@ -27,8 +27,8 @@ export interface ClientInput {
   takeKept(): void;
   stall(): void;
   throttle(): void;
-  stopReading(): void;
-  startReading(): void;
+  hold(): void;
+  goOn(): void;
 }
 
 /** What the client is sent. */

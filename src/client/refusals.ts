@@ -87,6 +87,5 @@ export function refuse(session: WaitingSession, { reason, first, second, code }:
     session.write(error);
     state.skipToSync = true;
   }
-  session.startReading();
   session.takeKept();
 }

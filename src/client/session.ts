@@ -89,9 +89,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     return this.state.parameters.values.get("application_name") ?? this.state.applicationName;
   }
 
-  /** The one place where a session's stage is set. */
+  /** The one place where a session's stage is set. What goes with the stage (`server`) is set before. */
   moveTo(stage: number): void {
     this.state.stage = stage;
+    this.resume();
   }
 
   // ── freezing and thawing ────────────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +151,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
         return;
       default:
         this.keep(bytes, at, end);
-        this.stopReading();
     }
   }
 
@@ -162,10 +162,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   protected drained(): void {
     if (this.state.stage === Stage.Closing) this.shutdown();
-    else if (this.admin !== undefined) this.admin.writable();
     else {
       this.server?.resumeReading();
-      this.readOn();
       flushNotifications(this);
     }
   }
@@ -220,7 +218,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     giveChunk(tail);
     // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
     // next message too little was there to see where it goes.
-    if (this.#goesOn) this.readOn();
+    this.resume();
   }
 
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
@@ -318,8 +316,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   serverWritable(): void {
     if (this.stalled) this.takeKept();
-    if (!this.#goesOn) return;
-    this.readOn();
+    this.resume();
     this.releaseIfIdle();
   }
 
@@ -344,36 +341,18 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     confirmUnlisten(this, channels);
   }
 
-  /** Keeps everything until `shapeChecked` or an error comes. */
-  waitForShape(): void {
-    this.checking = true;
-    this.stopReading();
-  }
-
   shapeChecked(statement: Statement, same: boolean): void {
-    if (!this.checking) return;
+    if (!this.held) return;
     if (same) {
       this.pool!.statements.affirm(statement);
-      this.#goOn();
+      this.goOn();
       // Its error lets the tail go on.
     } else refuseShape(this.server!, statement);
   }
 
-  #goOn(): void {
-    this.checking = false;
-    this.takeKept();
-    if (this.#goesOn) this.readOn();
-  }
-
-  /** Whether, with what was kept behind it, it may send more. */
-  get #goesOn(): boolean {
-    const { stage } = this.state;
-    return (stage === Stage.Linked || stage === Stage.Idle) && this.server?.congested !== true;
-  }
-
   skipped(tracked: readonly Tracked[]): void {
     takeBackNames(this.state, this.pool!.statements, tracked);
-    if (this.checking && tracked.some(({ described }) => described !== undefined)) this.#goOn();
+    if (this.held && tracked.some(({ described }) => described !== undefined)) this.goOn();
   }
 
   unnamedLost(): void {

@@ -43,7 +43,7 @@ export interface SocketSnapshot {
   /** What the client has not taken yet. */
   outbox: Uint8Array | undefined;
   throttled: boolean;
-  /** The tail waits for the answer to a Describe of the pooler's. */
+  /** The tail waits for the answer to a Describe of the pooler's (`held`). */
   checking: boolean;
 }
 
@@ -63,8 +63,6 @@ export abstract class ClientSocket implements Handler, Sender {
   quietMs = -Infinity;
   /** When PostgreSQL was last asked to cancel a query for `query_timeout`. Not 0: times before a process began are less. */
   timeoutCancelMs = -Infinity;
-  /** The tail waits until it is known what a statement of its returns on this server. */
-  protected checking = false;
   #outbox: Outbox | undefined = undefined;
   /** Bytes that were read and wait: an unfinished message, or requests that wait for a server. */
   #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
@@ -74,7 +72,10 @@ export abstract class ClientSocket implements Handler, Sender {
   /** The tail waits for PostgreSQL to take bytes again. */
   #stalled = false;
   #events = EPOLLIN | EPOLLRDHUP;
+  /** So much is owed to it that its next messages are left in its socket. */
   #throttled = false;
+  /** Its next messages wait for an answer. */
+  #held = false;
   /** Watches a client that has not taken all; `#flushes` counts its progress. */
   #takingTimer: Timer | undefined = undefined;
   #flushes = 0;
@@ -98,6 +99,7 @@ export abstract class ClientSocket implements Handler, Sender {
       if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
       else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
     }
+    if (!this.mayBeRead) this.#events &= ~EPOLLIN;
     this.context.reactor.register(this.stream.fd, this, this.#events);
   }
 
@@ -110,7 +112,7 @@ export abstract class ClientSocket implements Handler, Sender {
       tail: this.#tail?.slice(0, this.#tailLength),
       outbox: this.#outbox?.freeze(),
       throttled: this.#throttled,
-      checking: this.checking,
+      checking: this.#held,
     };
   }
 
@@ -122,22 +124,81 @@ export abstract class ClientSocket implements Handler, Sender {
 
   /** Takes up the life of a snapshot, with the server that is linked from now on. */
   thawSocket(snapshot: SocketSnapshot, server: ServerConnection | undefined): void {
+    this.server = server;
     this.#throttled = snapshot.throttled;
-    this.checking = snapshot.checking;
+    this.#held = snapshot.checking;
     if (snapshot.outbox !== undefined) {
       this.#outbox = new Outbox();
       this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
       this.#events |= EPOLLOUT;
       this.#watchTaking();
     }
-    // Nothing but its answers slows down a client without a server.
-    const slow = server === undefined ? this.#outbox !== undefined : server.congested;
-    if (slow || this.#throttled || this.checking) this.#events &= ~EPOLLIN;
     this.listen(snapshot.tail);
     // The tail may be whole messages that wait for PostgreSQL to take bytes again.
     this.#stalled = server?.congested === true;
-    this.server = server;
     if (this.#outbox !== undefined) server?.pauseReading();
+  }
+
+  // ── whether the client is read from ─────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Whether what the client sends is read now. Nobody else decides that: whoever takes something out of the way, or moves
+   * the session to another stage, calls `resume`; whoever puts something in the way calls nobody, since the interest in
+   * the socket is taken back only when the client sends something (`onReady`), which the common client does not.
+   */
+  get mayBeRead(): boolean {
+    switch (this.state.stage) {
+      case Stage.Linked:
+        return !this.#throttled && !this.#held && this.server?.congested !== true;
+      case Stage.Startup:
+      case Stage.Login:
+        return true;
+      case Stage.Preparing:
+        // Only to see whether it leaves.
+        return this.#tail === undefined;
+      case Stage.Idle:
+      case Stage.Closing:
+        // No server slows this client down: as long as it does not take its answers, it can't ask for more.
+        return this.#outbox === undefined;
+      case Stage.Admin:
+        return this.#outbox === undefined && !this.#held;
+    }
+    return false;
+  }
+
+  /** Something is out of the way: reads again, unless something else is in it. */
+  resume(): void {
+    if ((this.#events & EPOLLIN) !== 0 || !this.mayBeRead) return;
+    this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
+  }
+
+  /** Its next messages, and what is kept, wait for an answer, until `goOn`. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** The answer is there: what was kept comes first. */
+  goOn(): void {
+    this.#held = false;
+    this.takeKept();
+    this.resume();
+  }
+
+  protected get held(): boolean {
+    return this.#held;
+  }
+
+  /** Too much is owed: leave the client's next messages in its socket. */
+  throttle(): void {
+    this.#throttled = true;
+  }
+
+  /** The client may go on, if little enough is owed to it. */
+  unthrottle(): void {
+    if (!this.#throttled) return;
+    if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
+    this.#throttled = false;
+    this.resume();
   }
 
   // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -148,15 +209,17 @@ export abstract class ClientSocket implements Handler, Sender {
     if (this.state.stage === Stage.Closed) return;
     if ((events & ~EPOLLOUT) === 0) return;
     if ((this.#events & EPOLLIN) === 0) this.#goneWhileNotReading(events);
-    else if (this.state.stage === Stage.Waiting || this.state.stage === Stage.Syncing) {
-      // It has sent more, or has left; the common client does neither, so its interest is taken back only here.
+    else if (!this.mayBeRead) {
+      // It has sent more, or has left.
       this.#setEvents(this.#events & ~EPOLLIN);
       if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) !== 0) this.#goneWhileNotReading(events);
     } else this.#read();
   }
 
   #goneWhileNotReading(events: number): void {
-    if ((events & (EPOLLHUP | EPOLLERR)) !== 0 || this.state.stage === Stage.Waiting) {
+    const { stage } = this.state;
+    const waits = stage === Stage.Waiting || stage === Stage.Preparing;
+    if (waits || (events & (EPOLLHUP | EPOLLERR)) !== 0) {
       this.close(REASONS.clientGone, "");
       // Half closed: what it sent before is read when there is room, and then the end.
     } else this.#setEvents(this.#events & ~EPOLLRDHUP);
@@ -259,15 +322,6 @@ export abstract class ClientSocket implements Handler, Sender {
     return this.#stalled;
   }
 
-  stopReading(): void {
-    this.#setEvents(this.#events & ~EPOLLIN);
-  }
-
-  startReading(): void {
-    if (this.checking) return;
-    if ((this.#events & EPOLLIN) === 0) this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
-  }
-
   /** Looks again at what was kept. */
   takeKept(): void {
     const tail = this.takeTail();
@@ -347,13 +401,9 @@ export abstract class ClientSocket implements Handler, Sender {
     if (this.#outbox.length > 0) return;
     this.#outbox = undefined;
     this.#setEvents(this.#events & ~EPOLLOUT);
-    if (this.#throttled) this.unthrottle();
+    this.unthrottle();
+    this.resume();
     this.drained();
-  }
-
-  /** Reads again, unless something else is in the way. */
-  protected readOn(): void {
-    if (!this.#throttled && this.server?.congested !== true) this.startReading();
   }
 
   /** Part of a message of PostgreSQL's was passed on: whatever is said now would be read as the rest of it. */
@@ -367,25 +417,10 @@ export abstract class ClientSocket implements Handler, Sender {
     return this.#outbox !== undefined;
   }
 
-  /** Too much is owed: leave the client's next messages in its socket. */
-  throttle(): void {
-    this.#throttled = true;
-    this.stopReading();
-  }
-
-  /** The client may go on, if little enough is owed to it. */
-  unthrottle(): void {
-    if (!this.#throttled) return;
-    if (this.server !== undefined && this.server.owed.length > MOST_OWED / 2) return;
-    this.#throttled = false;
-    if (this.server === undefined || !this.server.congested) this.startReading();
-  }
-
   /** Half-closes: a close with unread bytes would reset the connection and take the last message with it. */
   protected shutdown(): void {
     libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
     libc.shutdown(this.stream.fd, SHUT_WR);
-    this.#setEvents(EPOLLIN | EPOLLRDHUP);
   }
 
   /** As `shutdown`, now or when the client has taken what is left (`drained`). */

@@ -74,6 +74,4 @@ export function route(
     state.leftDropped = true;
   }
   if (at < end) session.keep(bytes, at, end);
-  // No server slows this client down: as long as it does not take its answers, it can't ask for more.
-  if (session.backlogged) session.stopReading();
 }

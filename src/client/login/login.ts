@@ -334,7 +334,6 @@ export class ClientLogin implements AuthenticatingLogin {
     else session.own(server);
     session.readyMs = session.context.reactor.now;
     this.#welcome(state.parameters);
-    session.startReading();
     session.takeKept();
   }
 

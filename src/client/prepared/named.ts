@@ -34,7 +34,6 @@ import {
 export interface PreparingSession extends ClientView, ClientInput, ClientEnd, ClientTimes {
   restingText: InternedQuery | undefined;
   releaseIfIdle(): void;
-  waitForShape(): void;
 }
 
 /** Up to here a message that is needed whole waits in the read buffer; a longer one gets a buffer of its own. */

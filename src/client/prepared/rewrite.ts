@@ -150,12 +150,11 @@ export function relayPrepared(
   }
   if (checking) {
     session.keep(bytes, at, end);
-    session.waitForShape();
+    session.hold();
     return;
   }
   if (at < end) keepRest(session, bytes, at, end, need);
-  if (server.congested) session.stopReading();
-  else if (owed.length > MOST_OWED) session.throttle();
+  if (owed.length > MOST_OWED) session.throttle();
   else if (owed.length === 0) session.releaseIfIdle();
 }
 

@@ -146,7 +146,7 @@ function textStart(bytes: Uint8Array, at: number, end: number): number {
   return start < end ? start + 1 : at;
 }
 
-/** Sends what was looked at, keeps the rest, and sees to back-pressure. */
+/** Sends what was looked at, keeps the rest, and sees to what is owed. */
 function finish(
   session: Session,
   bytes: Uint8Array<ArrayBuffer>,
@@ -157,7 +157,6 @@ function finish(
   const server = session.server!;
   pass(server, bytes, from, at);
   if (at < end) session.keep(bytes, at, end);
-  if (server.congested) session.stopReading();
-  else if (server.owed.length > MOST_OWED) session.throttle();
+  if (server.owed.length > MOST_OWED) session.throttle();
   else if (server.owed.length === 0) session.releaseIfIdle();
 }
