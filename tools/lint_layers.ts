@@ -1,10 +1,10 @@
 /// <reference lib="deno.unstable" />
 
 /**
- * The project's own lint rules, loaded by deno.json: which folder of src/ may import which (STYLE: "Direction of
- * imports"), where native libraries may be opened, and how long a file may be.
+ * The project's own lint rules, loaded by deno.json: which folder of src/ may import which, and inside the larger ones
+ * which room which other; where native libraries may be opened; how long a file and a function may be.
  *
- * The table below is the only statement of the layers that a machine checks. `import type` counts like any other
+ * The tables below are the only statement of the layers that a machine checks. `import type` counts like any other
  * import. Tests and the folders `testing/` may import what they like.
  */
 
@@ -54,8 +54,82 @@ const WITHOUT_PACKAGES = ["os", "reactor", "protocol"];
 /** The only part that opens native libraries. */
 const NATIVE_PART = "os";
 
-/** STYLE: "600 is the end (generated and table files apart)". */
+/** What rooms of a folder must not import. A room is a folder in it, or a file named without `.ts`. */
+interface Ban {
+  rooms: readonly string[];
+  /** Rooms that they must not import; else `only` has all of the folder's that they may. */
+  never?: readonly string[];
+  only?: readonly string[];
+}
+
+/** A folder of src/ whose files have an order among themselves. */
+interface House {
+  /** The file that wires the others together, and that none of them imports: they declare what they need of it. */
+  whole: string;
+  bans: readonly Ban[];
+}
+
+const NARROW_POOL_ROOMS = ["capacity", "share", "waiting", "lifetime"];
+
+/** What must not be imported within a folder. Circles beyond it are found by import_circles_test.ts. */
+const INNER: Record<string, House> = {
+  client: {
+    whole: "session",
+    bans: [
+      { rooms: ["prepared"], never: ["local"] },
+      { rooms: ["relay"], never: ["local", "prepared"] },
+      { rooms: ["listen"], never: ["local", "prepared", "relay", "pinning"] },
+      { rooms: ["login"], never: ["local", "prepared", "relay", "listen", "pinning"] },
+      { rooms: ["parts"], only: ["context", "state"] },
+      { rooms: ["context"], only: ["state"] },
+      { rooms: ["state"], only: [] },
+    ],
+  },
+  pool: {
+    whole: "pool",
+    bans: [
+      { rooms: ["connecting", "moving"], never: ["listen", "replication"] },
+      { rooms: NARROW_POOL_ROOMS, only: NARROW_POOL_ROOMS },
+    ],
+  },
+  server: { whole: "connection", bans: [] },
+  worker: { whole: "worker", bans: [] },
+  control: {
+    whole: "process",
+    bans: [
+      { rooms: ["upgrade"], never: ["reload"] },
+      { rooms: ["reload"], never: ["upgrade"] },
+      { rooms: ["service"], never: ["upgrade", "reload"] },
+    ],
+  },
+};
+
+/** Where a file ends, generated ones and tables apart. */
 const MAX_LINES = 600;
+const MAX_LINES_IN_HOUSES = 500;
+const MAX_FUNCTION_LINES = 120;
+
+/** An exception: a file of src/, and the name of the rule that it breaks. */
+export type Exception = readonly [file: string, rule: string];
+
+/**
+ * NOT YET: what breaks a rule today and will not for long. A line that is needed no more fails a test, so that this list
+ * only grows shorter.
+ */
+export const NOT_YET: readonly Exception[] = [
+  ["client/listen/listening.ts", "inner-layers"],
+  ["client/login/login.ts", "file-length"],
+  ["client/prepared/named.ts", "file-length"],
+  ["client/prepared/rewrite.ts", "function-length"],
+  ["client/relay/relay.ts", "inner-layers"],
+  ["client/session.ts", "file-length"],
+  ["control/process.ts", "file-length"],
+  ["pool/coordinator.ts", "file-length"],
+  ["pool/listen/listener.ts", "file-length"],
+  ["pool/pool.ts", "file-length"],
+  ["server/connection.ts", "file-length"],
+  ["worker/worker.ts", "file-length"],
+];
 
 /** The path inside src/ of a file of the product, or null for a test or a file elsewhere. */
 function productPath(filename: string): string | null {
@@ -89,28 +163,66 @@ function faultOfImport(path: string, specifier: string): string | null {
     `implement it, or send mail`;
 }
 
-const layers: Deno.lint.Rule = {
+function isIn(file: string, rooms: readonly string[]): boolean {
+  return rooms.some((room) => file === `${room}.ts` || file.startsWith(`${room}/`));
+}
+
+/** What is wrong with an import of a file by another one of the same folder, or null. */
+function faultWithinHouse(path: string, specifier: string): string | null {
+  const folder = partOf(path);
+  const house = INNER[folder];
+  if (!house || !specifier.startsWith(".")) return null;
+  const target = join(dirname(path), specifier);
+  if (partOf(target) !== folder) return null;
+  const file = path.slice(folder.length + 1);
+  const imported = target.slice(folder.length + 1);
+  if (imported === `${house.whole}.ts`) {
+    return `nobody in ${folder} imports ${imported}: declare here what is needed of it`;
+  }
+  for (const { rooms, never, only } of house.bans) {
+    if (!isIn(file, rooms)) continue;
+    // What is in the same room may always be imported.
+    if (isIn(imported, rooms.filter((room) => isIn(file, [room])))) continue;
+    if (never ? isIn(imported, never) : !isIn(imported, only ?? [])) {
+      return `in ${folder}, ${file} must not import ${imported}: declare here what is needed of it`;
+    }
+  }
+  return null;
+}
+
+/** A rule that sees the specifier of each import of a file of the product. */
+function importRule(faultOf: (path: string, specifier: string) => string | null): Deno.lint.Rule {
+  return {
+    create(context) {
+      const path = productPath(context.filename);
+      if (path === null) return {};
+      const check = (node: Deno.lint.Node, specifier: string) => {
+        const message = faultOf(path, specifier);
+        if (message !== null) context.report({ node, message });
+      };
+      return {
+        ImportDeclaration(node) {
+          check(node, node.source.value);
+        },
+        ExportNamedDeclaration(node) {
+          if (node.source) check(node, node.source.value);
+        },
+        ImportExpression(node) {
+          if (node.source.type === "Literal" && typeof node.source.value === "string") {
+            check(node, node.source.value);
+          }
+        },
+      };
+    },
+  };
+}
+
+const noBarrels: Deno.lint.Rule = {
   create(context) {
-    const path = productPath(context.filename);
-    if (path === null) return {};
-    const check = (node: Deno.lint.Node, specifier: string) => {
-      const message = faultOfImport(path, specifier);
-      if (message !== null) context.report({ node, message });
-    };
+    if (productPath(context.filename) === null) return {};
     return {
-      ImportDeclaration(node) {
-        check(node, node.source.value);
-      },
-      ExportNamedDeclaration(node) {
-        if (node.source) check(node, node.source.value);
-      },
       ExportAllDeclaration(node) {
         context.report({ node, message: "no barrel files: import the file you need" });
-      },
-      ImportExpression(node) {
-        if (node.source.type === "Literal" && typeof node.source.value === "string") {
-          check(node, node.source.value);
-        }
       },
     };
   },
@@ -137,24 +249,63 @@ const fileLength: Deno.lint.Rule = {
     return {
       Program() {
         const lines = context.sourceCode.text.split("\n").length - 1;
-        if (lines <= MAX_LINES) return;
+        const end = partOf(path) in INNER ? MAX_LINES_IN_HOUSES : MAX_LINES;
+        if (lines <= end) return;
         context.report({
           range: [0, 1],
-          message: `${lines} lines; ${MAX_LINES} is the end: split the file`,
+          message: `${lines} lines; ${end} is the end: split the file`,
         });
       },
     };
   },
 };
 
-/** The plugin, as `deno lint` loads it. */
-const plugin: Deno.lint.Plugin = {
-  name: "pg-doorman",
-  rules: {
-    "layers": layers,
-    "native-libraries": nativeLibraries,
-    "file-length": fileLength,
+const functionLength: Deno.lint.Rule = {
+  create(context) {
+    const path = productPath(context.filename);
+    if (path === null || path.endsWith("_tables.ts")) return {};
+    const check = (node: Deno.lint.Node) => {
+      const lines = context.sourceCode.getText(node).split("\n").length;
+      if (lines <= MAX_FUNCTION_LINES) return;
+      const start = node.range[0];
+      context.report({
+        range: [start, start + 1],
+        message: `a function of ${lines} lines; ${MAX_FUNCTION_LINES} is the end: split it`,
+      });
+    };
+    // A method is a FunctionExpression in its MethodDefinition.
+    return {
+      FunctionDeclaration: check,
+      FunctionExpression: check,
+      ArrowFunctionExpression: check,
+    };
   },
 };
+
+const RULES: Record<string, Deno.lint.Rule> = {
+  "layers": importRule(faultOfImport),
+  "inner-layers": importRule(faultWithinHouse),
+  "no-barrels": noBarrels,
+  "native-libraries": nativeLibraries,
+  "file-length": fileLength,
+  "function-length": functionLength,
+};
+
+/** Names of the rules. */
+export const RULE_NAMES: readonly string[] = Object.keys(RULES);
+
+/** The plugin, which passes over `exceptions`. */
+export function pluginWith(exceptions: readonly Exception[]): Deno.lint.Plugin {
+  const rules = Object.entries(RULES).map(([name, rule]): [string, Deno.lint.Rule] => {
+    const files = new Set(exceptions.filter((one) => one[1] === name).map(([file]) => file));
+    const create: Deno.lint.Rule["create"] = (context) =>
+      files.has(productPath(context.filename) ?? "") ? {} : rule.create(context);
+    return [name, { create }];
+  });
+  return { name: "pg-doorman", rules: Object.fromEntries(rules) };
+}
+
+/** The plugin, as `deno lint` loads it. */
+const plugin: Deno.lint.Plugin = pluginWith(NOT_YET);
 
 export default plugin;
