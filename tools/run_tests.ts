@@ -1,6 +1,6 @@
 /**
  * `./denow task test`: everything that must hold before a change lands, in the order in which it fails fastest: format,
- * lint, types, unit tests, build, then the tests that start real servers. Ends with one line that sums up every test;
+ * lint, spelling, types, unit tests, build, then the tests that start real servers. Ends with one line that sums up every test;
  * a stage that is no test run and fails counts as one failure.
  *
  * Not called `test`: `deno test` would take it for a test and run it, and it would run `deno test`.
@@ -11,6 +11,7 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import project from "../deno.json" with { type: "json" };
 import { build } from "./build.ts";
 import { parseReport, type Tally } from "./junit.ts";
 import { print, say } from "./say.ts";
@@ -141,9 +142,22 @@ async function systemTests(): Promise<Partial<Tally>> {
   };
 }
 
+/** cspell with the lists of tools/spelling. It remembers files that it has seen, so only the first run takes seconds. */
+async function checkSpelling(): Promise<Partial<Tally>> {
+  await Deno.mkdir(join(ROOT, "dist"), { recursive: true });
+  return await check([
+    ...["run", "--quiet", "--no-prompt", "--deny-net"],
+    ...["--allow-read", "--allow-env", "--allow-sys", "--allow-write=dist"],
+    ...[project.imports.cspell, "lint", "--config", "tools/spelling/cspell.json"],
+    ...["--no-progress", "--no-summary", "--show-suggestions"],
+    ...["--cache", "--cache-strategy", "content", "--cache-location", "dist/.spelling"],
+  ]);
+}
+
 const STAGES: Record<string, Stage> = {
   format: () => check(["fmt", "--check"]),
   lint: () => check(["lint"]),
+  spelling: checkSpelling,
   types: () => check(["check", "--quiet", ...existing(SOURCES)]),
   unit: () => runTests(UNIT_TESTS),
   system: systemTests,
