@@ -44,7 +44,7 @@ const PINNED: Record<string, PinnedRuntime> = {
 };
 
 /** Folder outside the repository for what the toolchain downloads; the same that `denow` uses. */
-export function toolchainFolder(): string {
+function toolchainFolder(): string {
   const named = Deno.env.get("PG_DOORMAN_TOOLCHAIN");
   if (named) return named;
   const cache = Deno.env.get("XDG_CACHE_HOME") || join(Deno.env.get("HOME") ?? "/root", ".cache");

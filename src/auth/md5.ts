@@ -15,11 +15,6 @@ function hexDigest(...parts: (string | Uint8Array)[]): string {
   return hash.digest("hex");
 }
 
-/** Whether a stored password has the form of an md5 hash. */
-export function isMd5Hash(stored: string): boolean {
-  return /^md5[0-9a-fA-F]{32}$/.test(stored);
-}
-
 /** The hash that PostgreSQL stores in `pg_authid`: `md5` and md5(password‖user). */
 export function md5Hash(password: string | Uint8Array, user: string): string {
   return "md5" + hexDigest(password, user);

@@ -1,12 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  isMd5Hash,
-  md5Hash,
-  md5Response,
-  md5Verify,
-  md5VerifyPassword,
-  mockMd5Hash,
-} from "./md5.ts";
+import { md5Hash, md5Response, md5Verify, md5VerifyPassword, mockMd5Hash } from "./md5.ts";
 
 // Stored by PostgreSQL 15 for CREATE ROLE with password_encryption = md5.
 const HASH_OF_BOB = "md521f3163f8f86fa10bdefbfbd502a8f06";
@@ -55,17 +48,10 @@ Deno.test("md5: a cleartext password is checked against the hash", () => {
   assert.equal(md5VerifyPassword(HASH_OF_BOB, "eve", "secret"), false);
 });
 
-Deno.test("md5: tells a hash from a password that begins like one", () => {
-  assert.equal(isMd5Hash(HASH_OF_BOB), true);
-  for (const text of ["md5", "md5secret", HASH_OF_BOB + "0", HASH_OF_BOB.replace("e", "g"), ""]) {
-    assert.equal(isMd5Hash(text), false, text);
-  }
-});
-
 Deno.test("md5: the mock of an unknown user stays the same, and differs by user and secret", () => {
   const secret = new Uint8Array([1]);
   const mock = mockMd5Hash("nobody", secret);
-  assert.equal(isMd5Hash(mock), true);
+  assert.match(mock, /^md5[0-9a-f]{32}$/);
   assert.equal(mockMd5Hash("nobody", secret), mock);
   assert.notEqual(mockMd5Hash("nobody2", secret), mock);
   assert.notEqual(mockMd5Hash("nobody", new Uint8Array([2])), mock);

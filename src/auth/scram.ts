@@ -15,7 +15,7 @@ export const DEFAULT_ITERATIONS = 4096;
 /** At this a PBKDF2 run takes seconds; beyond it a hostile server could stall us. */
 export const MAX_ITERATIONS = 10_000_000;
 /** PostgreSQL's own limit for a SASL message of a client (PG_MAX_SASL_MESSAGE_LENGTH). */
-export const MAX_MESSAGE_BYTES = 1024;
+const MAX_MESSAGE_BYTES = 1024;
 
 const KEY_BYTES = 32;
 const MAX_SALT_BYTES = 256;
@@ -86,7 +86,7 @@ export function toBase64(bytes: Uint8Array): string {
 }
 
 /** Decodes padded base64 of at most `limit` bytes; `undefined` for any other text. */
-export function fromBase64(text: string, limit: number): Uint8Array | undefined {
+function fromBase64(text: string, limit: number): Uint8Array | undefined {
   if (text.length > Math.ceil(limit / 3) * 4) return undefined;
   if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) {
     return undefined;

@@ -29,7 +29,7 @@ export function readFailure(error: unknown): string {
 }
 
 /** True for names that upstream reads as YAML; every other file is TOML. */
-export function isYamlFile(path: string): boolean {
+function isYamlFile(path: string): boolean {
   return /\.ya?ml$/i.test(path);
 }
 

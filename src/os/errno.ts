@@ -9,9 +9,6 @@ export const ENFILE = 23;
 export const EMFILE = 24;
 export const EPIPE = 32;
 export const ENOSYS = 38;
-export const ECONNABORTED = 103;
-export const ECONNRESET = 104;
-export const ETIMEDOUT = 110;
 export const EINPROGRESS = 115;
 
 const TEXTS: Record<number, [name: string, text: string]> = {

@@ -9,7 +9,7 @@ import { EINTR, errnoText } from "./errno.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "./layout.ts";
 
 /** The kernel's limit for one message (SCM_MAX_FD). */
-export const MOST_DESCRIPTORS = 253;
+const MOST_DESCRIPTORS = 253;
 
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;

@@ -4,7 +4,7 @@
  */
 
 /** `struct epoll_event` is packed on x86-64 only. */
-export const EPOLL_EVENT_BYTES = Deno.build.arch === "x86_64" ? 12 : 16;
+const EPOLL_EVENT_BYTES = Deno.build.arch === "x86_64" ? 12 : 16;
 /** Index of `data.u32[0]` in units of four bytes from the start of an event. */
 export const EPOLL_DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 export const EPOLL_EVENT_WORDS = EPOLL_EVENT_BYTES / 4;
@@ -22,7 +22,6 @@ export const EFD_CLOEXEC = 0o2000000;
 export const EFD_NONBLOCK = 0o4000;
 
 export const EPOLL_CTL_ADD = 1;
-export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 
 export const AF_UNIX = 1;
@@ -54,7 +53,6 @@ export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
 export const F_DUPFD_CLOEXEC = 1030;
-export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const FD_CLOEXEC = 1;
 

@@ -66,9 +66,9 @@ export const Named = { Statement: 0x53, Portal: 0x50 } as const;
 export const TransactionStatus = { Idle: 0x49, InTransaction: 0x54, Failed: 0x45 } as const;
 
 /** The limit that PostgreSQL puts on a message that may carry data (`PQ_LARGE_MESSAGE_LIMIT`). */
-export const LARGE_MESSAGE_BYTES = 0x3fffffff;
+const LARGE_MESSAGE_BYTES = 0x3fffffff;
 /** The limit for messages that have no reason to be long (`PQ_SMALL_MESSAGE_LIMIT`). */
-export const SMALL_MESSAGE_BYTES = 10_000;
+const SMALL_MESSAGE_BYTES = 10_000;
 
 /** Longest allowed length field of a frontend message after the login, or 0 for a type that does not exist. */
 export function frontendLimit(type: number): number {

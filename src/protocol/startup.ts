@@ -5,7 +5,7 @@
 
 import { readLength } from "./codes.ts";
 
-export const PROTOCOL_3_0 = 196608;
+const PROTOCOL_3_0 = 196608;
 const CANCEL_REQUEST = 80877102;
 const SSL_REQUEST = 80877103;
 const GSSENC_REQUEST = 80877104;

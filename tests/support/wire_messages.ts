@@ -152,7 +152,7 @@ export function extended(sql: string, values: (string | null)[] = []): Uint8Arra
 }
 
 /** The values of a DataRow, as text. */
-export function rowValues({ body }: Message): (string | null)[] {
+function rowValues({ body }: Message): (string | null)[] {
   const view = new DataView(body.buffer, body.byteOffset, body.length);
   const values: (string | null)[] = [];
   let at = 2;

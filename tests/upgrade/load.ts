@@ -21,7 +21,7 @@ SELECT count(*) FROM upgrade_accounts WHERE id = :id;
 `;
 
 /** Makes the tables of `SCRIPT` anew. */
-export async function prepareTables(postgres: Postgres): Promise<void> {
+async function prepareTables(postgres: Postgres): Promise<void> {
   await postgres.query(
     "DROP TABLE IF EXISTS upgrade_accounts, upgrade_history; " +
       "CREATE TABLE upgrade_accounts (id int PRIMARY KEY, balance int NOT NULL); " +
