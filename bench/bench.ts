@@ -11,6 +11,7 @@
  *
  *   --clients 1,20,100,500   --modes simple,extended,prepared   --seconds 5   --rounds 3
  *   --only doorman,pgbouncer,direct   --pool-size 20   --workers 2   --short
+ *   --save NAME   --compare NAME     to and with bench/baselines/
  */
 
 import { dirname, join, relative } from "node:path";
@@ -19,7 +20,8 @@ import { parseArgs } from "node:util";
 import { Postgres } from "../tests/support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../tests/support/test_folder.ts";
 import { print, say } from "../tools/say.ts";
-import { compare, type Run, table } from "./comparison.ts";
+import { type BaselineOptions, beginBaseline, loadBaseline, settleBaseline } from "./baseline.ts";
+import { compare, figuresOf, type Run, table } from "./comparison.ts";
 import { type Mode, runPgbench } from "./pgbench.ts";
 import {
   keepsPrepared,
@@ -45,6 +47,7 @@ interface Plan {
   targets: TargetName[];
   poolSize: number;
   workers: number;
+  baseline: BaselineOptions;
 }
 
 function listOf<T extends string>(text: string, allowed: readonly T[], option: string): T[] {
@@ -75,6 +78,8 @@ function planOf(args: string[]): Plan {
       "pool-size": { type: "string", default: "20" },
       workers: { type: "string", default: "2" },
       short: { type: "boolean", default: false },
+      save: { type: "string" },
+      compare: { type: "string" },
     },
   });
   const clients = values.clients ?? (values.short ? "20,100" : "1,20,100,500");
@@ -87,13 +92,8 @@ function planOf(args: string[]): Plan {
     targets: listOf(values.only, TARGETS, "only"),
     poolSize: positive(values["pool-size"], "pool-size"),
     workers: positive(values.workers, "workers"),
+    baseline: { save: values.save, compare: values.compare },
   };
-}
-
-async function machine(): Promise<Record<string, string | number>> {
-  const cpu = /model name\s*: (.*)/.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ??
-    "unknown";
-  return { cpu, cores: navigator.hardwareConcurrency, kernel: Deno.osRelease() };
 }
 
 function canRun(target: Target, mode: Mode): boolean {
@@ -134,6 +134,9 @@ async function bench(plan: Plan): Promise<void> {
     say("PgBouncer is not installed: left out, and so are the ratios");
     plan.targets = plan.targets.filter((name) => name !== "pgbouncer");
   }
+  // Better to know before the rounds than after them.
+  if (plan.baseline.compare) await loadBaseline("pgbench", plan.baseline.compare);
+  const begun = await beginBaseline("pgbench");
   const folder = await makeTestFolder("bench");
   await using clean = new AsyncDisposableStack();
   clean.defer(() => removeFolder(folder));
@@ -149,16 +152,18 @@ async function bench(plan: Plan): Promise<void> {
   const rows = compare(runs);
   print(table(rows));
 
-  const at = new Date().toISOString();
+  const { at, machine } = begun;
   const path = join(RESULTS, `${at.replaceAll(":", "-")}.json`);
   await Deno.mkdir(dirname(path), { recursive: true });
   const versions = {
     pgbench,
     ...Object.fromEntries(targets.map((one) => [one.name, one.version])),
   };
-  const result = { at, machine: await machine(), versions, plan, rows, runs };
+  const result = { at, machine, versions, plan, rows, runs };
   await Deno.writeTextFile(path, JSON.stringify(result, null, 1) + "\n");
   print(`\nFigures: ${relative(Deno.cwd(), path)}`);
+  const settled = await settleBaseline(plan.baseline, { ...begun, figures: figuresOf(rows) });
+  if (settled !== "") print(`\n${settled}`);
 }
 
 if (import.meta.main) {

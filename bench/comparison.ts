@@ -96,13 +96,38 @@ function cells(row: Row): string[] {
 
 /** The table as text; × columns are ratios to PgBouncer. */
 export function table(rows: Row[]): string {
-  const lines = [HEADINGS, ...rows.map(cells)];
-  const widths = HEADINGS.map((_, column) =>
+  return alignColumns([HEADINGS, ...rows.map(cells)], [0, 2]);
+}
+
+/** Lines of cells as text; columns of words begin at the left. */
+export function alignColumns(lines: readonly string[][], words: readonly number[]): string {
+  const widths = lines[0]!.map((_, column) =>
     Math.max(...lines.map((line) => line[column]!.length))
   );
   return lines.map((line) =>
     line.map((cell, column) =>
-      column === 0 || column === 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)
+      words.includes(column) ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)
     ).join("  ").trimEnd()
   ).join("\n");
+}
+
+/** The medians as figures that a baseline keeps. */
+export function figuresOf(rows: readonly Row[]): Record<string, Record<string, number>> {
+  return Object.fromEntries(rows.map((row) => {
+    const { median, cpuRatio, tpsRatio, p99Ratio } = row;
+    const figures: Record<string, number | null> = {
+      "TPS": median.tps,
+      "p50 µs": median.p50Us,
+      "p99 µs": median.p99Us,
+      "machine µs": median.machineUs,
+      // Zero where nobody's process was measured.
+      "CPU µs": cpuUs(median) || null,
+      "RSS kB": median.rssKb || null,
+      "CPU to PgBouncer": cpuRatio,
+      "TPS to PgBouncer": tpsRatio,
+      "p99 to PgBouncer": p99Ratio,
+    };
+    const known = Object.entries(figures).filter(([, value]) => value !== null);
+    return [`${row.mode} ${row.clients} ${row.target}`, Object.fromEntries(known)];
+  })) as Record<string, Record<string, number>>;
 }

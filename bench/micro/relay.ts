@@ -3,9 +3,10 @@
  * between streams that hold a script and take everything, so without the kernel. Nanoseconds a transaction, the best and
  * the median of several rounds.
  *
- *   ./denow task bench:relay [rounds]
+ *   ./denow task bench:relay [rounds] [--save NAME] [--compare NAME]
  */
 
+import { parseArgs } from "node:util";
 import type { Fd } from "../../src/os/fd.ts";
 import { EPOLLIN } from "../../src/os/layout.ts";
 import type { Reactor } from "../../src/reactor/reactor.ts";
@@ -18,6 +19,7 @@ import { newServerState } from "../../src/server/state.ts";
 import { concatAll } from "../../src/protocol/testing/wire.ts";
 import * as wire from "../../tests/support/wire_messages.ts";
 import { print } from "../../tools/say.ts";
+import { beginBaseline, type Figures, settleBaseline } from "../baseline.ts";
 
 const PAIRS = 20;
 const TRANSACTIONS = 20_000;
@@ -163,10 +165,18 @@ function round(name: string): number {
   return ns;
 }
 
-const rounds = Number(Deno.args[0] ?? 15);
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { save: { type: "string" }, compare: { type: "string" } },
+});
+const rounds = Number(positionals[0] ?? 15);
+const begun = await beginBaseline("relay");
+const figures: Figures = {};
 for (const name of ["simple", "extended", "prepared"]) {
   const times = Array.from({ length: rounds }, () => round(name)).sort((a, b) => a - b);
-  print(
-    `${name}: ${times[0].toFixed(0)} ns at best, ${times[rounds >> 1].toFixed(0)} ns as a rule`,
-  );
+  const [best, rule] = [times[0], times[rounds >> 1]];
+  print(`${name}: ${best.toFixed(0)} ns at best, ${rule.toFixed(0)} ns as a rule`);
+  figures[name] = { "best ns": Math.round(best), "rule ns": Math.round(rule) };
 }
+const settled = await settleBaseline(options, { ...begun, figures });
+if (settled !== "") print(settled);
