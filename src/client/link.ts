@@ -41,7 +41,7 @@ interface Session extends PartingSession, ServerLink, ClientOutput, ClientTimes 
 const NOTHING = new Uint8Array(0);
 
 /** Whether something of the client's is on its server that only DISCARD ALL undoes for sure. */
-export function isItsOwn(state: SessionState): boolean {
+function isItsOwn(state: SessionState): boolean {
   return state.keepsServer || state.pinned !== 0 || state.listens?.moving !== undefined;
 }
 

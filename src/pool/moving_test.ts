@@ -9,6 +9,7 @@ import { noCounts } from "./share.ts";
 import type { Waiter } from "./waiting.ts";
 
 class FakeServer implements MovingServer {
+  readonly doomed = false;
   readonly state: ServerState;
   readonly owed: { length: number };
 

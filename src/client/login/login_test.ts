@@ -128,6 +128,7 @@ class World {
       keep: (bytes, at, end) => this.kept = bytes.slice(at, end),
       take: (bytes, at, end) => events.push(`take ${bytes.slice(at, end).toHex()}`),
       takeKept: () => events.push("takeKept"),
+      moveTo: (stage) => state.stage = stage,
       prepare: () => events.push("prepare"),
       own: (server) => {
         events.push("own");
