@@ -10,7 +10,7 @@ import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { onlyReported } from "../server/parameters.ts";
 import { takeAll } from "../server/statements/on_server.ts";
-import { Dirty, DIRTY_DISCARD, ServerStage, type ServerState } from "../server/state.ts";
+import { Dirty, DIRTY_DISCARD, type ServerState } from "../server/state.ts";
 
 const NONE: readonly string[] = [];
 
@@ -48,7 +48,6 @@ export function startDraining(server: ServerConnection): boolean {
     server.close(REASONS.serverUnusable, "its client left in the middle of a message or a COPY");
     return false;
   }
-  state.stage = ServerStage.Draining;
   if (state.unsynced && !owed.skipping && owed.lastKind() !== Owed.Sync) {
     // A Sync would commit what the client has not asked to: at a direct connection its end undoes it.
     server.runOwn("ROLLBACK");

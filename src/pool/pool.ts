@@ -211,7 +211,7 @@ export class Pool
 
   #lend(server: ServerConnection): void {
     const state = server.state;
-    state.stage = ServerStage.Linked;
+    this.#servers.moveTo(server, ServerStage.Linked);
     if (state.uses++ > 0) this.pacing.lent(server);
     state.heldSinceMs = this.#environment.reactor.now;
   }
@@ -230,19 +230,21 @@ export class Pool
   }
 
   #check(server: ServerConnection): void {
-    server.state.stage = ServerStage.Cleaning;
+    this.#servers.moveTo(server, ServerStage.Cleaning);
     server.runOwn(";");
     this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   #drain(server: ServerConnection): void {
-    if (startDraining(server)) this.#deadlines.limit(server, this.settings.connect_timeout);
+    if (!startDraining(server)) return;
+    this.#servers.moveTo(server, ServerStage.Draining);
+    this.#deadlines.limit(server, this.settings.connect_timeout);
   }
 
   /** Nothing is owed: cleans what has to be, then offers the server. */
   afterUse(server: ServerConnection): void {
     const state = server.state;
-    state.stage = ServerStage.Cleaning;
+    this.#servers.moveTo(server, ServerStage.Cleaning);
     if (server.congested || state.left > 0) {
       server.close(REASONS.serverUnusable, "bytes are left over");
       return;
@@ -268,14 +270,13 @@ export class Pool
   #offer(server: ServerConnection): void {
     const state = server.state;
     if (this.moved) {
-      state.stage = ServerStage.Idle;
+      this.#servers.moveTo(server, ServerStage.Idle);
       this.#environment.lateServer(this, server);
       return;
     }
     state.usedAtMs = this.#environment.reactor.now;
     const waiter = this.paused ? undefined : this.#waiting.shift();
     if (waiter === undefined) {
-      state.stage = ServerStage.Idle;
       this.#servers.rest(server);
       if (this.share.contended) this.share.changed();
       return;

@@ -8,7 +8,7 @@
 import type { PoolSettings } from "../config/settings.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { type Reason, REASONS } from "../reasons.ts";
-import type { ServerState } from "../server/state.ts";
+import { ServerStage, type ServerState } from "../server/state.ts";
 import { isOver, type SizedPool, surplus } from "./capacity.ts";
 import { type ClosingServer, expiredServers } from "./lifetime.ts";
 
@@ -66,8 +66,14 @@ export class Servers<Server extends PooledServer> {
     return this.all.delete(server);
   }
 
+  /** Sets the stage of a server: nobody else does, but the connection itself at its end. */
+  moveTo(server: Server, stage: number): void {
+    server.state.stage = stage;
+  }
+
   /** A clean server that nobody waits for. */
   rest(server: Server): void {
+    this.moveTo(server, ServerStage.Idle);
     this.#idle.push(server);
   }
 
