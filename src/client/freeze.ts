@@ -127,7 +127,7 @@ export function unfreezeSession(session: Session): void {
 }
 
 /** Who has waited for a server waits on, at its old place. */
-function askAgain(session: Session): void {
+export function askAgain(session: Session): void {
   const { stage } = session.state;
   if (stage !== Stage.Waiting && stage !== Stage.Preparing) return;
   const server = session.pool!.checkOut(session, session.waitStartMs);

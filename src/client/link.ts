@@ -98,6 +98,23 @@ export function ownQueryDone(session: Session, error: ReceivedError | undefined)
   session.relayKept();
 }
 
+/**
+ * PostgreSQL ends the server before the request was sent: nothing of it has run. Says whether the session may wait for
+ * another one.
+ */
+export function letGo(session: Session, { code }: ReceivedError): boolean {
+  const { state } = session;
+  // What an operator does is none of the parameters' doing: they do not end the next server, too.
+  if (state.stage !== Stage.Syncing || !code.startsWith("57P")) return false;
+  session.server!.link = undefined;
+  session.server = undefined;
+  session.moveTo(Stage.Waiting);
+  if (!state.canceled) return true;
+  state.canceled = false;
+  session.refuse(REASONS.canceled, "", "");
+  return false;
+}
+
 /** A replication client's own server: from here on only the end parts them. */
 export function own(session: Session, server: ServerConnection): void {
   server.link = session;

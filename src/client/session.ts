@@ -23,8 +23,9 @@ import type { Statement, Tracked } from "../server/statements/on_server.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { endRecording } from "./local/check_query.ts";
 import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
-import { giveBack, link, own, ownQueryDone, release, tellLoss } from "./link.ts";
+import { giveBack, letGo, link, own, ownQueryDone, release, tellLoss } from "./link.ts";
 import {
+  askAgain,
   forgetSession,
   freezeSession,
   isMovable,
@@ -361,6 +362,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   statementsDropped(later: readonly Tracked[]): void {
     dropNames(this.state, this.pool!.statements, later);
+  }
+
+  serverDoomed(error: ReceivedError): void {
+    if (letGo(this, error)) askAgain(this);
   }
 
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void {

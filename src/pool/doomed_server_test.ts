@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { concat, frontend, messagesIn, query } from "../protocol/testing/wire.ts";
+import { Stage } from "../client/state.ts";
+import { parameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
 import { World } from "../testing/world.ts";
 
@@ -96,4 +98,59 @@ Deno.test("pool: an idle server that a move finds with half a FATAL is lent to n
     assert.equal(types(client.received), "CZCZ");
     assert.equal(doomed.connection.state.uses, 0);
   }
+});
+
+/** A client whose server must get its parameters first, and what the pooler has sent to the two servers for it. */
+function syncing(change: { code?: string; pool_mode?: "session" | "transaction" } = {}) {
+  const { code = "57P01", pool_mode = "transaction" } = change;
+  const world = new World({ pool_mode });
+  const good = world.addServer();
+  const doomed = world.addServer();
+  const client = world.addClient(query("rows 1"));
+  client.session.state.parameters = parameterSet(new Map([["application_name", "own"]]));
+  world.clientSends(client, Infinity);
+  world.dispatch(client.stream);
+  assert.equal(client.session.state.stage, Stage.Syncing);
+  // What is sent to it is never read.
+  doomed.stream.fetch();
+  doomed.stream.push(frontend("E", "SFATAL", "VFATAL", `C${code}`, "Mwords", [0]));
+  return { world, good, doomed, client };
+}
+
+for (const pool_mode of ["transaction", "session"] as const) {
+  Deno.test(`pool: a request that was not sent when its server said FATAL goes to another, ${pool_mode} mode`, () => {
+    for (const moves of [false, true]) {
+      const { world, good, doomed, client } = syncing({ pool_mode });
+      if (moves) world.move();
+      world.dispatch(doomed.stream);
+      assert.equal(doomed.connection.state.stage, ServerStage.Closed);
+      world.settle();
+      assert.match(types(client.received), /^TD+CZ$/);
+      assert.equal(good.model.parameter, "own");
+      assert.ok(doomed.model.seen.length === 0);
+    }
+  });
+}
+
+Deno.test("pool: a request that was canceled before it was sent goes nowhere", () => {
+  const { world, good, doomed, client } = syncing();
+  client.session.cancel();
+  world.dispatch(doomed.stream);
+  world.settle();
+  assert.equal(types(client.received), "EZ");
+  assert.match(new TextDecoder().decode(client.received), /C57014/);
+  assert.equal(good.model.seen.length, 0);
+  client.unsent = query("none");
+  world.settle();
+  assert.equal(types(client.received), "EZCZ");
+});
+
+Deno.test("pool: what the parameters themselves may have brought about is the client's to hear", () => {
+  const { world, good, doomed, client } = syncing({ code: "53200" });
+  world.dispatch(doomed.stream);
+  doomed.stream.ended = true;
+  world.settle();
+  assert.equal(types(client.received), "E");
+  assert.match(new TextDecoder().decode(client.received), /C53200/);
+  assert.equal(good.model.seen.length, 0);
 });

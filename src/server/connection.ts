@@ -361,8 +361,10 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     if (end - at < there) return NEED_MORE;
     const error = readError(readBuffer, at + 5, Math.min(at + length + 1, end));
     const fatal = error.severity === "FATAL" || error.severity === "PANIC";
-    if (fatal) this.#fatal = error;
-    else if (this.owed.swallowingErrors()) this.#ownError = error;
+    if (fatal) {
+      this.#fatal = error;
+      if (this.owed.swallowingErrors()) this.link?.serverDoomed(error);
+    } else if (this.owed.swallowingErrors()) this.#ownError = error;
     else {
       this.state.localSets = 0;
       statementFailed(this, error.code);

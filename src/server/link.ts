@@ -35,6 +35,11 @@ export interface ServerLink extends StatementLink {
   answered(error: ReceivedError | undefined): void;
   /** The pooler's own query of this link is through; `error` is PostgreSQL's, if it failed. */
   ownQueryDone(error: ReceivedError | undefined): void;
+  /**
+   * PostgreSQL says FATAL in the pooler's own query. Who can do with another server lets go of this one: sets its link to
+   * nobody. Else the FATAL is delivered.
+   */
+  serverDoomed(error: ReceivedError): void;
   /** The connection is closed. `toldWhy`: PostgreSQL's own FATAL message was delivered. */
   serverLost(reason: Reason, detail: string, toldWhy: boolean): void;
 }
@@ -52,6 +57,7 @@ export abstract class SilentLink implements ServerLink {
   serverWritable(): void {}
   answered(_error: ReceivedError | undefined): void {}
   ownQueryDone(_error: ReceivedError | undefined): void {}
+  serverDoomed(_error: ReceivedError): void {}
   serverLost(_reason: Reason, _detail: string, _toldWhy: boolean): void {}
   skipped(_tracked: readonly Tracked[]): void {}
   shapeChecked(_statement: Statement, _same: boolean): void {}

@@ -59,6 +59,10 @@ export class FakeLink implements ServerLink {
     this.told.push(`own ${error?.code}`);
   }
 
+  serverDoomed({ code }: ReceivedError): void {
+    this.told.push(`doomed ${code}`);
+  }
+
   serverLost({ code }: Reason, detail: string, toldWhy: boolean): void {
     this.told.push(`lost ${code} ${detail}${toldWhy ? ", told" : ""}`);
   }
