@@ -45,6 +45,7 @@ export interface MovingParts<Server extends MovingServer> {
   readonly pacing: { stop(): void };
   readonly creation: { stopRetrying(): void };
   readonly deadlines: { limit(server: Server, ms: number): void };
+  readonly checks: { end(server: Server): boolean; resume(server: Server): void };
   readonly listener: { expect(): void; expectNothing(): void; goOn(): void };
 }
 
@@ -83,10 +84,15 @@ export class Moving<Server extends MovingServer> {
     this.#parts.listener.goOn();
   }
 
+  has(server: Server): boolean {
+    return this.#parts.servers.all.has(server);
+  }
+
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
   takeOut(server: Server): void {
-    const { servers } = this.#parts;
+    const { servers, checks } = this.#parts;
     servers.remove(server);
+    checks.end(server);
     this.#pool.share.count();
     server.state.epoch = server.state.epoch === servers.epoch ? 0 : -1;
   }
@@ -161,6 +167,7 @@ export class Moving<Server extends MovingServer> {
       if (state.stage === ServerStage.Idle) state.usedAtMs = usedAtMs;
     } else if (stage === ServerStage.Cleaning || stage === ServerStage.Draining) {
       this.#parts.deadlines.limit(server, this.#pool.settings.connect_timeout);
+      this.#parts.checks.resume(server);
       if (stage === ServerStage.Cleaning && server.owed.length === 0) this.#pool.afterUse(server);
     }
   }

@@ -76,6 +76,7 @@ class Bench {
       pacing: { stop: say("pacing stops") },
       creation: { stopRetrying: say("creation stops") },
       deadlines: { limit: say("limit") },
+      checks: { end: () => false, resume() {} },
       listener: {
         expect: say("listener expects"),
         expectNothing: say("listener expects nothing"),

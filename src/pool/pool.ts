@@ -4,7 +4,8 @@
  * servers there are is in servers.ts, when one is opened in connecting/, how the pool moves in moving.ts.
  *
  * What must hold: a server is idle, linked, being cleaned, draining, or closed, and in `#servers` unless closed; idle
- * ones owe nothing, are in no transaction, and nobody waits while one is idle and the pool is not paused.
+ * ones owe nothing, are in no transaction, and while one is idle and the pool is not paused nobody waits but for a check
+ * (idle_check.ts) or a connection that is being opened.
  */
 
 import type { PoolSettings } from "../config/settings.ts";
@@ -22,6 +23,7 @@ import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connec
 import { Deadlines } from "./deadlines.ts";
 import { type PacedPool, Pacing } from "./connecting/pacing.ts";
 import type { PoolEnvironment, PoolOwner } from "./environment.ts";
+import { IdleChecks } from "./idle_check.ts";
 import { Listener } from "./listen/listener.ts";
 import { Replication } from "./replication.ts";
 import { closedLine, closeUnlinked, giveLimits } from "./lifetime.ts";
@@ -65,6 +67,7 @@ export class Pool
   readonly #waiting = new Waiting();
   readonly #creation: Creation;
   readonly #deadlines: Deadlines;
+  readonly #checks: IdleChecks<ServerConnection>;
   readonly #patience: Patience;
   readonly pacing: Pacing;
   readonly moving: Moving<ServerConnection>;
@@ -76,31 +79,21 @@ export class Pool
   expected = 0;
 
   constructor(settings: PoolSettings, environment: PoolEnvironment & PoolOwner<Pool>) {
+    const { reactor } = environment;
+    const waiting = this.#waiting;
     this.settings = settings;
     this.#environment = environment;
-    this.#creation = new Creation(this, environment);
-    this.#servers = new Servers(this, environment.reactor);
-    this.#deadlines = new Deadlines(environment.reactor, this.#servers.all);
-    this.replication = new Replication(this, environment, this.#creation.secrets);
-    this.listener = new Listener(this, environment, this.#creation.secrets);
-    this.#patience = new Patience(this, this.#waiting, environment);
+    const creation = this.#creation = new Creation(this, environment);
+    const servers = this.#servers = new Servers(this, reactor);
+    const deadlines = this.#deadlines = new Deadlines(reactor, servers.all);
+    const checks = this.#checks = new IdleChecks(this, reactor, deadlines);
+    const patience = this.#patience = new Patience(this, waiting, environment);
+    this.replication = new Replication(this, environment, creation.secrets);
+    const listener = this.listener = new Listener(this, environment, creation.secrets);
     this.share = environment.coordinator.join(this);
-    this.pacing = new Pacing(this, {
-      waiting: this.#waiting,
-      creation: this.#creation,
-      patience: this.#patience,
-      reactor: environment.reactor,
-    });
-    this.moving = new Moving(this, {
-      servers: this.#servers,
-      waiting: this.#waiting,
-      reactor: environment.reactor,
-      patience: this.#patience,
-      pacing: this.pacing,
-      creation: this.#creation,
-      deadlines: this.#deadlines,
-      listener: this.listener,
-    });
+    const pacing = this.pacing = new Pacing(this, { waiting, creation, patience, reactor });
+    const parts = { servers, waiting, reactor, patience, pacing, creation, deadlines, checks };
+    this.moving = new Moving(this, { ...parts, listener });
     this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     this.statements = new StatementCache(environment.statements);
@@ -140,6 +133,11 @@ export class Pool
     return this.#creation.connecting;
   }
 
+  /** Idle servers that are checked for those who wait. */
+  get checking(): number {
+    return this.#checks.coming;
+  }
+
   servers(): Iterable<ServerConnection> {
     return this.#servers.all;
   }
@@ -163,11 +161,14 @@ export class Pool
 
   /** A server at once, or `undefined`: then the waiter will be told. `sinceMs`: it has waited elsewhere before. */
   checkOut(waiter: Waiter, sinceMs?: number): ServerConnection | undefined {
-    if (this.#waiting.length === 0 && !this.paused) {
-      const server = this.#takeIdle();
+    if (!this.paused) {
+      const server = this.#takeIdle(this.#waiting.length + 1);
       if (server !== undefined) {
-        this.#lend(server);
-        return server;
+        if (this.#waiting.length === 0) {
+          this.#lend(server);
+          return server;
+        }
+        this.#offer(server);
       }
     }
     this.#waiting.push(waiter, sinceMs ?? this.#environment.reactor.now);
@@ -216,23 +217,24 @@ export class Pool
     state.heldSinceMs = this.#environment.reactor.now;
   }
 
-  /** The next usable idle server; doubtful ones are checked on the way. */
-  #takeIdle(): ServerConnection | undefined {
-    const checkAfter = this.settings.server_idle_check_timeout;
-    const now = this.#environment.reactor.now;
-    for (;;) {
+  /** The next usable idle server. Doubtful ones are checked, until `wanted` are: they come back for those who wait. */
+  #takeIdle(wanted: number): ServerConnection | undefined {
+    while (this.#checks.coming < wanted) {
       const server = this.#servers.takeIdle();
-      if (server === undefined) return undefined;
-      const { uses, usedAtMs } = server.state;
-      if (checkAfter === 0 || uses === 0 || now - usedAtMs <= checkAfter) return server;
-      this.#check(server);
+      if (server === undefined || !this.#checks.isDoubtful(server)) return server;
+      this.#servers.moveTo(server, ServerStage.Cleaning);
+      this.#checks.begin(server);
     }
+    return undefined;
   }
 
-  #check(server: ServerConnection): void {
-    this.#servers.moveTo(server, ServerStage.Cleaning);
-    server.runOwn(";");
-    this.#deadlines.limit(server, this.settings.connect_timeout);
+  /** Idle servers to those who wait, but for so many who get others. */
+  #serveIdle(others: number): void {
+    while (!this.paused && !this.moved) {
+      const server = this.#takeIdle(this.#waiting.length - others);
+      if (server === undefined) return;
+      this.#offer(server);
+    }
   }
 
   #drain(server: ServerConnection): void {
@@ -274,8 +276,9 @@ export class Pool
       this.#environment.lateServer(this, server);
       return;
     }
-    state.usedAtMs = this.#environment.reactor.now;
+    const checked = this.#checks.end(server);
     const waiter = this.paused ? undefined : this.#waiting.shift();
+    if (!checked) state.usedAtMs = this.#environment.reactor.now;
     if (waiter === undefined) {
       this.#servers.rest(server);
       if (this.share.contended) this.share.changed();
@@ -311,13 +314,21 @@ export class Pool
     if (this.#servers.remove(server) && this.moved) {
       this.#environment.lateServer(this, undefined);
     }
+    this.#checks.end(server);
     this.share.count();
     const { log, reactor } = this.#environment;
     log[reason.level](
       "pg_doorman::server",
       `[${this.name}] ${closedLine(server, reason, detail, reactor.now)}`,
     );
+    this.serve();
+  }
+
+  /** Somebody may have counted on a server that does not come. */
+  serve(): void {
+    // Idle ones last: they have rested as long as one that did not answer, and may be gone, too.
     this.grow();
+    this.#serveIdle(this.connecting);
   }
 
   // ── growth ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -372,6 +383,7 @@ export class Pool
     }
     // What waiting does not mend is told at once; while other servers work, theirs may still come.
     if (!failure.transient && this.#servers.all.size === 0) this.#patience.refuseAll(failure);
+    this.#serveIdle(this.connecting);
   }
 
   // ── operator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -382,11 +394,7 @@ export class Pool
 
   resume(): void {
     this.paused = false;
-    while (this.#waiting.length > 0) {
-      const server = this.#takeIdle();
-      if (server === undefined) break;
-      this.#offer(server);
-    }
+    this.#serveIdle(0);
     this.grow();
     this.listener.grow();
   }
@@ -443,10 +451,6 @@ export class Pool
   }
 
   // ── to another process and from it ──────────────────────────────────────────────────────────────────────────────
-
-  has(server: ServerConnection): boolean {
-    return this.#servers.all.has(server);
-  }
 
   /** Takes a server that is about to be frozen out of the pool; `putBack` is the way back. */
   takeOut(server: ServerConnection): void {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { PoolSettings } from "../config/settings.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { ServerStage } from "../server/state.ts";
@@ -29,6 +30,13 @@ class Client implements Waiter {
     this.server = pool.checkOut(this);
     return this;
   }
+}
+
+/** Counts the connections that the pool begins from now on; none of them ends. */
+function countConnects(world: World): () => number {
+  let count = 0;
+  world.addresses = () => void count++;
+  return () => count;
 }
 
 /** Time goes on. */
@@ -134,4 +142,106 @@ Deno.test("pool: closed, it refuses those who wait and keeps no idle server", ()
   assert.equal(connection.state.stage, ServerStage.Linked);
   world.pool.checkIn(holder.server!);
   assert.equal(connection.state.stage, ServerStage.Closed);
+});
+
+/** A pool whose servers were all used and are idle for more than `server_idle_check_timeout`. */
+function rested(servers: number, change: Partial<PoolSettings> = {}): World {
+  const world = new World({
+    server_idle_check_timeout: 60_000,
+    pool_size: servers,
+    max_concurrent_creates: 4,
+    scaling_max_parallel_creates: 4,
+    ...change,
+  });
+  for (let i = 0; i < servers; i++) {
+    Object.assign(world.addServer().connection.state, { uses: 1, idleLimitMs: 600_000 });
+  }
+  world.reactor.now += 61_000;
+  return world;
+}
+
+function checking({ servers }: World): number {
+  return servers.filter(({ connection }) => connection.state.stage === ServerStage.Cleaning).length;
+}
+
+Deno.test("pool: after a rest only what is lent is checked first, and no other is opened for it", () => {
+  const world = rested(4, { pool_size: 10 });
+  const connecting = countConnects(world);
+  const client = new Client().checkOut(world);
+  assert.deepEqual([client.server, checking(world), world.pool.idle], [undefined, 1, 3]);
+  const another = new Client().checkOut(world);
+  assert.equal(checking(world), 2);
+  world.settle();
+  assert.ok(client.server !== undefined && another.server !== undefined);
+  assert.deepEqual([world.pool.size, connecting()], [4, 0]);
+});
+
+Deno.test("pool: a client with a query a minute holds one server, whatever others once needed", () => {
+  const world = rested(4);
+  for (let minute = 0; minute < 12; minute++) {
+    const client = new Client().checkOut(world);
+    world.settle();
+    world.pool.checkIn(client.server!);
+    for (const server of world.pool.expired()) server.close(REASONS.serverIdle, "");
+    pass(world, 61_000);
+  }
+  assert.equal(world.pool.size, 1);
+});
+
+Deno.test("pool: a check is no use: whoever has given up leaves the server as idle as it was", () => {
+  const world = rested(1);
+  const { state } = world.servers[0]!.connection;
+  const { usedAtMs } = state;
+  const client = new Client().checkOut(world);
+  world.pool.leaveQueue(client);
+  world.settle();
+  assert.deepEqual([state.stage, state.usedAtMs], [ServerStage.Idle, usedAtMs]);
+});
+
+Deno.test("pool: a check that fails or takes too long makes way for a new connection", () => {
+  for (const dead of ["closed", "silent"]) {
+    const world = rested(4, { pool_size: 10 });
+    const connecting = countConnects(world);
+    const client = new Client().checkOut(world);
+    const checked = world.servers.find(({ connection }) =>
+      connection.state.stage === ServerStage.Cleaning
+    )!;
+    if (dead === "closed") checked.connection.close(REASONS.serverUnusable, "gone");
+    else {
+      world.reactor.now += 500;
+      world.reactor.timers.expire(world.reactor.now);
+    }
+    assert.equal(connecting(), 1, dead);
+    assert.equal(checking(world), dead === "closed" ? 0 : 1);
+    assert.equal(client.failed, undefined);
+  }
+});
+
+Deno.test("pool: without room for a new connection the next idle one is checked when a check is late", () => {
+  const world = rested(2);
+  const client = new Client().checkOut(world);
+  assert.equal(checking(world), 1);
+  world.reactor.now += 500;
+  world.reactor.timers.expire(world.reactor.now);
+  assert.equal(checking(world), 2);
+  world.settle();
+  assert.ok(client.server !== undefined);
+  assert.deepEqual([world.pool.idle, world.pool.size], [1, 2]);
+});
+
+Deno.test("pool: a check goes on in another process, and is no use there either", () => {
+  const world = rested(1);
+  const { usedAtMs } = world.servers[0]!.connection.state;
+  world.pool.leaveQueue(new Client().checkOut(world));
+  world.move();
+  world.settle();
+  const { state } = world.servers[0]!.connection;
+  assert.deepEqual([state.stage, state.usedAtMs], [ServerStage.Idle, usedAtMs]);
+});
+
+Deno.test("pool: with query_wait_timeout = 0 the server that is being checked is waited for", () => {
+  const world = rested(1, { query_wait_timeout: 0 });
+  const client = new Client().checkOut(world);
+  pass(world, 1);
+  assert.deepEqual([client.failed, client.server !== undefined], [undefined, true]);
 });

@@ -22,6 +22,8 @@ export interface PatientPool {
   readonly size: number;
   readonly idle: number;
   readonly connecting: number;
+  /** Idle servers that are checked for those who wait. */
+  readonly checking: number;
   readonly expected: number;
   readonly paused: boolean;
   readonly share: Share;
@@ -80,7 +82,8 @@ export class Patience {
   #milliseconds(): number {
     const { query_wait_timeout, connect_timeout } = this.#pool.settings;
     if (query_wait_timeout > 0) return query_wait_timeout;
-    const coming = this.#pool.connecting > 0 || this.#pool.expected > 0;
+    const { connecting, checking, expected } = this.#pool;
+    const coming = connecting > 0 || checking > 0 || expected > 0;
     return coming && !this.#pool.paused ? connect_timeout : 0;
   }
 

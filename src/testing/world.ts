@@ -74,6 +74,8 @@ export class World {
   /** What the worker is told of a pool that has moved. */
   stranded: PoolOwner<Pool>["stranded"] = () => assert.fail("no pool has moved");
   lateServer: PoolOwner<Pool>["lateServer"] = () => assert.fail("no pool has moved");
+  /** What it is asked when a server is to be connected to. */
+  addresses: PoolEnvironment["addresses"] = () => assert.fail("no server is to be connected to");
   #lastFd = 100;
   #lastStatementId = 0;
 
@@ -89,7 +91,7 @@ export class World {
       log,
       tune: () => {},
       nextServerId: () => 1,
-      addresses: () => assert.fail("no server is to be connected to"),
+      addresses: (...asked: Parameters<PoolEnvironment["addresses"]>) => this.addresses(...asked),
       derive: () => assert.fail("no key is to be derived"),
       retiredEmpty: () => {},
       relocate: () => assert.fail("there is one worker"),
@@ -218,7 +220,7 @@ export class World {
       return server.connection;
     };
     const alone = this.servers.filter(({ connection }) =>
-      connection.link === undefined && old.has(connection)
+      connection.link === undefined && old.moving.has(connection)
     ).map((server) => {
       old.takeOut(server.connection);
       return { server, snapshot: throughBytes(server.connection.freeze()) };

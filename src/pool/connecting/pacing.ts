@@ -44,6 +44,8 @@ export interface PacedPool extends SizedPool {
   readonly retired: boolean;
   readonly idle: number;
   readonly waiting: number;
+  /** Idle servers that are checked for those who wait. */
+  readonly checking: number;
   readonly clientKey: Uint8Array | undefined;
   servers(): Iterable<{ readonly owed: { readonly length: number } }>;
   /** Opens one connection. */
@@ -84,8 +86,10 @@ export class Pacing {
   /** Opens as many connections as are wanted and allowed. */
   grow(): void {
     const creation = this.#creation;
-    while (this.#waiting.length > creation.connecting && this.hasRoom && !this.gateFull) {
-      if (!this.#due(creation.connecting)) return;
+    for (;;) {
+      const coming = creation.connecting + this.#pool.checking;
+      if (this.#waiting.length <= coming || !this.hasRoom || this.gateFull) return;
+      if (!this.#due(coming)) return;
       if (!this.#pool.share.take()) {
         this.#patience.watch();
         return;

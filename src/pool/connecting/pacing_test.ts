@@ -19,6 +19,7 @@ class Bench {
   /** Connected servers, and how many of them run something. */
   connected = 0;
   working = 0;
+  readonly checking = 0;
   readonly share = { take: () => true, takeAhead: () => true };
   readonly pacing: Pacing;
 

@@ -186,7 +186,7 @@ export class Departure {
       if (!pool.moved || this.#ended) return;
       if (server === undefined) this.#ship([lost(pool)]);
       // Closed since then, or gone by another way.
-      else if (server.state.stage === ServerStage.Closed || !pool.has(server)) return;
+      else if (server.state.stage === ServerStage.Closed || !pool.moving.has(server)) return;
       else if (server.link === undefined) this.#ship([this.#freezeServer(pool, server)]);
       else {
         const session = server.link as Session;
