@@ -5,6 +5,7 @@
 
 import { oneLine } from "../log/one_line.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
+import type { ServerConnection } from "../server/connection.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ClientTimes, ClientView } from "./parts.ts";
 
@@ -16,6 +17,11 @@ export function countWait({ context, pool, state, waitStartMs }: Session): void 
   const waitedUs = Math.round((context.reactor.now - waitStartMs) * 1000);
   pool!.counters.total.wait_time += waitedUs;
   if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
+}
+
+/** A message was sent that ReadyForQuery will answer. */
+export function queryBegins(session: Pick<ClientView, "context"> & ClientTimes): void {
+  if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
 }
 
 /** A ReadyForQuery of the client's was delivered. */
@@ -44,9 +50,9 @@ export function countTransaction(session: Session): void {
 }
 
 /** A replication client's command is through. Streams last for days: no statistics of times. */
-export function countCommand(session: Session): void {
+export function countCommand(session: Session, server: ServerConnection): void {
   session.state.queryCount++;
-  session.server!.state.queryCount++;
+  server.state.queryCount++;
   session.pool!.counters.total.query_count++;
   session.queryStartMs = 0;
 }

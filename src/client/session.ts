@@ -156,9 +156,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   #relay(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
-    noteRequest(this);
-    if (this.rewrites) relayPrepared(this, bytes, at, end);
-    else relay(this, bytes, at, end);
+    const server = this.server!;
+    noteRequest(this, server);
+    if (this.rewrites) relayPrepared(this, server, bytes, at, end);
+    else relay(this, server, bytes, at, end);
   }
 
   protected drained(): void {
@@ -217,9 +218,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     const tail = this.takeTail()!;
     this.#relay(tail, 0, this.keptLength);
     giveChunk(tail);
-    // Reading was stopped if the client sent more while it waited. The server may be back in its pool already: of the
-    // next message too little was there to see where it goes.
-    this.resume();
   }
 
   /** Whether the names of prepared statements are the pooler's on servers. Whoever has such names keeps them. */
@@ -262,8 +260,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   #commandDone(settled: boolean): void {
-    countCommand(this);
-    if (settled) this.#releaseIfDone(this.server!);
+    const server = this.server!;
+    countCommand(this, server);
+    if (settled) this.#releaseIfDone(server);
   }
 
   blockOpened(): void {
@@ -300,7 +299,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   answered(error: ReceivedError | undefined): void {
-    settleLeftovers(this, error);
+    settleLeftovers(this, this.server!, error);
     flushNotifications(this);
     this.releaseIfIdle();
   }

@@ -29,8 +29,7 @@ const TARGET = "pg_doorman::client";
 export const CANCEL_GRACE_MS = 5000;
 
 /** The client has sent something: a request begins if the server owes nothing. */
-export function noteRequest(session: ClientView & ClientTimes): void {
-  const server = session.server!;
+export function noteRequest(session: ClientView & ClientTimes, server: ServerConnection): void {
   if (server.owed.length > 0) return;
   const { now } = session.context.reactor;
   session.requestMs = now;

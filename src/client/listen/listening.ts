@@ -134,14 +134,18 @@ function newListens(): Listens {
 // ── LISTEN ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Its server listens to these when its transaction has ended; returns why it has to keep it (`Dirty`), or 0. */
-export function settleChannels(session: ListeningSession, found: readonly string[]): number {
+export function settleChannels(
+  session: ListeningSession,
+  server: ServerConnection,
+  found: readonly string[],
+): number {
   const { state } = session;
   if (state.keepsServer) return 0;
   const channels = found.filter((channel) => channel !== MARK_CHANNEL);
   if (state.listens === undefined && channels.length === 0) return 0;
   const listens = state.listens ??= newListens();
   endUnlisten(session, listens, channels);
-  if (found.length > 0) session.server!.state.dirty |= Dirty.Unlisten;
+  if (found.length > 0) server.state.dirty |= Dirty.Unlisten;
   const more = channels.filter((channel) => !listens.channels.includes(channel));
   if (more.length === 0) return 0;
   if (
@@ -184,9 +188,13 @@ export function isMoving(session: ListeningSession, server: ServerConnection): b
 }
 
 /** The query that sends the mark is through. PostgreSQL delivers it before its ReadyForQuery. */
-export function settleMark(session: ListeningSession, error: ReceivedError | undefined): void {
-  session.server!.state.asked = 0;
-  session.server!.state.dirty |= Dirty.Unlisten;
+export function settleMark(
+  session: ListeningSession,
+  server: ServerConnection,
+  error: ReceivedError | undefined,
+): void {
+  server.state.asked = 0;
+  server.state.dirty |= Dirty.Unlisten;
   const moving = session.state.listens?.moving;
   if (moving !== undefined && !moving.byServer) {
     const why = error === undefined ? "its mark did not come" : `${error.code}: ${error.message}`;

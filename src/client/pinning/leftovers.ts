@@ -76,12 +76,12 @@ export function askLeftovers(session: ClientView, server: ServerConnection): voi
 /** The answer is there. */
 export function settleLeftovers(
   session: ListeningSession,
+  server: ServerConnection,
   error: ReceivedError | undefined,
 ): void {
-  const server = session.server!;
   const { state } = server;
   const about = state.asked;
-  if (about === Dirty.Unlisten) return settleMark(session, error);
+  if (about === Dirty.Unlisten) return settleMark(session, server, error);
   const { answer } = state;
   state.asked = 0;
   state.answer = undefined;
@@ -113,7 +113,7 @@ export function settleLeftovers(
   if (found.temp) pinned |= Dirty.Temp;
   if (found.cursors) pinned |= Dirty.Declare;
   if (found.prepared) pinned |= Dirty.SqlPrepare;
-  if ((about & Dirty.Listen) !== 0) pinned |= settleChannels(session, found.channels ?? []);
+  if ((about & Dirty.Listen) !== 0) pinned |= settleChannels(session, server, found.channels ?? []);
   pin(session, about, pinned);
 }
 

@@ -25,7 +25,8 @@ const BIND_REFUSED = messages.bind(REFUSED);
 
 /** Whether the session may have one more statement, under the name `bytes[start..end)`. */
 export function mayKeep(
-  { context, server, state }: Session,
+  { context, state }: Session,
+  server: ServerConnection,
   bytes: Uint8Array,
   start: number,
   end: number,
@@ -33,7 +34,7 @@ export function mayKeep(
 ): boolean {
   const most = context.general.max_client_prepared_memory;
   if (most === 0) return true;
-  const held = state.statementBytes + server!.owed.heldBytes;
+  const held = state.statementBytes + server.owed.heldBytes;
   if (held + BESIDE_BYTES + end - start + textBytes <= most) return true;
   const before = findStatement(state, bytes, start, end);
   return before !== undefined && held + textBytes - before.query.body.length <= most;

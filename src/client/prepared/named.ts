@@ -16,6 +16,7 @@ import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallo
 import { add, addByte, flush, head, sendParse } from "../relay/gather.ts";
 import { noteUnlisten } from "../listen/unlisten.ts";
 import { markBind, markNamingBind, markQuery, markUnnamed, NAMING } from "../relay/marking.ts";
+import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
@@ -75,13 +76,13 @@ export function query(
     return WANTS_WHOLE;
   }
   server.owed.push(Owed.Query);
-  if ((markQuery(session, bytes, at + 5, next, end) & UNLISTENS) !== 0) {
+  if ((markQuery(session, server, bytes, at + 5, next, end) & UNLISTENS) !== 0) {
     noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
   }
   // A simple query destroys the unnamed statement.
   state.unnamedId = 0;
   server.state.unnamed = -1;
-  if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+  queryBegins(session);
   return from;
 }
 
@@ -99,7 +100,7 @@ function deallocates(
   if (name === undefined) return false;
   if (findStatement(session.state, name, 0, name.length) === undefined) return false;
   add(server, bytes, from, at);
-  deallocate(session, name, goneDeallocation(bytes[at]));
+  deallocate(session, server, name, goneDeallocation(bytes[at]));
   return true;
 }
 
@@ -120,7 +121,7 @@ export function parse(
       if (next > end) return WANTS_WHOLE;
       if (deallocates(session, server, bytes, from, at, at + 6, next)) return REPLACED;
     }
-    if (!owed.skipping) keepUnnamed(session, bytes, at, next - at - 1, end);
+    if (!owed.skipping) keepUnnamed(session, server, bytes, at, next - at - 1, end);
     markUnnamed(session, bytes, at + 6, next, end);
     owed.push(Owed.Parse | UNNAMED);
     return from;
@@ -128,7 +129,7 @@ export function parse(
   if (next > end) return WANTS_WHOLE;
   if (owed.skipping) return from;
   add(server, bytes, from, at);
-  return parseNamed(session, bytes, at, next) ? next : ENDED;
+  return parseNamed(session, server, bytes, at, next) ? next : ENDED;
 }
 
 /** A Bind: the statement that it names is on the server when it comes. */
@@ -169,7 +170,7 @@ export function bind(
     return from;
   }
   add(server, bytes, from, at);
-  if (!provide(session, statement)) return CHECKING;
+  if (!provide(session, server, statement)) return CHECKING;
   const { name } = statement;
   head(server, bytes, at, portalEnd + 1, length + name.length - (nameEnd - portalEnd - 1));
   add(server, name, 0, name.length);
@@ -206,7 +207,7 @@ export function describeOrClose(
   }
   if (owed.skipping) return from;
   if (!close) {
-    const begin = describeStatement(session, bytes, from, at, length);
+    const begin = describeStatement(session, server, bytes, from, at, length);
     return begin < 0 ? CHECKING : begin;
   }
   if (ours(bytes, at + 6, next - 1)) {
@@ -214,7 +215,7 @@ export function describeOrClose(
     foreign(server, bytes, at, at + 6, length);
     from = at + 6;
   }
-  closeStatement(session, bytes, at + 6, next - 1);
+  closeStatement(session, server, bytes, at + 6, next - 1);
   return from;
 }
 
@@ -263,12 +264,12 @@ function ours(bytes: Uint8Array, start: number, end: number): boolean {
 /** A whole Parse of a named statement. `false`: it is no Parse, the client is told. */
 function parseNamed(
   session: PreparingSession,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
   next: number,
 ): boolean {
   const { state } = session;
-  const server = session.server!;
   const { owed } = server;
   const pool = session.pool!;
   const nameEnd = zeroAt(bytes, at + 5, next);
@@ -278,7 +279,7 @@ function parseNamed(
     violation(session, Frontend.Parse, next - at - 1);
     return false;
   }
-  if (!mayKeep(session, bytes, at + 5, nameEnd, next - nameEnd - 1)) {
+  if (!mayKeep(session, server, bytes, at + 5, nameEnd, next - nameEnd - 1)) {
     refuseStatement(session, server);
     return true;
   }
@@ -302,7 +303,7 @@ function parseNamed(
     return true;
   }
   server.state.prepareMisses++;
-  makeRoom(session);
+  makeRoom(session, server);
   sendParse(server, statement.name, statement.query.body);
   owed.track(Owed.Parse, tracked({ put: statement.id, name, before, after: statement }));
   put(server.state, statement.id);
@@ -313,18 +314,18 @@ function parseNamed(
 /** Describe of a statement; returns where the bytes begin that are to be sent as they are, −1 when it has to wait. */
 function describeStatement(
   session: PreparingSession,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   from: number,
   at: number,
   length: number,
 ): number {
-  const server = session.server!;
   const next = at + length + 1;
   if (length === 6) {
-    if (!unnamedIsThere(session)) {
+    if (!unnamedIsThere(session, server)) {
       add(server, bytes, from, at);
       from = at;
-      provideUnnamed(session);
+      provideUnnamed(session, server);
     }
     server.owed.push(Owed.DescribeStatement);
     return from;
@@ -338,7 +339,7 @@ function describeStatement(
     return at + 6;
   }
   add(server, bytes, from, at);
-  if (!provide(session, statement)) return -1;
+  if (!provide(session, server, statement)) return -1;
   head(server, bytes, at, at + 6, 6 + statement.name.length);
   add(server, statement.name, 0, statement.name.length);
   server.owed.track(Owed.DescribeStatement, statement);
@@ -348,15 +349,16 @@ function describeStatement(
 /** The Close goes to PostgreSQL under the client's name: it answers CloseComplete for any. */
 function closeStatement(
   session: PreparingSession,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
 ): void {
   const { state } = session;
-  const { owed } = session.server!;
+  const { owed } = server;
   if (start === end) {
     state.unnamedId = 0;
-    session.server!.state.unnamed = -1;
+    server.state.unnamed = -1;
   } else if (findStatement(state, bytes, start, end) !== undefined) {
     const name = bytes.slice(start, end);
     const before = setStatement(state, session.pool!.statements, name, undefined);
@@ -369,20 +371,18 @@ function closeStatement(
 /** SQL DEALLOCATE of a rewritten name: PostgreSQL deallocates an empty statement in its place. */
 function deallocate(
   session: PreparingSession,
+  server: ServerConnection,
   name: Uint8Array<ArrayBuffer>,
   message: Uint8Array<ArrayBuffer>,
 ): void {
   const { state } = session;
-  const server = session.server!;
   const { owed } = server;
   const skipping = owed.skipping;
   sendParse(server, GONE, EMPTY_BODY);
   owed.push(Owed.Parse | SWALLOW);
   add(server, message, 0, message.length);
   const simple = message[0] === Frontend.Query;
-  if (simple) {
-    if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
-  }
+  if (simple) queryBegins(session);
   // Not to be bound in a later transaction: it is used up.
   state.unnamedId = simple ? 0 : nextUnnamedId();
   state.unnamedMarks = 0;

@@ -21,21 +21,24 @@ import { BIND_AND_EXECUTE, CHANGED } from "./changed_shape.ts";
 import { GONE } from "./deallocate.ts";
 
 /** The part of a session that this file sees. */
-interface Session extends ClientView {}
+interface Session extends Pick<ClientView, "pool"> {}
 
 /**
  * Puts the statement on the server if it is not there. `false`: since the client has learnt what the statement returns
  * the schema has changed, so PostgreSQL is asked first whether it would return the same here. (A server that has the
  * statement checks that by itself: "cached plan must not change result type".)
  */
-export function provide(session: Session, statement: Statement): boolean {
-  const server = session.server!;
+export function provide(
+  session: Session,
+  server: ServerConnection,
+  statement: Statement,
+): boolean {
   if (isThere(server.state, statement)) {
     server.state.prepareHits++;
     return true;
   }
   server.state.prepareMisses++;
-  makeRoom(session);
+  makeRoom(session, server);
   sendParse(server, statement.name, statement.query.body);
   server.owed.track(Owed.Parse | SWALLOW, tracked({ put: statement.id }));
   put(server.state, statement.id);
@@ -67,8 +70,7 @@ export function refuseShape(server: ServerConnection, statement: Statement): voi
 }
 
 /** Takes the least used statements off a server that has as many as it may. */
-export function makeRoom(session: Session): void {
-  const server = session.server!;
+export function makeRoom(session: Session, server: ServerConnection): void {
   const limit = Math.max(0, session.pool!.settings.server_prepared_statements_cache_size - 1);
   for (;;) {
     const taken = surplus(server.state, limit);

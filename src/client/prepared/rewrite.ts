@@ -20,7 +20,9 @@ import { REASONS } from "../../reasons.ts";
 import { add, flush, pass } from "../relay/gather.ts";
 import { executeUnlisten } from "../listen/unlisten.ts";
 import { markExecute, markPiece } from "../relay/marking.ts";
+import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
+import type { ServerConnection } from "../../server/connection.ts";
 import { MOST_OWED } from "../socket.ts";
 import { fillUnnamed } from "./unnamed.ts";
 import {
@@ -39,12 +41,12 @@ import {
 /** Sends `bytes[at..end)` to the linked server. */
 export function relayPrepared(
   session: PreparingSession,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
   end: number,
 ): void {
   const state = session.state;
-  const server = session.server!;
   const owed = server.owed;
   let from = at;
   let need = 0;
@@ -52,7 +54,9 @@ export function relayPrepared(
   let checking = false;
   if (state.left > 0) {
     const count = Math.min(state.left, end - at);
-    if (state.marking !== 0 && !state.leftDropped) markPiece(session, bytes, at, at + count);
+    if (state.marking !== 0 && !state.leftDropped) {
+      markPiece(session, server, bytes, at, at + count);
+    }
     if (state.unnamedFilled < state.unnamedLength && !state.leftDropped) {
       fillUnnamed(session, bytes, at, at + count);
     }
@@ -62,8 +66,7 @@ export function relayPrepared(
     if (state.leftDropped) from = at;
   }
   if (state.left === 0) state.leftDropped = false;
-  while (at < end) {
-    if (end - at < 5) break;
+  while (end - at >= 5) {
     const type = bytes[at];
     const length = readLength(bytes, at + 1);
     if (length < 4 || length > frontendLimit(type)) {
@@ -99,11 +102,11 @@ export function relayPrepared(
       case Frontend.Sync:
         owed.push(Owed.Sync);
         server.state.segment++;
-        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        queryBegins(session);
         break;
       case Frontend.FunctionCall:
         owed.push(Owed.FunctionCall);
-        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        queryBegins(session);
         break;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
@@ -153,7 +156,7 @@ export function relayPrepared(
     session.hold();
     return;
   }
-  if (at < end) keepRest(session, bytes, at, end, need);
+  if (at < end) keepRest(session, server, bytes, at, end, need);
   if (owed.length > MOST_OWED) session.throttle();
   else if (owed.length === 0) session.releaseIfIdle();
 }
@@ -161,6 +164,7 @@ export function relayPrepared(
 /** What was not looked at: an unfinished message, or all that waits until PostgreSQL takes bytes again. */
 function keepRest(
   session: PreparingSession,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
   end: number,
@@ -168,7 +172,7 @@ function keepRest(
 ): void {
   if (need <= MOST_WAITING_BYTES) {
     session.keep(bytes, at, end);
-    if (need === 0 && session.server!.congested) session.stall();
+    if (need === 0 && server.congested) session.stall();
     return;
   }
   session.keepLong(bytes, at, end, need);

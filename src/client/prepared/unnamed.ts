@@ -31,6 +31,7 @@ export function nextUnnamedId(): number {
 /** Keeps what an unnamed Parse says; the rest of a long one is added as it passes. */
 export function keepUnnamed(
   session: Session,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
   length: number,
@@ -39,8 +40,8 @@ export function keepUnnamed(
   const { state } = session;
   const size = length - 5;
   state.unnamedId = nextUnnamedId();
-  session.server!.state.unnamed = state.unnamedId;
-  session.server!.state.unnamedSegment = session.server!.state.segment;
+  server.state.unnamed = state.unnamedId;
+  server.state.unnamedSegment = server.state.segment;
   state.unnamedFilled = 0;
   if (size > MOST_UNNAMED_BYTES) {
     session.restingText = undefined;
@@ -101,9 +102,8 @@ function forgetUnnamed(session: Session): void {
 }
 
 /** Puts the client's unnamed statement on the server, or takes another's away if the client has none. */
-export function provideUnnamed(session: Session): void {
+export function provideUnnamed(session: Session, server: ServerConnection): void {
   const { state } = session;
-  const server = session.server!;
   if (server.owed.skipping) return;
   if (state.unnamedId === 0 || state.unnamedLength < 0) {
     sendClose(server, NO_NAME);
@@ -121,8 +121,8 @@ export function provideUnnamed(session: Session): void {
  * Whether messages sent now find the session's unnamed statement on its server. Behind a Sync that is only so when its
  * Parse was answered: an error before the Parse would have left another's statement there.
  */
-export function unnamedIsThere(session: Session): boolean {
-  const { state, owed } = session.server!;
+export function unnamedIsThere(session: Session, server: ServerConnection): boolean {
+  const { state, owed } = server;
   return session.state.unnamedId !== 0 && session.state.unnamedId === state.unnamed &&
     (state.unnamedSegment === state.segment || owed.length === 0);
 }
@@ -141,10 +141,10 @@ export function bindUnnamed(
   unnamedPortal: boolean,
 ): number {
   const { state } = session;
-  if (!unnamedIsThere(session)) {
+  if (!unnamedIsThere(session, server)) {
     add(server, bytes, from, at);
     from = at;
-    provideUnnamed(session);
+    provideUnnamed(session, server);
   }
   markBind(session, server, state.unnamedMarks, unnamedPortal);
   if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {

@@ -20,7 +20,7 @@ import type { ClientView } from "../parts.ts";
 import type { SessionState } from "../state.ts";
 
 /** The part of a session that this file sees. */
-interface Session extends ClientView {}
+interface Session extends Pick<ClientView, "state"> {}
 
 /** What the pieces that come belong to. */
 export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
@@ -28,6 +28,7 @@ export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
 /** A Query, or a Parse that is not rewritten, whose text begins at `start`; the message goes on until `next`. Its marks. */
 export function markQuery(
   session: Session,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   next: number,
@@ -35,9 +36,8 @@ export function markQuery(
 ): number {
   const marks = marksOf(session.state, Marking.Query, bytes, start, next, end);
   if (marks === 0) return 0;
-  const { state } = session.server!;
-  state.dirty |= marks & DIRTY_MARKS;
-  if ((marks & LOCAL_SET) !== 0) state.localSets++;
+  server.state.dirty |= marks & DIRTY_MARKS;
+  if ((marks & LOCAL_SET) !== 0) server.state.localSets++;
   return marks;
 }
 
@@ -90,6 +90,7 @@ function noteNames(state: SessionState, bytes: Uint8Array, start: number, end: n
 /** More of a text, `bytes[start..end)`. */
 export function markPiece(
   session: Session,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
@@ -104,7 +105,7 @@ export function markPiece(
     noteNames(state, joined, 0, joined.length);
     noteNames(state, bytes, start, end);
   }
-  if (state.marking === Marking.Query) session.server!.state.dirty |= marks & DIRTY_MARKS;
+  if (state.marking === Marking.Query) server.state.dirty |= marks & DIRTY_MARKS;
   else state.unnamedMarks |= marks;
   if (end - start >= MARK_BYTES) state.carry = bytes.slice(end - MARK_BYTES, end);
   else state.carry = joined.slice(-MARK_BYTES);

@@ -12,6 +12,8 @@ import { UNLISTENS } from "../../server/marks.ts";
 import { Dirty } from "../../server/state.ts";
 import { pass } from "./gather.ts";
 import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/unlisten.ts";
+import type { ServerConnection } from "../../server/connection.ts";
+import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import { markPiece, markQuery } from "./marking.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
@@ -25,18 +27,20 @@ interface Session extends ClientView, ClientInput, ClientEnd, ClientTimes {
 /** Sends `bytes[at..end)` to the linked server. */
 export function relay(
   session: Session,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
   end: number,
 ): void {
   const state = session.state;
-  const server = session.server!;
   const owed = server.owed;
   let from = at;
   while (at < end) {
     if (state.left > 0) {
       const take = Math.min(state.left, end - at);
-      if (state.marking !== 0 && !state.leftDropped) markPiece(session, bytes, at, at + take);
+      if (state.marking !== 0 && !state.leftDropped) {
+        markPiece(session, server, bytes, at, at + take);
+      }
       state.left -= take;
       at += take;
       // A message that began before the server was checked out is dropped to its end.
@@ -55,30 +59,30 @@ export function relay(
     switch (type) {
       case Frontend.Query:
         if (state.listens !== undefined && isCutShort(length, end - at)) {
-          finish(session, bytes, from, at, end);
+          finish(session, server, bytes, from, at, end);
           return;
         }
         owed.push(Owed.Query);
         if (!state.keepsServer || state.listens !== undefined) {
           const next = at + length + 1;
-          const marks = markQuery(session, bytes, at + 5, next, end);
+          const marks = markQuery(session, server, bytes, at + 5, next, end);
           if ((marks & UNLISTENS) !== 0) {
             noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
           }
         }
-        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        queryBegins(session);
         break;
       case Frontend.Parse:
         // The byte behind the header tells a named statement, which stays on the server.
         if (end - at < 6 || state.listens !== undefined && isCutShort(length, end - at)) {
-          finish(session, bytes, from, at, end);
+          finish(session, server, bytes, from, at, end);
           return;
         }
         if (bytes[at + 5] !== 0) server.state.dirty |= Dirty.Prepare;
         if (!state.keepsServer || state.listens !== undefined) {
           const next = at + length + 1;
           const start = textStart(bytes, at + 5, Math.min(next, end));
-          const marks = markQuery(session, bytes, start, next, end);
+          const marks = markQuery(session, server, bytes, start, next, end);
           if ((marks & UNLISTENS) !== 0) {
             bindUnlisten(state, bytes, start, Math.min(next, end));
           }
@@ -92,7 +96,7 @@ export function relay(
         break;
       case Frontend.Describe:
         if (end - at < 6) {
-          finish(session, bytes, from, at, end);
+          finish(session, server, bytes, from, at, end);
           return;
         }
         owed.push(bytes[at + 5] === 0x53 ? Owed.DescribeStatement : Owed.DescribePortal);
@@ -109,11 +113,11 @@ export function relay(
         break;
       case Frontend.Sync:
         owed.push(Owed.Sync);
-        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        queryBegins(session);
         break;
       case Frontend.FunctionCall:
         owed.push(Owed.FunctionCall);
-        if (session.queryStartMs === 0) session.queryStartMs = session.context.reactor.now;
+        queryBegins(session);
         break;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
@@ -129,7 +133,7 @@ export function relay(
     }
     state.left = length + 1;
   }
-  finish(session, bytes, from, at, end);
+  finish(session, server, bytes, from, at, end);
 }
 
 /** A text up to this length is waited for when it may have an UNLISTEN. */
@@ -149,12 +153,12 @@ function textStart(bytes: Uint8Array, at: number, end: number): number {
 /** Sends what was looked at, keeps the rest, and sees to what is owed. */
 function finish(
   session: Session,
+  server: ServerConnection,
   bytes: Uint8Array<ArrayBuffer>,
   from: number,
   at: number,
   end: number,
 ): void {
-  const server = session.server!;
   pass(server, bytes, from, at);
   if (at < end) session.keep(bytes, at, end);
   if (server.owed.length > MOST_OWED) session.throttle();
