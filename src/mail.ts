@@ -18,6 +18,12 @@ import type { PoolCounters, ScalingCounters } from "./stats/counters.ts";
 
 export type { LogLevel, PoolCounters };
 
+/**
+ * Mail to a worker as it is posted. In a map, since `receiveMessageOnPort` looks for ports in everything else: it walks
+ * each byte of a byte array, at 2 MB a second.
+ */
+export type Envelope<Mail> = ReadonlyMap<"mail", Mail>;
+
 /** A listening socket that workers accept on. */
 export interface ListenerMail {
   fd: number;
@@ -46,8 +52,11 @@ export type ControlToWorker =
   /** The worker bumps its heartbeat: it still takes mail. */
   | { kind: "ping" }
   | { kind: "log_filter"; filter: LogFilter }
-  /** Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it. */
-  | { kind: "move"; pools: { database: string; user: string }[] }
+  /**
+   * Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it; `apart`: the new
+   * process takes long byte arrays by a file of their own.
+   */
+  | { kind: "move"; pools: { database: string; user: string }[]; apart: boolean }
   /** The new process has taken a batch, all but the items of these indexes. */
   | { kind: "taken"; batch: number; refused: number[] }
   /** A batch did not get through, for now: send it again. */
@@ -56,7 +65,10 @@ export type ControlToWorker =
   | { kind: "move_failed" }
   /** Binary upgrade, new process: servers of these pools will come, of the others none; connections counted so far. */
   | { kind: "expect"; pools: { database: string; user: string }[]; counts: ConnectionCounts }
-  | { kind: "thaw"; items: FrozenItem[] }
+  /** Items to be taken, not thawed yet; answered by `held`. `blobs` is the descriptor of the file with their long bytes. */
+  | { kind: "hold"; ticket: number; items: FrozenItem[]; blobs: number | undefined }
+  /** The old process has been told of what was held: it lives here. */
+  | { kind: "thaw_held"; ticket: number }
   /** Nothing more will come. */
   | { kind: "expect_over" }
   | { kind: "listen"; listeners: ListenerMail[] }
@@ -110,6 +122,8 @@ export interface MovingRow {
   consoles: number;
   /** Servers of moved pools that are to follow, and batches that are not acknowledged. */
   late: number;
+  /** Clients that are frozen and not acknowledged: nobody serves them. */
+  frozen: number;
   movedClients: number;
   movedServers: number;
   worker: number;
@@ -164,8 +178,13 @@ export type WorkerToControl =
   /** Frontend messages of an admin client, whole messages only, type byte included. */
   | { kind: "admin_request"; client: number; bytes: Uint8Array }
   | { kind: "admin_closed"; client: number }
-  /** Frozen sessions and servers for the new process; answered by `taken`. */
-  | { kind: "frozen"; batch: number; items: FrozenItem[] }
+  /**
+   * Frozen sessions and servers for the new process; answered by `taken`. `blobs` is the descriptor of the file with
+   * their long bytes, to be closed by who gets it.
+   */
+  | { kind: "frozen"; batch: number; items: FrozenItem[]; blobs: number | undefined }
+  /** Items are here whole but for those of these indexes, whose descriptors are closed. */
+  | { kind: "held"; ticket: number; refused: number[] }
   /** A CancelRequest for a client that is not on this worker. */
   | { kind: "cancel_elsewhere"; processId: number; secret: Uint8Array }
   | { kind: "resolve"; request: number; host: string }

@@ -362,7 +362,10 @@ export class Doorman {
         this.#consoles.closed(mail.client);
         return;
       case "frozen":
-        this.#upgrade.frozen(worker, mail.batch, mail.items);
+        this.#upgrade.frozen(worker, mail);
+        return;
+      case "held":
+        this.#succession?.held(mail.ticket, mail.refused);
         return;
       case "cancel_elsewhere":
         this.#upgrade.cancel(mail.processId, mail.secret);

@@ -8,6 +8,7 @@ import type { Fd } from "../os/fd.ts";
 import { EFD_CLOEXEC, EFD_NONBLOCK } from "../os/layout.ts";
 import type {
   ControlToWorker,
+  Envelope,
   ListenerMail,
   SettingsApplied,
   SettingsChange,
@@ -123,7 +124,8 @@ export class Supervisor {
 
   send(worker: number, mail: ControlToWorker): void {
     const member = this.#members[worker];
-    member.port.postMessage(mail);
+    const envelope: Envelope<ControlToWorker> = new Map([["mail", mail]]);
+    member.port.postMessage(envelope);
     libc.write(member.wakeFd, ONE, 8);
   }
 

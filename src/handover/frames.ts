@@ -59,9 +59,15 @@ export class FrameSocket {
     this.#socket = socket;
   }
 
-  /** Sends a frame behind those that wait. Rejects when the other process is gone. */
+  /**
+   * Sends a frame behind those that wait. Rejects when the other process is gone; throws a RangeError, and sends nothing,
+   * when the payload is too much for one.
+   */
   send(kind: number, payload: unknown, descriptors: readonly Fd[] = []): Promise<void> {
     const body = encode(payload);
+    if (HEADER_BYTES + body.length > MOST_FRAME_BYTES) {
+      throw new RangeError(`${body.length} bytes are too much for a frame`);
+    }
     const frame = new Uint8Array(HEADER_BYTES + body.length);
     const view = new DataView(frame.buffer);
     view.setUint32(0, frame.length);

@@ -16,6 +16,7 @@ import type { Log } from "../log/log.ts";
 import type {
   ConnectionCounts,
   ControlToWorker,
+  Envelope,
   FrozenItem,
   ListenerMail,
   SettingsApplied,
@@ -28,6 +29,7 @@ import type {
 } from "../mail.ts";
 import { Shared } from "../stats/shared.ts";
 import type { Departure } from "./moving/departure.ts";
+import type { Holding } from "./moving/holding.ts";
 import type { Requests } from "./requests.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -41,7 +43,8 @@ export interface Recipients {
   readonly listeners: { open(listeners: readonly ListenerMail[]): void };
   /** Of the binary upgrade that is under way. */
   readonly departure: Pick<Departure, "taken" | "notTaken"> | undefined;
-  depart(pools: { database: string; user: string }[]): void;
+  readonly holding: Holding;
+  depart(pools: { database: string; user: string }[], apart: boolean): void;
   departureFailed(): void;
   /** Only of these pools servers will come. */
   expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void;
@@ -105,7 +108,8 @@ export class Mailbox implements Handler {
 
   toPeer(index: number, mail: WorkerToWorker): void {
     const peer = this.#peers.get(index)!;
-    peer.port.postMessage(mail);
+    const envelope: Envelope<WorkerToWorker> = new Map([["mail", mail]]);
+    peer.port.postMessage(envelope);
     libc.write(peer.wakeFd, ONE, 8);
   }
 
@@ -145,7 +149,7 @@ export class Mailbox implements Handler {
         Atomics.add(this.#shared, Shared.Heartbeats + this.#index, 1);
         return;
       case "move":
-        to.depart(mail.pools);
+        to.depart(mail.pools, mail.apart);
         return;
       case "taken":
         to.departure?.taken(mail.batch, mail.refused);
@@ -159,8 +163,13 @@ export class Mailbox implements Handler {
       case "expect":
         to.expect(mail.pools, mail.counts);
         return;
-      case "thaw":
-        to.thaw(mail.items);
+      case "hold": {
+        const refused = to.holding.take(mail.ticket, mail.items, mail.blobs);
+        this.toControl({ kind: "held", ticket: mail.ticket, refused });
+        return;
+      }
+      case "thaw_held":
+        to.thaw(to.holding.release(mail.ticket));
         return;
       case "expect_over":
         to.thawOver(undefined);
@@ -200,6 +209,6 @@ function* received<T>(port: MessagePort): Iterable<T> {
   for (;;) {
     const mail = receiveMessageOnPort(port as unknown as NodeMessagePort);
     if (mail === undefined) return;
-    yield mail.message as T;
+    yield (mail.message as Envelope<T>).get("mail")!;
   }
 }

@@ -34,6 +34,13 @@ class Post {
       get departure() {
         return isDeparting() ? departure : undefined;
       },
+      holding: {
+        take: (ticket: number) => [ticket],
+        release: (ticket: number) => {
+          this.told.push(["release", ticket]);
+          return [];
+        },
+      } as unknown as Recipients["holding"],
       depart: note("depart"),
       departureFailed: note("departureFailed"),
       expect: note("expect"),
@@ -54,7 +61,7 @@ class Post {
 
   /** Delivers mail of the control plane; what the worker's parts were told. */
   deliver(...mail: ControlToWorker[]): Told[] {
-    for (const one of mail) this.control.port1.postMessage(one);
+    for (const one of mail) this.control.port1.postMessage(new Map([["mail", one]]));
     this.mailbox.onReady();
     return this.told.splice(0);
   }
@@ -86,7 +93,7 @@ Deno.test("mailbox: each mail goes to whom it is for, in the order that it came"
   const told = post.deliver(
     { kind: "listen", listeners: [{ fd: 9, transport: "tcp" }] },
     { kind: "expect", pools, counts },
-    { kind: "thaw", items: [{ type: "lost", database: "db", user: "me", fds: [] }] },
+    { kind: "thaw_held", ticket: 6 },
     { kind: "expect_over" },
     { kind: "cancel", processId: 7, secret },
     { kind: "admin_reply", client: 3, bytes: secret, close: true },
@@ -96,7 +103,8 @@ Deno.test("mailbox: each mail goes to whom it is for, in the order that it came"
   assert.deepEqual(told, [
     ["open", [{ fd: 9, transport: "tcp" }]],
     ["expect", pools, counts],
-    ["thaw", [{ type: "lost", database: "db", user: "me", fds: [] }]],
+    ["release", 6],
+    ["thaw", []],
     ["thawOver", undefined],
     ["cancelHere", 7, secret],
     ["consoleAnswer", 3, secret, true],
@@ -114,10 +122,13 @@ Deno.test("mailbox: what an upgrade says goes to the departure that is under way
   assert.deepEqual(post.deliver(...upgrade), [["taken", 4, [1]], ["notTaken", 5]]);
   post.departing = false;
   assert.deepEqual(post.deliver(...upgrade), []);
-  assert.deepEqual(post.deliver({ kind: "move", pools: [] }, { kind: "move_failed" }), [
-    ["depart", []],
-    ["departureFailed"],
-  ]);
+  assert.deepEqual(
+    post.deliver({ kind: "move", pools: [], apart: true }, { kind: "move_failed" }),
+    [
+      ["depart", [], true],
+      ["departureFailed"],
+    ],
+  );
 });
 
 Deno.test("mailbox: questions and orders are answered under their number", () => {
@@ -141,6 +152,15 @@ Deno.test("mailbox: questions and orders are answered under their number", () =>
   });
 });
 
+Deno.test("mailbox: what comes with an upgrade is held first, and the control plane hears of it", () => {
+  using post = new Post();
+  assert.deepEqual(post.answer({ kind: "hold", ticket: 9, items: [], blobs: undefined }), {
+    kind: "held",
+    ticket: 9,
+    refused: [9],
+  });
+});
+
 Deno.test("mailbox: a ping raises this worker's heartbeat and no other", () => {
   using post = new Post();
   assert.equal(post.answer({ kind: "ping" }), undefined);
@@ -152,13 +172,14 @@ Deno.test("mailbox: mail of and for other workers wakes them", () => {
   using post = new Post();
   const over = { kind: "thaw_over", database: "db", user: "me" } as const;
   const session = { state: { id: 1 } };
-  post.peer.port1.postMessage({ kind: "hand_over", fd: 12, session });
-  post.peer.port1.postMessage(over);
+  for (const mail of [{ kind: "hand_over", fd: 12, session }, over]) {
+    post.peer.port1.postMessage(new Map([["mail", mail]]));
+  }
   assert.deepEqual(post.deliver(), [["takeOver", 12, session], ["thawOver", over]]);
   const count = new Uint8Array(8);
   assert.ok(libc.read(post.peerFd, count, 8) < 0, "nobody has been woken");
   post.mailbox.toPeer(0, over);
-  assert.deepEqual(taken(post.peer.port1), over);
+  assert.deepEqual(taken(post.peer.port1), new Map([["mail", over]]));
   assert.equal(libc.read(post.peerFd, count, 8), 8);
   assert.deepEqual([...post.mailbox.peers], [0]);
 });

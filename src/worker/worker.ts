@@ -41,6 +41,7 @@ import { Logins } from "./logins.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
 import { type ArrivalPlace, thaw } from "./moving/arrival.ts";
 import { Departure } from "./moving/departure.ts";
+import { Holding } from "./moving/holding.ts";
 import { Relocations } from "./moving/relocation.ts";
 import { Requests } from "./requests.ts";
 import { Rounds } from "./rounds.ts";
@@ -85,6 +86,7 @@ class Worker
   readonly listeners = new Listeners(this);
   readonly relocations: Relocations;
   departure: Departure | undefined = undefined;
+  readonly holding: Holding;
   readonly #start: WorkerStart;
   readonly #mailbox: Mailbox;
   readonly #limits: Limits;
@@ -103,6 +105,7 @@ class Worker
       filter: mail.logFilter,
       emit: (record) => this.toControl({ kind: "log", record }),
     });
+    this.holding = new Holding(this);
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
     this.#mailbox.open(this.reactor);
     this.#setGeneral(mail.settings.general);
@@ -193,13 +196,14 @@ class Worker
     return this.clients.openThawed(fd, state);
   }
 
-  depart(pools: { database: string; user: string }[]): void {
+  depart(pools: { database: string; user: string }[], apart: boolean): void {
     this.departure = new Departure({
       reactor: this.reactor,
       index: this.index,
       sessions: this.sessions,
       directory: this.directory,
       post: (mail) => this.toControl(mail),
+      apart,
     });
     this.departure.start(pools);
   }

@@ -146,15 +146,25 @@ for (
   });
 }
 
-Deno.test("upgrade: a new process that takes nothing for ten seconds is killed, and its clients go on", async () => {
+Deno.test("upgrade: a new process that takes nothing for five seconds is killed, and its clients go on", async () => {
   await using service = await start({ shutdown_timeout: "30s" });
-  service.allowLog(/has taken nothing for 10000 ms: killing it/);
+  service.allowLog(/has taken nothing for 5000 ms: killing it/);
   using crowd = new Crowd(service);
   await crowd.gather(3, 300);
   await pretend(service, "takes nothing");
   await service.failedUpgrade(20_000);
   await crowd.check();
   assert.deepEqual(service.children(), []);
+});
+
+Deno.test("upgrade: a new process that takes nothing costs nobody, however short shutdown_timeout is", async () => {
+  await using service = await start({ shutdown_timeout: "1s" });
+  service.allowLog(/has taken nothing for 5000 ms: killing it/);
+  using crowd = new Crowd(service);
+  await crowd.gather(3, 300);
+  await pretend(service, "takes nothing");
+  await service.failedUpgrade(20_000);
+  await crowd.check();
 });
 
 Deno.test("upgrade: a new process that does not know the snapshots: clients go on until shutdown_timeout", async () => {

@@ -34,6 +34,11 @@ export function lateOnes(rows: readonly MovingRow[]): number {
   return sum(rows, ({ late }) => late);
 }
 
+/** Clients that nobody serves: frozen here, and not acknowledged. */
+export function frozenOnes(rows: readonly MovingRow[]): number {
+  return sum(rows, ({ frozen }) => frozen);
+}
+
 /** All of them. */
 export function total(left: Record<StayReason, number>): number {
   return Object.values(left).reduce((all, count) => all + count, 0);

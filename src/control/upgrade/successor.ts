@@ -1,11 +1,12 @@
 /**
  * Binary upgrade, new process: takes the listening sockets and the frame socket that it was started with, tells the old
- * process when it is ready, and passes what comes to its workers. It answers `Taken` before a worker sees a batch: from
- * then on the old process has forgotten these sessions, whatever happens to it.
+ * process when it is ready, and passes what comes to its workers. It answers `Taken` when the workers hold a batch whole,
+ * and before they thaw it: from then on the old process has forgotten these sessions, whatever happens to it, and until
+ * then nobody but it has touched them.
  */
 
 import type { Fd } from "../../os/fd.ts";
-import { setCloseOnExec } from "../../os/descriptors.ts";
+import { duplicate, setCloseOnExec } from "../../os/descriptors.ts";
 import * as libc from "../../os/libc.ts";
 import { type Frame, FrameKind, FrameSocket } from "../../handover/frames.ts";
 import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../../handover/version.ts";
@@ -59,6 +60,8 @@ export interface ReadyPayload {
   /** Versions of snapshots that are understood: the process's own, and the old one's if they are compatible. */
   versions: number[];
   pools: { database: string; user: string }[];
+  /** Long byte arrays may come in a file of their own. Absent from a program of before that. */
+  apart?: boolean;
 }
 
 /** Old → new, when the old process accepts no more. */
@@ -87,6 +90,8 @@ export interface BatchPayload {
   batch: number;
   descriptors: number;
   items: FrozenItem[];
+  /** The last descriptor is the file with the items' long byte arrays. */
+  apart?: boolean;
 }
 
 /** New → old. */
@@ -119,6 +124,17 @@ export function inherited(): Inherited | undefined {
 
 const STATEMENT_ID_MARGIN = 1_000_000;
 
+/** What one worker gets of a batch. */
+interface Place {
+  items: FrozenItem[];
+  /** Theirs in the batch. */
+  indexes: number[];
+  blobs: Fd | undefined;
+}
+
+/** What the new process's workers are told. */
+export type SuccessionWorkers = Pick<Supervisor, "shared" | "workers" | "send" | "broadcast">;
+
 export class Succession {
   readonly listeners: OpenListener[];
   readonly init: InitPayload;
@@ -126,11 +142,14 @@ export class Succession {
   readonly totals: UpgradeTotals;
   readonly #frames: FrameSocket;
   #next = 0;
-  /** Clients that were acknowledged and not yet given to a worker, and the cancel requests that mean them. */
+  /** What workers were given to hold, by ticket: called with the indexes that they can't have. */
+  readonly #holding = new Map<number, (refused: number[]) => void>();
+  #lastTicket = 0;
+  /** Clients that have come and are not thawed, and the cancel requests that mean them. */
   readonly #inHand = new Set<number>();
   readonly #held: CancelPayload[] = [];
   /** While clients come. */
-  #supervisor: Supervisor | undefined;
+  #supervisor: SuccessionWorkers | undefined;
 
   private constructor(frames: FrameSocket, listeners: OpenListener[], init: InitPayload) {
     this.#frames = frames;
@@ -153,8 +172,8 @@ export class Succession {
    */
   async take(
     options: {
-      supervisor: Supervisor;
-      settings: Settings;
+      supervisor: SuccessionWorkers;
+      settings: Pick<Settings, "pools">;
       log: Log;
       accepting: () => void;
     },
@@ -163,7 +182,7 @@ export class Succession {
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
-    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools });
+    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, apart: true });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
       const payload = begin.payload as BeginPayload;
@@ -200,7 +219,7 @@ export class Succession {
 
   /** Takes what comes until the old process's last word; `undefined` when it ended without. */
   async #receive(
-    options: { supervisor: Supervisor; settings: Settings; log: Log },
+    options: { supervisor: SuccessionWorkers; settings: Pick<Settings, "pools">; log: Log },
   ): Promise<DonePayload | undefined> {
     const homes = new Map(
       options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
@@ -232,46 +251,96 @@ export class Succession {
     }
   }
 
-  /** Acknowledges a batch, then gives it to the workers. */
+  /** Gives a batch to the workers, acknowledges what they hold, and has them thaw it. */
   async #takeBatch(
     frame: Frame,
     homes: ReadonlyMap<string, number>,
-    supervisor: Supervisor,
+    supervisor: SuccessionWorkers,
   ): Promise<FrozenItem[]> {
     const payload = frame.payload as BatchPayload;
     const { worker, batch } = payload;
-    const { descriptors } = frame;
-    if (descriptors === undefined) {
+    const given = this.#distribute(frame, homes, supervisor);
+    if (given === undefined) {
       await this.#tell(FrameKind.Taken, { worker, batch, refused: [], again: true });
       return [];
     }
-    const places = new Map<number, FrozenItem[]>();
+    const { places, refused } = given;
+    for (const { items } of places.values()) {
+      for (const item of items) if (item.type === "session") this.#inHand.add(clientId(item));
+    }
+    const tickets = await Promise.all(Array.from(places, async ([home, place]) => {
+      const { ticket, lacking } = await this.#hold(home, place, supervisor);
+      for (const i of lacking) refused.push(place.indexes[i]);
+      return { home, ticket };
+    }));
+    await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
+    for (const { home, ticket } of tickets) supervisor.send(home, { kind: "thaw_held", ticket });
+    this.#inHand.clear();
+    for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
+    return payload.items.filter((_, i) => !refused.includes(i));
+  }
+
+  /** What each worker gets of a batch; `undefined` for want of descriptors, and then all of them are closed. */
+  #distribute(
+    { payload, descriptors }: Frame,
+    homes: ReadonlyMap<string, number>,
+    supervisor: SuccessionWorkers,
+  ): { places: Map<number, Place>; refused: number[] } | undefined {
+    if (descriptors === undefined) return undefined;
+    const batch = payload as BatchPayload;
+    const places = new Map<number, Place>();
     const refused: number[] = [];
-    const taken: FrozenItem[] = [];
     let at = 0;
-    payload.items.forEach((item, i) => {
+    batch.items.forEach((item, i) => {
       item.fds = descriptors.slice(at, at + item.fds.length);
       at += item.fds.length;
       const anywhere = item.type === "session" && item.user === "";
       const home = anywhere
         ? this.#next++ % supervisor.workers
         : homes.get(`${item.database}\0${item.user}`);
-      if (home === undefined || !this.#takes(payload)) {
+      if (home === undefined || !this.#takes(batch)) {
         refused.push(i);
         for (const fd of item.fds) libc.close(fd as Fd);
         return;
       }
-      taken.push(item);
-      const place = places.get(home);
-      if (place === undefined) places.set(home, [item]);
-      else place.push(item);
+      const place = places.get(home) ?? { items: [], indexes: [], blobs: undefined };
+      places.set(home, place);
+      place.items.push(item);
+      place.indexes.push(i);
     });
-    for (const item of taken) if (item.type === "session") this.#inHand.add(clientId(item));
-    await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
-    for (const [home, items] of places) supervisor.send(home, { kind: "thaw", items });
-    this.#inHand.clear();
-    for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
-    return taken;
+    if (batch.apart !== true) return { places, refused };
+    const blobs = descriptors[at] as Fd;
+    try {
+      for (const place of places.values()) place.blobs = duplicate(blobs);
+      return { places, refused };
+    } catch {
+      for (const { items, blobs } of places.values()) {
+        for (const { fds } of items) for (const fd of fds) libc.close(fd as Fd);
+        if (blobs !== undefined) libc.close(blobs);
+      }
+      return undefined;
+    } finally {
+      libc.close(blobs);
+    }
+  }
+
+  /** Resolves when the worker has it, to what it can't have. */
+  #hold(
+    home: number,
+    { items, blobs }: Place,
+    supervisor: SuccessionWorkers,
+  ): Promise<{ ticket: number; lacking: number[] }> {
+    const ticket = ++this.#lastTicket;
+    return new Promise((resolve) => {
+      this.#holding.set(ticket, (lacking) => resolve({ ticket, lacking }));
+      supervisor.send(home, { kind: "hold", ticket, items, blobs });
+    });
+  }
+
+  /** A worker holds what it was given, but for these. */
+  held(ticket: number, refused: number[]): void {
+    this.#holding.get(ticket)?.(refused);
+    this.#holding.delete(ticket);
   }
 
   #takes({ version }: BatchPayload): boolean {

@@ -15,7 +15,7 @@ import { socketPair } from "../../os/fd_passing.ts";
 import * as libc from "../../os/libc.ts";
 import { FrameKind, FrameSocket } from "../../handover/frames.ts";
 import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
-import type { CountsRow, FrozenItem, MovingRow } from "../../mail.ts";
+import type { CountsRow, MovingRow, WorkerToControl } from "../../mail.ts";
 import type { Log } from "../../log/log.ts";
 import { Shared } from "../../stats/shared.ts";
 import {
@@ -27,8 +27,16 @@ import {
   type UpgradeTotals,
 } from "../../stats/upgrades.ts";
 import type { OpenListener } from "../service/listeners.ts";
-import { NewProcess } from "./new_process.ts";
-import { clientsLeft, lateOnes, leftText, movedSoFar, movedText, total } from "./progress.ts";
+import { NewProcess, type Start } from "./new_process.ts";
+import {
+  clientsLeft,
+  frozenOnes,
+  lateOnes,
+  leftText,
+  movedSoFar,
+  movedText,
+  total,
+} from "./progress.ts";
 import type { Program } from "../service/program.ts";
 import {
   type BatchPayload,
@@ -48,7 +56,7 @@ const VALIDATION_MS = 10_000;
 const READY_MS = 10_000;
 const LOOK_MS = 25;
 /** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
-const STUCK_MS = 10_000;
+const STUCK_MS = 5000;
 /** After so long the log says what is still waited for, and again when that has changed. */
 const REPORT_MS = 1000;
 /** For the last words to leave the sockets. */
@@ -60,7 +68,7 @@ export interface UpgradeEnvironment {
   readonly program: Program;
   /** The path of the configuration as it was given. */
   readonly configFile: string;
-  readonly supervisor: Supervisor;
+  readonly supervisor: Pick<Supervisor, "shared" | "ask" | "command" | "send" | "broadcast">;
   readonly secrets: () => CommonSecrets;
   /** The process's own, which this class writes to. */
   readonly totals: UpgradeTotals;
@@ -93,11 +101,15 @@ class StartError extends Error {
   }
 }
 
+/** The new process, as far as it is dealt with here. */
+export type RunningProcess = Pick<NewProcess, "pid" | "gone" | "ready" | "kill" | "ended">;
+
 export class Upgrade {
   readonly #environment: UpgradeEnvironment;
+  readonly #run: (start: Start, log: Log) => RunningProcess;
   #phase: Phase = "idle";
   #frames: FrameSocket | undefined;
-  #new: NewProcess | undefined;
+  #new: RunningProcess | undefined;
   /** Batches that the new process has not acknowledged. */
   #underWay = 0;
   /** When it last said anything. */
@@ -108,8 +120,12 @@ export class Upgrade {
   /** Ends the check of the program. */
   #stopValidation = new AbortController();
 
-  constructor(environment: UpgradeEnvironment) {
+  constructor(
+    environment: UpgradeEnvironment,
+    run: (start: Start, log: Log) => RunningProcess = (start, log) => new NewProcess(start, log),
+  ) {
     this.#environment = environment;
+    this.#run = run;
   }
 
   get phase(): Phase {
@@ -235,14 +251,14 @@ export class Upgrade {
   }
 
   /** The new process gets the listening sockets and its end of the frame socket, and no other descriptor. */
-  #spawn(theirs: Fd): NewProcess {
+  #spawn(theirs: Fd): RunningProcess {
     const { program, listeners, variables, launched, log } = this.#environment;
     const open = listeners();
     const inherited: Inherited = { socket: theirs, listeners: open };
     const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
     try {
       for (const fd of passed) setCloseOnExec(fd, false);
-      return new NewProcess({ program, inherited, env: variables(), launched }, log);
+      return this.#run({ program, inherited, env: variables(), launched }, log);
     } finally {
       for (const fd of passed) setCloseOnExec(fd, true);
       libc.close(theirs);
@@ -287,7 +303,7 @@ export class Upgrade {
           `${ready.versions.join(", ")}: its clients finish here until shutdown_timeout`,
       );
     }
-    supervisor.broadcast({ kind: "move", pools });
+    supervisor.broadcast({ kind: "move", pools, apart: ready.apart === true });
     const how = await this.#watch({ lost: () => lost, begunAt, understood });
     if (how === "lost") await this.#takeBack();
     else {
@@ -322,6 +338,8 @@ export class Upgrade {
     let empty = 0;
     let reportAt = begunAt + REPORT_MS;
     let reported = "";
+    let progressAt = begunAt;
+    let moved = 0;
     for (;;) {
       if (lost()) return "lost";
       const rows = await supervisor.ask<MovingRow>("moving");
@@ -330,7 +348,12 @@ export class Upgrade {
       empty = total(left) + late === 0 ? empty + 1 : 0;
       if (empty === 2) return "empty";
       const now = performance.now();
-      if (now > begunAt + shutdownTimeoutMs()) return "timeout";
+      const { clients, servers } = movedSoFar(rows);
+      if (clients + servers !== moved) progressAt = now;
+      moved = clients + servers;
+      // Who is frozen can't be told goodbye, and comes back if the new process is stuck.
+      const waits = this.#underWay > 0 || frozenOnes(rows) > 0 && now - progressAt < STUCK_MS;
+      if (now > begunAt + shutdownTimeoutMs() && !waits) return "timeout";
       if (now > reportAt) {
         reportAt = now + REPORT_MS;
         const report = `${movedText(movedSoFar(rows))}; waiting for ${leftText(left, late)}`;
@@ -368,6 +391,8 @@ export class Upgrade {
     const rows = await supervisor.ask<MovingRow>("moving");
     const moved = movedSoFar(rows);
     const left = clientsLeft(rows, understood);
+    // It has not answered for these.
+    left.refused += frozenOnes(rows);
     const took = Math.round(performance.now() - begunAt);
     countMoved(totals, { ...moved, bytes: frames.sentBytes });
     upgradeCompleted(totals, left, took);
@@ -434,19 +459,36 @@ export class Upgrade {
     }
   }
 
-  /** A worker has frozen a batch. */
-  frozen(worker: number, batch: number, items: FrozenItem[]): void {
+  /** A worker has frozen a batch. What can't be sent stays here. */
+  frozen(worker: number, { batch, items, blobs }: WorkerToControl & { kind: "frozen" }): void {
     const descriptors = items.flatMap(({ fds }) => fds) as Fd[];
+    if (blobs !== undefined) descriptors.push(blobs as Fd);
     const payload: BatchPayload = {
       version: SNAPSHOT_VERSION,
       worker,
       batch,
       descriptors: descriptors.length,
       items,
+      apart: blobs !== undefined,
     };
+    const close = () => {
+      if (blobs !== undefined) libc.close(blobs as Fd);
+    };
+    let sent: Promise<void> | undefined;
+    try {
+      sent = this.#frames?.send(FrameKind.Batch, payload, descriptors);
+    } catch (error) {
+      const { log, supervisor } = this.#environment;
+      log.error(TARGET, `binary upgrade: ${items.length} of worker ${worker} stay here: ${error}`);
+      supervisor.send(worker, { kind: "taken", batch, refused: [...items.keys()] });
+    }
+    if (sent === undefined) {
+      close();
+      return;
+    }
     this.#underWay++;
     // Without the new process everything comes back.
-    this.#frames?.send(FrameKind.Batch, payload, descriptors).catch(() => this.#kill());
+    sent.catch(() => this.#kill()).finally(close);
   }
 
   /** A CancelRequest that no worker here knows: its client may have moved. */

@@ -7,6 +7,9 @@
  *   start ─▶ pools with their servers, linked and waiting sessions ─▶ the others, batch by batch ─▶ what was in the way
  *                     (at once: their clients would notice a pause)       (idle: nobody waits)      (logins, cancels)
  * ```
+ *
+ * Batches are bounded by bytes as by number, and so is what is under way: whoever is frozen waits behind that much and no
+ * more. A thing too large for the way goes alone, and one too large for any way stays and finishes here.
  */
 
 import type { FrozenItem, MovingRow, WorkerToControl } from "../../mail.ts";
@@ -19,10 +22,19 @@ import type { Replication } from "../../pool/replication.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { ServerStage } from "../../server/state.ts";
 import type { Directory } from "../directory.ts";
+import { pack, sizeOf } from "./blobs.ts";
 
 /** Descriptors of one batch: the kernel passes 253 in a message. */
 const MOST_DESCRIPTORS = 200;
 const IDLE_BATCH = 50;
+/** Bytes of one batch, unless it is one thing. */
+const MOST_BATCH_BYTES = 4 * 1024 * 1024;
+/** Bytes under way before more is packed. */
+const MOST_BYTES_UNDER_WAY = 16 * 1024 * 1024;
+/** Of one thing with its long byte arrays apart: as much as both processes have to have at once. */
+const MOST_BYTES_APART = 1024 * 1024 * 1024;
+/** Of one thing in a frame, which has them in base64, and which programs of any age take up to 256 MB. */
+const MOST_BYTES_IN_FRAME = 128 * 1024 * 1024;
 /** Batches under way before more idle sessions are frozen. */
 const MOST_UNDER_WAY = 2;
 const LOOK_AGAIN_MS = 20;
@@ -37,13 +49,24 @@ interface Held {
   server: ServerConnection | undefined;
 }
 
+/** What travels together. */
+interface Batch {
+  held: Held[];
+  bytes: number;
+}
+
 export class Departure {
   readonly #reactor: Reactor;
   readonly #index: number;
   readonly #sessions: ReadonlyMap<number, Session>;
   readonly #directory: Directory;
   readonly #post: (mail: WorkerToControl) => void;
-  readonly #batches = new Map<number, Held[]>();
+  readonly #apart: boolean;
+  /** Not acknowledged. */
+  readonly #batches = new Map<number, Batch>();
+  /** Those of them that are to be mailed when others have been acknowledged. */
+  readonly #unsent: number[] = [];
+  #bytesUnderWay = 0;
   readonly #frozen = new Set<Session>();
   readonly #stranded = new Set<Pool>();
   readonly #done: (() => void) | undefined;
@@ -62,6 +85,8 @@ export class Departure {
       sessions: ReadonlyMap<number, Session>;
       directory: Directory;
       post: (mail: WorkerToControl) => void;
+      /** Long byte arrays go by a file of their own. */
+      apart: boolean;
       /** Only pools move, no sessions that have none yet; called when nothing of them is left. */
       done?: () => void;
     },
@@ -71,6 +96,7 @@ export class Departure {
     this.#sessions = worker.sessions;
     this.#directory = worker.directory;
     this.#post = worker.post;
+    this.#apart = worker.apart;
     this.#done = worker.done;
   }
 
@@ -200,33 +226,57 @@ export class Departure {
   #ship(held: Held[]): void {
     let batch: Held[] = [];
     let descriptors = 0;
+    let bytes = 0;
     for (const one of held) {
-      if (descriptors + one.item.fds.length > MOST_DESCRIPTORS) {
-        this.#send(batch);
+      const size = sizeOf(one.item);
+      if (size > (this.#apart ? MOST_BYTES_APART : MOST_BYTES_IN_FRAME)) {
+        this.#keep(one);
+        continue;
+      }
+      const full = descriptors + one.item.fds.length > MOST_DESCRIPTORS ||
+        bytes + size > MOST_BATCH_BYTES;
+      if (full && batch.length > 0) {
+        this.#send({ held: batch, bytes });
         batch = [];
         descriptors = 0;
+        bytes = 0;
       }
       batch.push(one);
       descriptors += one.item.fds.length;
+      bytes += size;
     }
-    if (batch.length > 0) this.#send(batch);
+    if (batch.length > 0) this.#send({ held: batch, bytes });
   }
 
-  #send(held: Held[]): void {
-    const batch = ++this.#lastBatch;
-    this.#batches.set(batch, held);
-    this.#mail(batch, held);
+  #send(batch: Batch): void {
+    const number = ++this.#lastBatch;
+    this.#batches.set(number, batch);
+    this.#unsent.push(number);
+    this.#mailNext();
   }
 
-  #mail(batch: number, held: Held[]): void {
-    this.#post({ kind: "frozen", batch, items: held.map(({ item }) => item) });
+  #mailNext(): void {
+    while (this.#unsent.length > 0) {
+      const batch = this.#batches.get(this.#unsent[0])!;
+      const under = this.#bytesUnderWay;
+      if (under > 0 && under + batch.bytes > MOST_BYTES_UNDER_WAY) return;
+      this.#bytesUnderWay += batch.bytes;
+      this.#mail(this.#unsent.shift()!, batch);
+    }
+  }
+
+  #mail(number: number, { held }: Batch): void {
+    const items = held.map(({ item }) => item);
+    // Without room for their bytes apart they go with them: it is tried, and refused if that is too much.
+    const packed = this.#apart ? pack(items) : undefined;
+    this.#post({ kind: "frozen", batch: number, blobs: undefined, items, ...packed });
   }
 
   /** The new process had no room for it: all of it is here still, and out of the event loop. */
   notTaken(batch: number): void {
     this.#reactor.at(this.#reactor.now + AGAIN_MS, () => {
-      const held = this.#batches.get(batch);
-      if (held !== undefined) this.#mail(batch, held);
+      const again = this.#batches.get(batch);
+      if (again !== undefined) this.#mail(batch, again);
     });
   }
 
@@ -235,10 +285,14 @@ export class Departure {
     if (this.#ended) return;
     while (this.#batches.size < MOST_UNDER_WAY) {
       const held: Held[] = [];
-      while (held.length < IDLE_BATCH) {
+      let bytes = 0;
+      while (held.length < IDLE_BATCH && bytes < MOST_BATCH_BYTES) {
         const session = this.#candidates.pop();
         if (session === undefined) break;
-        if (this.#mayGo(session)) held.push(this.#freezeSession(session));
+        if (!this.#mayGo(session)) continue;
+        const frozen = this.#freezeSession(session);
+        bytes += sizeOf(frozen.item);
+        held.push(frozen);
       }
       if (held.length === 0) break;
       this.#ship(held);
@@ -274,10 +328,11 @@ export class Departure {
 
   /** The new process has these: here they are forgotten. */
   taken(batch: number, refused: readonly number[]): void {
-    const held = this.#batches.get(batch);
-    if (held === undefined) return;
+    const known = this.#batches.get(batch);
+    if (known === undefined) return;
     this.#batches.delete(batch);
-    held.forEach((one, i) => {
+    this.#bytesUnderWay -= known.bytes;
+    known.held.forEach((one, i) => {
       if (refused.includes(i)) this.#keep(one);
       else if (one.session !== undefined) {
         this.#movedClients++;
@@ -292,6 +347,7 @@ export class Departure {
         one.pool!.listener.forget();
       }
     });
+    this.#mailNext();
     this.#sweep();
   }
 
@@ -305,8 +361,9 @@ export class Departure {
   failed(): void {
     this.#ended = true;
     this.#sweepTimer?.cancel();
-    const batches = [...this.#batches.values()];
+    const batches = Array.from(this.#batches.values(), ({ held }) => held);
     this.#batches.clear();
+    this.#unsent.length = 0;
     this.#frozen.clear();
     for (const pool of this.#pools) pool.moving.end();
     // Servers first: a client that waits must not have another one made meanwhile.
@@ -323,6 +380,7 @@ export class Departure {
       refused: 0,
       consoles: 0,
       late: this.#batches.size,
+      frozen: 0,
       movedClients: this.#movedClients,
       movedServers: this.#movedServers,
       worker: this.#index,
@@ -333,6 +391,9 @@ export class Departure {
       else if (this.#frozen.has(session)) row.refused++;
       else if (session.pool === undefined || session.pool.moved) row.underWay++;
       else row.unknownPool++;
+    }
+    for (const { held } of this.#batches.values()) {
+      for (const { session } of held) if (session !== undefined) row.frozen++;
     }
     for (const pool of this.#pools) row.late += pool.size;
     return row;

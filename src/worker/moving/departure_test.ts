@@ -23,6 +23,7 @@ class Leaving {
       index: 0,
       sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
       directory: { find: () => ({ kind: "here", pool: world.pool }) } as unknown as Directory,
+      apart: false,
       post: (mail) => {
         if (mail.kind === "frozen") this.batches.push(mail);
       },
@@ -174,4 +175,58 @@ Deno.test("departure: a batch for which there was no room is sent again as it is
   leaving.departure.notTaken(first!.batch);
   leaving.wait(50);
   assert.ok(!leaving.batches.slice(count).some(({ batch }) => batch === first!.batch));
+});
+
+/** Clients whose snapshots have so many bytes each. */
+function heavyWorld(count: number, bytes: number, unsent: Uint8Array = new Uint8Array(0)): World {
+  const world = new World({ pool_size: 1 });
+  world.addServer();
+  for (let i = 0; i < count; i++) {
+    const { session } = world.addClient(unsent);
+    session.state.applicationName = "n".repeat(bytes);
+  }
+  world.settle();
+  return world;
+}
+
+Deno.test("departure: batches end with their bytes, and few are under way", () => {
+  const world = heavyWorld(20, 1_000_000);
+  const leaving = new Leaving(world);
+  leaving.start();
+  const sessions = () => leaving.batches.map(({ items }) => items.length);
+  // One has the pool and its server.
+  assert.deepEqual(sessions().slice(0, 2), [2, 4]);
+  while (leaving.departure.row().late > 0) {
+    for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
+    leaving.wait(20);
+  }
+  assert.ok(sessions().every((count) => count <= 5), String(sessions()));
+  assert.equal(leaving.departure.row().movedClients, 20);
+});
+
+Deno.test("departure: who waits for a server goes in turn when all of them are too many bytes", () => {
+  const world = heavyWorld(30, 1_000_000, query("begin 1"));
+  const leaving = new Leaving(world);
+  leaving.start();
+  const moved = () => leaving.batches.flatMap(({ items }) => items).length;
+  assert.ok(moved() < 25, `${moved()} at once`);
+  assert.equal(leaving.departure.row().frozen, 30);
+  for (let i = 0; i < leaving.batches.length; i++) {
+    leaving.departure.taken(leaving.batches[i]!.batch, []);
+  }
+  assert.equal(leaving.departure.row().movedClients, 30);
+  assert.equal(leaving.departure.row().frozen, 0);
+});
+
+Deno.test("departure: what is too large for a frame stays and goes on", () => {
+  const world = heavyWorld(2, 1000);
+  const [large] = world.clients;
+  large!.session.state.applicationName = "n".repeat(130 * 1024 * 1024);
+  const leaving = new Leaving(world);
+  leaving.start();
+  for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
+  leaving.wait(100);
+  const { refused, movedClients, frozen } = leaving.departure.row();
+  assert.deepEqual([refused, movedClients, frozen], [1, 1, 0]);
+  assert.equal(large!.session.frozen, false);
 });

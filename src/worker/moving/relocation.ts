@@ -43,6 +43,7 @@ export class Relocations {
     );
     const departure: Departure = new Departure({
       ...this.#worker,
+      apart: false,
       post: (mail) => {
         if (mail.kind !== "frozen") return;
         const { batch, items } = mail;

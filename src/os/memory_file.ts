@@ -1,0 +1,49 @@
+/**
+ * Files that are memory and have no name, memfd_create(2): bytes that another process is to have go by descriptor and are
+ * copied once on each side, however many they are.
+ */
+
+import type { Fd } from "./fd.ts";
+
+const MFD_CLOEXEC = 1;
+/** Room for one call: the kernel transfers 2 GB at most. */
+const MOST_A_CALL = 0x4000_0000;
+const NAME = new TextEncoder().encode("pg_doorman\0");
+
+const libc = Deno.dlopen("libc.so.6", {
+  // int memfd_create(const char *name, unsigned int flags)
+  memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
+  // ssize_t pread(int fd, void *buf, size_t count, off_t offset)
+  pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+  // ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
+  pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+}).symbols;
+
+/** A new one, close-on-exec; `undefined` where there is none to be had. */
+export function createMemoryFile(): Fd | undefined {
+  const fd = libc.memfd_create(NAME, MFD_CLOEXEC);
+  return fd < 0 ? undefined : fd as Fd;
+}
+
+/** Whether all of the bytes are in the file now. */
+export function writeAt(fd: Fd, bytes: Uint8Array, at: number): boolean {
+  for (let done = 0; done < bytes.length;) {
+    const part = bytes.subarray(done, done + MOST_A_CALL) as Uint8Array<ArrayBuffer>;
+    const written = Number(libc.pwrite(fd, part, BigInt(part.length), BigInt(at + done)));
+    if (written <= 0) return false;
+    done += written;
+  }
+  return true;
+}
+
+/** So many bytes of the file. Throws a RangeError when it has fewer, or this process no memory for them. */
+export function readAt(fd: Fd, length: number, at: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length;) {
+    const part = bytes.subarray(done, done + MOST_A_CALL);
+    const read = Number(libc.pread(fd, part, BigInt(part.length), BigInt(at + done)));
+    if (read <= 0) throw new RangeError(`the file ends before byte ${at + length}`);
+    done += read;
+  }
+  return bytes;
+}

@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { close } from "./libc.ts";
+import { createMemoryFile, readAt, writeAt } from "./memory_file.ts";
+
+Deno.test("memory file: has what was written where it was written", () => {
+  const fd = createMemoryFile()!;
+  const bytes = crypto.getRandomValues(new Uint8Array(50_000));
+  assert.ok(writeAt(fd, bytes.subarray(10_000), 10_000));
+  assert.ok(writeAt(fd, bytes.subarray(0, 10_000), 0));
+  assert.deepEqual(readAt(fd, 50_000, 0), bytes);
+  assert.deepEqual(readAt(fd, 5, 12_345), bytes.slice(12_345, 12_350));
+  assert.deepEqual(readAt(fd, 0, 50_000), new Uint8Array(0));
+  for (const [length, at] of [[1, 50_000], [50_001, 0]]) {
+    assert.throws(() => readAt(fd, length!, at!), RangeError);
+  }
+  close(fd);
+  assert.equal(writeAt(fd, bytes, 0), false, "it is closed");
+});

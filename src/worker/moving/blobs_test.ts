@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { decode, encode } from "../../handover/codec.ts";
+import type { FrozenItem } from "../../mail.ts";
+import { readAt } from "../../os/memory_file.ts";
+import { pack, sizeOf, unpack } from "./blobs.ts";
+import { Holding } from "./holding.ts";
+import * as libc from "../../os/libc.ts";
+import type { Fd } from "../../os/fd.ts";
+
+function session(id: number, ...lengths: number[]): FrozenItem & { type: "session" } {
+  const parameters = new Map([["TimeZone", "UTC"]]);
+  const statements = lengths.map((length, i) => [
+    Uint8Array.of(i),
+    { id: i, body: new Uint8Array(length).fill(id + i), shape: Uint8Array.of(i), planner: "" },
+  ]);
+  const content = { state: { id, secret: new Uint8Array(4) }, statements, parameters, tail: null };
+  return { type: "session", database: "db", user: "me", fds: [], session: content };
+}
+
+Deno.test("blobs: long bytes go apart, and come back where they were", () => {
+  const items = [session(1, 5000, 10, 1_000_000), session(2), session(3, 70_000)];
+  const before = structuredClone(items);
+  const { items: packed, blobs } = pack(items)!;
+  assert.deepEqual(items, before, "what is frozen may have to be thawed here");
+  const wire = encode(packed);
+  assert.ok(wire.length < 3000, `${wire.length}`);
+  const arrived = decode(wire) as FrozenItem[];
+  for (const item of arrived) unpack(item, blobs!);
+  assert.deepEqual(arrived, before);
+  libc.close(blobs!);
+});
+
+Deno.test("blobs: no file where nothing is long", () => {
+  const { blobs, items } = pack([session(1, 100)])!;
+  assert.equal(blobs, undefined);
+  assert.deepEqual(items, [session(1, 100)]);
+});
+
+Deno.test("blobs: a size is that of the bytes and a little more", () => {
+  for (const length of [0, 1000, 2_000_000]) {
+    const size = sizeOf(session(1, length, length));
+    assert.ok(size >= 2 * length && size < 2 * length + 1000, `${size}`);
+  }
+  assert.ok(sizeOf({ text: "x".repeat(5000), map: new Map([["y".repeat(3000), 1]]) }) > 8000);
+});
+
+Deno.test("holding: what is whole waits for its word, what is not is refused and closed", () => {
+  const errors: string[] = [];
+  const holding = new Holding({ log: { error: (_, message) => void errors.push(message) } });
+  const { items, blobs } = pack([session(1, 5000), session(2, 6000), session(3)])!;
+  const broken = items[1] as FrozenItem & { session: { statements: unknown } };
+  broken.session.statements = { $blob: [5000, 1e9] };
+  broken.fds = [libc.eventfd(0, 0)];
+  assert.deepEqual(holding.take(4, items, blobs), [1]);
+  assert.match(errors.join(), /^a session of me@db can't be taken over: RangeError/);
+  assert.ok(libc.write(broken.fds[0] as Fd, new Uint8Array(8), 8) < 0, "it is closed");
+  assert.throws(() => readAt(blobs!, 1, 0), "and so is the file");
+  assert.deepEqual(holding.take(5, [session(7)], undefined), []);
+  const released = holding.release(4) as ReturnType<typeof session>[];
+  assert.deepEqual(released, [session(1, 5000), session(3)]);
+  assert.deepEqual(holding.release(4), []);
+  assert.deepEqual(holding.release(5), [session(7)]);
+});
