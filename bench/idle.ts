@@ -113,11 +113,11 @@ async function measure(): Promise<string[]> {
   await sleep(2);
   const empty = doorman.rssKb();
   const over: string[] = [];
-  const row = (name: string, value: string, limit: string, exceeds: boolean) => {
+  const row = (name: string, value: string, limit = "", exceeds = false) => {
     print(`${name.padEnd(44)}${value.padStart(12)}   ${limit}`);
     if (exceeds) over.push(name);
   };
-  row("memory without clients", `${empty} KB`, "", false);
+  row("memory without clients", `${empty} KB`);
   for (const count of [few, many]) {
     await crowd.growTo(count);
     await sleep(2);
@@ -131,12 +131,7 @@ async function measure(): Promise<string[]> {
       `< ${MOST_CPU_PERCENT} %`,
       cpu >= MOST_CPU_PERCENT,
     );
-    row(
-      `memory with ${count} idle clients`,
-      `${memory} KB`,
-      "",
-      false,
-    );
+    row(`memory with ${count} idle clients`, `${memory} KB`);
     row(
       `memory each of ${count} idle clients`,
       `${Math.round(each)} B`,
@@ -146,7 +141,7 @@ async function measure(): Promise<string[]> {
   }
   crowd.close();
   await sleep(3);
-  row("memory when they have left", `${doorman.rssKb()} KB`, "", false);
+  row("memory when they have left", `${doorman.rssKb()} KB`);
   return over;
 }
 

@@ -191,7 +191,7 @@ async function measure(): Promise<string[]> {
   });
   const clients: Client[] = [];
   const over: string[] = [];
-  const row = (name: string, value: string, limit: string, exceeds: boolean) => {
+  const row = (name: string, value: string, limit = "", exceeds = false) => {
     print(`${name.padEnd(48)}${value.padStart(12)}   ${limit}`);
     if (exceeds) over.push(name);
   };
@@ -224,7 +224,7 @@ async function measure(): Promise<string[]> {
       ...(await show(doorman, "SERVERS")).map((server) => Number(server.prepare_cache_size)),
     );
     const [slow, quick] = [median(p99Many) / 1000, median(p99Warm) / 1000];
-    row("p99, the same hundred statements", `${quick.toFixed(2)} ms`, "", false);
+    row("p99, the same hundred statements", `${quick.toFixed(2)} ms`);
     const limit = `<= ${MOST_P99_RATIO} times that`;
     row(
       `p99, ${statements} statements`,
@@ -240,16 +240,11 @@ async function measure(): Promise<string[]> {
       `<= ${SERVER_CACHE}`,
       largest > SERVER_CACHE,
     );
-    row("statements of all clients", memory!.client_prepared_count!, "", false);
-    row("texts", String(sum(interned, "entries")), "", false);
-    row("bytes of them", String(sum(interned, "bytes")), "", false);
-    row(
-      "looks that found it on the server",
-      `${(100 * hits / (hits + misses)).toFixed(1)} %`,
-      "",
-      false,
-    );
-    row("memory in the warm case", `${(before / 1024).toFixed(0)} MB`, "", false);
+    row("statements of all clients", memory!.client_prepared_count!);
+    row("texts", String(sum(interned, "entries")));
+    row("bytes of them", String(sum(interned, "bytes")));
+    row("looks that found it on the server", `${(100 * hits / (hits + misses)).toFixed(1)} %`);
+    row("memory in the warm case", `${(before / 1024).toFixed(0)} MB`);
     const more = (after - before) / 1024;
     const most = clientCount * KEPT_BY_CLIENT * MOST_BYTES_A_STATEMENT / 1024 ** 2;
     row(

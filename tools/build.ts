@@ -17,6 +17,8 @@ import { findRuntime, type Runtime, sha256 } from "./toolchain.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const DIST = join(ROOT, "dist");
+/** Of the lock: one process builds. */
+const EXCLUSIVE = true;
 const MAIN = "src/main.ts";
 /** Entries that no import statement leads to. */
 const WORKERS = ["src/worker/worker.ts"];
@@ -255,7 +257,7 @@ async function isUpToDate(path: string, stampPath: string, inputs: string): Prom
 export async function build(options: BuildOptions = {}): Promise<BuildResult> {
   await Deno.mkdir(DIST, { recursive: true });
   using lock = await Deno.open(join(DIST, ".build.lock"), { create: true, write: true });
-  await lock.lock(true);
+  await lock.lock(EXCLUSIVE);
   const stage = await Deno.makeTempDir({ prefix: "pg_doorman-build-" });
   try {
     const runtime = await findRuntime();

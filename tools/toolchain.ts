@@ -12,6 +12,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { say } from "./say.ts";
+import { LITTLE_ENDIAN } from "../src/os/layout.ts";
 
 /** Where a runtime came from. */
 export type RuntimeSource = "DENORT_BIN" | "official download" | "npm package";
@@ -65,8 +66,9 @@ export function runtimeOf(program: Uint8Array): Uint8Array {
   if (program.length < 64 || view.getUint32(0) !== 0x7f454c46 || program[4] !== 2) {
     throw new TypeError("not a 64-bit ELF program");
   }
-  const sections = view.getUint16(0x3c, true);
-  const end = Number(view.getBigUint64(0x28, true)) + view.getUint16(0x3a, true) * sections;
+  const sections = view.getUint16(0x3c, LITTLE_ENDIAN);
+  const end = Number(view.getBigUint64(0x28, LITTLE_ENDIAN)) +
+    view.getUint16(0x3a, LITTLE_ENDIAN) * sections;
   if (sections === 0 || end > program.length) throw new TypeError("no section header table");
   return program.subarray(0, end);
 }

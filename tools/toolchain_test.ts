@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
+import { LITTLE_ENDIAN } from "../src/os/layout.ts";
 import { runtimeOf, sha256 } from "./toolchain.ts";
 
 function elf(sectionTable: number, sectionSize: number, sections: number, length: number) {
   const bytes = new Uint8Array(length);
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   const view = new DataView(bytes.buffer);
-  view.setBigUint64(0x28, BigInt(sectionTable), true);
-  view.setUint16(0x3a, sectionSize, true);
-  view.setUint16(0x3c, sections, true);
+  view.setBigUint64(0x28, BigInt(sectionTable), LITTLE_ENDIAN);
+  view.setUint16(0x3a, sectionSize, LITTLE_ENDIAN);
+  view.setUint16(0x3c, sections, LITTLE_ENDIAN);
   return bytes;
 }
 

@@ -130,7 +130,7 @@ Deno.test("console: RELOAD tells what changed, or why nothing did", async () => 
   assert.equal(error.fields.M, "configuration rejected, nothing has changed: 2 faults");
   assert.equal(error.fields.D, "general.port: a number is needed\nsecond");
   assert.equal(ready.text, "I");
-  assert.equal(close, false);
+  assert.ok(!close);
 });
 
 Deno.test("console: SHUTDOWN and UPGRADE answer with a row", async () => {
@@ -348,11 +348,11 @@ Deno.test("console: requests that pile up end the session", async () => {
   const count = Math.ceil(WAITING_LIMIT_BYTES / chunk.length);
   const others = Array.from({ length: count }, () => session.handle(chunk));
   release.resolve(1);
-  assert.equal((await first).close, false);
+  assert.ok(!(await first).close);
   const replies = await Promise.all(others);
-  assert.equal(replies.at(-2)?.close, false);
+  assert.ok(!replies.at(-2)!.close);
   const last = replies[replies.length - 1];
-  assert.equal(last.close, true);
+  assert.ok(last.close);
   assert.deepEqual(summary(last.bytes), ["E FATAL 54000 too many requests are waiting"]);
 });
 
@@ -369,7 +369,7 @@ Deno.test("console: a statement that is too long is refused, and the session goe
 Deno.test("console: Terminate closes without a word; nothing after it is read", async () => {
   const { session, told } = open();
   const reply = await session.handle(concat(query("SHOW VERSION"), frontend("X"), query("PAUSE")));
-  assert.equal(reply.close, true);
+  assert.ok(reply.close);
   assert.equal(summary(reply.bytes).length, 4);
   const after = await session.handle(query("PAUSE"));
   assert.deepEqual([after.close, after.bytes.length], [true, 0]);
@@ -397,7 +397,7 @@ Deno.test("console: what is no frontend message ends the session", async () => {
   for (const bytes of [frontend("y", [1]), frontend("p", "password"), Uint8Array.of(0, 0, 0)]) {
     const { session } = open();
     const reply = await session.handle(bytes);
-    assert.equal(reply.close, true);
+    assert.ok(reply.close);
     assert.match(summary(reply.bytes)[0], /^E FATAL 08P01 /);
   }
 });
@@ -406,7 +406,7 @@ Deno.test("console: lengths that lie end the session", async () => {
   for (const length of [0, 3, -1, 6, 0x7fffffff]) {
     const { session } = open();
     const reply = await session.handle(Uint8Array.from([0x51, ...int32(length), 0]));
-    assert.equal(reply.close, true, String(length));
+    assert.ok(reply.close, String(length));
     assert.deepEqual(summary(reply.bytes), ["E FATAL 08P01 invalid message length"]);
   }
 });
@@ -451,7 +451,7 @@ Deno.test("console: messages give the same bytes together and one by one", async
       const { session } = open();
       const apart = await Promise.all(messages.map((message) => session.handle(message)));
       assert.deepEqual(together.bytes, concat(...apart.map((reply) => reply.bytes)));
-      assert.equal(together.close, false);
+      assert.ok(!together.close);
       read(together.bytes);
     }),
     { numRuns: 300 },

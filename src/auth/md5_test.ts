@@ -21,10 +21,10 @@ Deno.test("md5: a password outside ASCII is hashed as UTF-8, and bytes as they a
 Deno.test("md5: verifies the answer to its own salt only", () => {
   const salt = new Uint8Array([9, 8, 7, 6]);
   const answer = md5Response(HASH_OF_BOB, salt);
-  assert.equal(md5Verify(HASH_OF_BOB, salt, answer), true);
-  assert.equal(md5Verify(HASH_OF_BOB.replace("e", "E"), salt, answer), true);
-  assert.equal(md5Verify(HASH_OF_BOB, new Uint8Array([9, 8, 7, 5]), answer), false);
-  assert.equal(md5Verify(md5Hash("other", "bob"), salt, answer), false);
+  assert.ok(md5Verify(HASH_OF_BOB, salt, answer));
+  assert.ok(md5Verify(HASH_OF_BOB.replace("e", "E"), salt, answer));
+  assert.ok(!md5Verify(HASH_OF_BOB, new Uint8Array([9, 8, 7, 5]), answer));
+  assert.ok(!md5Verify(md5Hash("other", "bob"), salt, answer));
 });
 
 Deno.test("md5: an answer of another length or form is wrong, never an error", () => {
@@ -38,14 +38,14 @@ Deno.test("md5: an answer of another length or form is wrong, never an error", (
     answer.toUpperCase(),
     "é".repeat(35),
   ];
-  for (const text of wrong) assert.equal(md5Verify(HASH_OF_BOB, salt, text), false, text);
+  for (const text of wrong) assert.ok(!md5Verify(HASH_OF_BOB, salt, text), text);
 });
 
 Deno.test("md5: a cleartext password is checked against the hash", () => {
-  assert.equal(md5VerifyPassword(HASH_OF_BOB, "bob", "secret"), true);
-  assert.equal(md5VerifyPassword(HASH_OF_BOB.toUpperCase(), "bob", "secret"), true);
-  assert.equal(md5VerifyPassword(HASH_OF_BOB, "bob", "Secret"), false);
-  assert.equal(md5VerifyPassword(HASH_OF_BOB, "eve", "secret"), false);
+  assert.ok(md5VerifyPassword(HASH_OF_BOB, "bob", "secret"));
+  assert.ok(md5VerifyPassword(HASH_OF_BOB.toUpperCase(), "bob", "secret"));
+  assert.ok(!md5VerifyPassword(HASH_OF_BOB, "bob", "Secret"));
+  assert.ok(!md5VerifyPassword(HASH_OF_BOB, "eve", "secret"));
 });
 
 Deno.test("md5: the mock of an unknown user stays the same, and differs by user and secret", () => {

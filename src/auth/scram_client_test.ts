@@ -64,7 +64,7 @@ Deno.test("scram client: a ClientKey alone logs in; the server is verified if it
     assert.ok(first.kind === "continue");
     const challenge = readServerFirst(client.state, first.data);
     assert.ok(challenge.kind === "challenge");
-    assert.equal(challengeFits(challenge, verifier), true);
+    assert.ok(challengeFits(challenge, verifier));
     const final = answerChallenge(challenge, { clientKey, serverKey });
     const done = advanceScramServer(first.state, final.body);
     assert.ok(done.kind === "done");
@@ -101,10 +101,10 @@ Deno.test("scram client: what the server role accepts and yields is what the cli
 Deno.test("scram client: a key for another salt or count does not fit a challenge", () => {
   const challenge = challengeOf(SERVER_FIRST);
   const { salt } = challenge;
-  assert.equal(challengeFits(challenge, makeVerifier("x", salt, 4096)), true);
-  assert.equal(challengeFits(challenge, makeVerifier("x", salt, 4095)), false);
-  assert.equal(challengeFits(challenge, makeVerifier("x", new Uint8Array(16), 4096)), false);
-  assert.equal(challengeFits(challenge, makeVerifier("x", salt.subarray(1), 4096)), false);
+  assert.ok(challengeFits(challenge, makeVerifier("x", salt, 4096)));
+  assert.ok(!challengeFits(challenge, makeVerifier("x", salt, 4095)));
+  assert.ok(!challengeFits(challenge, makeVerifier("x", new Uint8Array(16), 4096)));
+  assert.ok(!challengeFits(challenge, makeVerifier("x", salt.subarray(1), 4096)));
 });
 
 Deno.test("scram client: refuses challenges that are malformed or beyond the limits", () => {
@@ -162,10 +162,10 @@ Deno.test("scram client: reads the list of mechanisms to its end and picks ours"
   };
   const both = names("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
   assert.deepEqual(both, ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
-  assert.equal(offersScram(both), true);
-  assert.equal(offersScram(names("SCRAM-SHA-256-PLUS\0\0")), false);
-  assert.equal(offersScram(names("OAUTHBEARER\0\0")), false);
-  assert.equal(offersScram(names("\0")), false);
+  assert.ok(offersScram(both));
+  assert.ok(!offersScram(names("SCRAM-SHA-256-PLUS\0\0")));
+  assert.ok(!offersScram(names("OAUTHBEARER\0\0")));
+  assert.ok(!offersScram(names("\0")));
   const bad = [
     "",
     "\0\0",

@@ -7,6 +7,9 @@ import { concat, messagesIn, query, startup, SYNC } from "../protocol/testing/wi
 import { REASONS } from "../reasons.ts";
 import { Dirty, ServerStage } from "../server/state.ts";
 
+/** What an answer of the console does not do: end the session. */
+const STAYS_OPEN = false;
+
 function repeat(bytes: Uint8Array, times: number): Uint8Array {
   const all = new Uint8Array(bytes.length * times);
   for (let i = 0; i < times; i++) all.set(bytes, i * bytes.length);
@@ -194,7 +197,7 @@ Deno.test("session: an administrator who does not read is not read from", () => 
   turn();
   assert.equal(requests(), 1);
   stream.usually = 0;
-  session.admin.answer(new Uint8Array(100_000), false);
+  session.admin.answer(new Uint8Array(100_000), STAYS_OPEN);
   turn();
   assert.equal(requests(), 1);
   stream.usually = Infinity;
@@ -208,7 +211,7 @@ Deno.test("session: an administrator who does not read is not read from", () => 
   world.dispatch(stream);
   turn();
   assert.equal(requests(), 2);
-  session.admin.answer(new Uint8Array(1), false);
+  session.admin.answer(new Uint8Array(1), STAYS_OPEN);
   turn();
   assert.equal(requests(), 3);
 });

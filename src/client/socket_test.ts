@@ -242,7 +242,7 @@ function watch(client: FakeClient): Onlooker {
   const { stream } = client;
   const receive = stream.receive.bind(stream);
   stream.receive = (offset: number) => {
-    assert.notEqual(onlooker.look(), false, `read in stage ${client.session.state.stage}`);
+    assert.ok(onlooker.look() !== false, `read in stage ${client.session.state.stage}`);
     return receive(offset);
   };
   return onlooker;

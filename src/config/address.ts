@@ -85,8 +85,8 @@ function parseV4(text: string): number[] | undefined {
 function parseV6(text: string): IpAddress | undefined {
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
-  const head = parseGroups(halves[0], halves.length === 1);
-  const tail = halves.length === 2 ? parseGroups(halves[1], true) : [];
+  const head = parseGroups(halves[0], halves.length === 1 ? "whole" : "head");
+  const tail = halves.length === 2 ? parseGroups(halves[1], "tail") : [];
   if (head === undefined || tail === undefined) return undefined;
   const missing = 16 - head.length - tail.length;
   // "::" stands for at least one group.
@@ -94,8 +94,8 @@ function parseV6(text: string): IpAddress | undefined {
   return { family: 6, bytes: [...head, ...new Array<number>(missing).fill(0), ...tail] };
 }
 
-/** @param last whether these groups end the address: only there may an IPv4 address stand */
-function parseGroups(text: string, last: boolean): number[] | undefined {
+/** @param part of an address: only at its end may an IPv4 address stand */
+function parseGroups(text: string, part: "whole" | "head" | "tail"): number[] | undefined {
   if (text === "") return [];
   const groups = text.split(":");
   const bytes: number[] = [];
@@ -105,7 +105,7 @@ function parseGroups(text: string, last: boolean): number[] | undefined {
       bytes.push(value >> 8, value & 0xff);
       continue;
     }
-    const v4 = last && i === groups.length - 1 ? parseV4(group) : undefined;
+    const v4 = part !== "head" && i === groups.length - 1 ? parseV4(group) : undefined;
     if (v4 === undefined) return undefined;
     bytes.push(...v4);
   }

@@ -43,9 +43,9 @@ Deno.test("duration: refuses what upstream refuses, and what cannot be counted e
 });
 
 Deno.test("duration: tells whether a unit is named", () => {
-  assert.equal(namesDurationUnit("5s"), true);
-  assert.equal(namesDurationUnit("5"), false);
-  assert.equal(namesDurationUnit("x"), false);
+  assert.ok(namesDurationUnit("5s"));
+  assert.ok(!namesDurationUnit("5"));
+  assert.ok(!namesDurationUnit("x"));
 });
 
 Deno.test("duration: formats with the largest unit that is exact, and reads itself", () => {

@@ -193,7 +193,7 @@ Deno.test("effective: startup parameters are merged by canonical name and sorted
     ["zed", "1"],
   ]);
   assert.equal(pool.application_name, "pg_doorman");
-  assert.equal(pool.application_name_pinned, false);
+  assert.ok(!pool.application_name_pinned);
 });
 
 Deno.test("effective: application_name as a startup parameter beats the pool's key", () => {
@@ -203,7 +203,7 @@ Deno.test("effective: application_name as a startup parameter beats the pool's k
     'startup_parameters = { Application_Name = "pinned", a = "1" }',
   );
   assert.equal(pool.application_name, "pinned");
-  assert.equal(pool.application_name_pinned, true);
+  assert.ok(pool.application_name_pinned);
   assert.deepEqual(pool.startup_parameters, [["a", "1"]]);
 });
 

@@ -23,8 +23,8 @@ export function duplicate(fd: Fd): Fd {
 }
 
 /** Whether the descriptor closes when this process executes another program. */
-export function setCloseOnExec(fd: Fd, on: boolean): void {
-  const result = libc.fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0);
+export function setCloseOnExec(fd: Fd, flag: "on" | "off"): void {
+  const result = libc.fcntl(fd, F_SETFD, flag === "on" ? FD_CLOEXEC : 0);
   if (result < 0) throw new Error(`fcntl(F_SETFD) on descriptor ${fd}: ${errnoText(-result)}`);
 }
 

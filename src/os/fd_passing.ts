@@ -6,7 +6,7 @@
 
 import type { Fd } from "./fd.ts";
 import { EINTR, errnoText } from "./errno.ts";
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "./layout.ts";
+import { AF_UNIX, LITTLE_ENDIAN, SOCK_CLOEXEC, SOCK_STREAM } from "./layout.ts";
 
 /** The kernel's limit for one message (SCM_MAX_FD). */
 const MOST_DESCRIPTORS = 253;
@@ -52,23 +52,23 @@ class Message {
   constructor(data: Uint8Array<ArrayBuffer>, control: Uint8Array<ArrayBuffer>) {
     const vector = new BigUint64Array([addressOf(data), BigInt(data.length)]);
     const view = new DataView(this.header.buffer);
-    view.setBigUint64(16, addressOf(vector), true);
-    view.setBigUint64(24, 1n, true);
+    view.setBigUint64(16, addressOf(vector), LITTLE_ENDIAN);
+    view.setBigUint64(24, 1n, LITTLE_ENDIAN);
     if (control.length > 0) {
-      view.setBigUint64(32, addressOf(control), true);
-      view.setBigUint64(40, BigInt(control.length), true);
+      view.setBigUint64(32, addressOf(control), LITTLE_ENDIAN);
+      view.setBigUint64(40, BigInt(control.length), LITTLE_ENDIAN);
     }
     this.#keep = [data, control, vector];
   }
 
   /** Bytes of control data that the kernel has filled in. */
   controlLength(): number {
-    return Number(new DataView(this.header.buffer).getBigUint64(40, true));
+    return Number(new DataView(this.header.buffer).getBigUint64(40, LITTLE_ENDIAN));
   }
 
   /** The kernel could not give this process all descriptors: it has too many open. */
   get truncated(): boolean {
-    return (new DataView(this.header.buffer).getInt32(48, true) & MSG_CTRUNC) !== 0;
+    return (new DataView(this.header.buffer).getInt32(48, LITTLE_ENDIAN) & MSG_CTRUNC) !== 0;
   }
 
   /** Keeps the buffers alive until the call is through. */
@@ -117,10 +117,10 @@ function controlOf(descriptors: readonly Fd[]): Uint8Array<ArrayBuffer> {
   const length = CMSGHDR_BYTES + 4 * descriptors.length;
   const control = new Uint8Array(Math.ceil(length / 8) * 8);
   const view = new DataView(control.buffer);
-  view.setBigUint64(0, BigInt(length), true);
-  view.setInt32(8, SOL_SOCKET, true);
-  view.setInt32(12, SCM_RIGHTS, true);
-  descriptors.forEach((fd, i) => view.setInt32(CMSGHDR_BYTES + 4 * i, fd, true));
+  view.setBigUint64(0, BigInt(length), LITTLE_ENDIAN);
+  view.setInt32(8, SOL_SOCKET, LITTLE_ENDIAN);
+  view.setInt32(12, SCM_RIGHTS, LITTLE_ENDIAN);
+  descriptors.forEach((fd, i) => view.setInt32(CMSGHDR_BYTES + 4 * i, fd, LITTLE_ENDIAN));
   return control;
 }
 
@@ -160,9 +160,9 @@ export async function receiveWithDescriptors(socket: Fd, most: number): Promise<
 function pollNow(socket: Fd, events: number): number {
   const poll = new Uint8Array(8);
   const view = new DataView(poll.buffer);
-  view.setInt32(0, socket, true);
-  view.setInt16(4, events, true);
-  return libc.poll(poll, 1n, 0) > 0 ? view.getInt16(6, true) : 0;
+  view.setInt32(0, socket, LITTLE_ENDIAN);
+  view.setInt16(4, events, LITTLE_ENDIAN);
+  return libc.poll(poll, 1n, 0) > 0 ? view.getInt16(6, LITTLE_ENDIAN) : 0;
 }
 
 function descriptorsOf(control: Uint8Array<ArrayBuffer>, filled: number): Fd[] {
@@ -170,11 +170,14 @@ function descriptorsOf(control: Uint8Array<ArrayBuffer>, filled: number): Fd[] {
   const view = new DataView(control.buffer);
   let at = 0;
   while (at + CMSGHDR_BYTES <= filled) {
-    const length = Number(view.getBigUint64(at, true));
+    const length = Number(view.getBigUint64(at, LITTLE_ENDIAN));
     if (length < CMSGHDR_BYTES) break;
-    if (view.getInt32(at + 8, true) === SOL_SOCKET && view.getInt32(at + 12, true) === SCM_RIGHTS) {
+    if (
+      view.getInt32(at + 8, LITTLE_ENDIAN) === SOL_SOCKET &&
+      view.getInt32(at + 12, LITTLE_ENDIAN) === SCM_RIGHTS
+    ) {
       for (let i = at + CMSGHDR_BYTES; i + 4 <= at + length; i += 4) {
-        found.push(view.getInt32(i, true) as Fd);
+        found.push(view.getInt32(i, LITTLE_ENDIAN) as Fd);
       }
     }
     at += Math.ceil(length / 8) * 8;

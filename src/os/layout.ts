@@ -3,6 +3,9 @@
  * glibc 2.36 on x86-64; aarch64 differs in the padding of `struct epoll_event`.
  */
 
+/** Byte order of both architectures, as `DataView` wants it. */
+export const LITTLE_ENDIAN = true;
+
 /** `struct epoll_event` is packed on x86-64 only. */
 const EPOLL_EVENT_BYTES = Deno.build.arch === "x86_64" ? 12 : 16;
 /** Index of `data.u32[0]` in units of four bytes from the start of an event. */

@@ -3,7 +3,7 @@
  * accept4(2) and getsockname(2). Ports and addresses are in network order, the family in the machine's.
  */
 
-import { AF_INET, AF_INET6, AF_UNIX } from "./layout.ts";
+import { AF_INET, AF_INET6, AF_UNIX, LITTLE_ENDIAN } from "./layout.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -13,7 +13,7 @@ export function unixAddress(path: string): Uint8Array<ArrayBuffer> | undefined {
   const name = encoder.encode(path);
   if (name.length > 107) return undefined;
   const bytes = new Uint8Array(2 + name.length + 1);
-  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, LITTLE_ENDIAN);
   bytes.set(name, 2);
   return bytes;
 }
@@ -23,7 +23,7 @@ export function abstractAddress(name: string): Uint8Array<ArrayBuffer> | undefin
   const text = encoder.encode(name);
   if (text.length > 107) return undefined;
   const bytes = new Uint8Array(3 + text.length);
-  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+  new DataView(bytes.buffer).setUint16(0, AF_UNIX, LITTLE_ENDIAN);
   bytes.set(text, 3);
   return bytes;
 }
@@ -34,7 +34,7 @@ export function inetAddress(ip: string, port: number): Uint8Array<ArrayBuffer> |
   if (four !== undefined) {
     const bytes = new Uint8Array(16);
     const view = new DataView(bytes.buffer);
-    view.setUint16(0, AF_INET, true);
+    view.setUint16(0, AF_INET, LITTLE_ENDIAN);
     view.setUint16(2, port);
     bytes.set(four, 4);
     return bytes;
@@ -43,7 +43,7 @@ export function inetAddress(ip: string, port: number): Uint8Array<ArrayBuffer> |
   if (six === undefined) return undefined;
   const bytes = new Uint8Array(28);
   const view = new DataView(bytes.buffer);
-  view.setUint16(0, AF_INET6, true);
+  view.setUint16(0, AF_INET6, LITTLE_ENDIAN);
   view.setUint16(2, port);
   bytes.set(six, 8);
   return bytes;
@@ -65,21 +65,21 @@ function parseIpv6(text: string): Uint8Array | undefined {
   if (!text.includes(":")) return undefined;
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
-  const words = (half: string, last: boolean): number[] | undefined => {
+  const words = (half: string, part: "whole" | "head" | "tail"): number[] | undefined => {
     if (half === "") return [];
     const found: number[] = [];
     const parts = half.split(":");
     for (let i = 0; i < parts.length; i++) {
       // RFC 4291 §2.2: an IPv4 address stands for the low-order 32 bits.
-      const four = last && i === parts.length - 1 ? parseIpv4(parts[i]) : undefined;
+      const four = part !== "head" && i === parts.length - 1 ? parseIpv4(parts[i]) : undefined;
       if (four !== undefined) found.push((four[0] << 8) | four[1], (four[2] << 8) | four[3]);
       else if (/^[0-9a-fA-F]{1,4}$/.test(parts[i])) found.push(parseInt(parts[i], 16));
       else return undefined;
     }
     return found;
   };
-  const head = words(halves[0], halves.length === 1);
-  const tail = halves.length === 2 ? words(halves[1], true) : [];
+  const head = words(halves[0], halves.length === 1 ? "whole" : "head");
+  const tail = halves.length === 2 ? words(halves[1], "tail") : [];
   if (head === undefined || tail === undefined) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;

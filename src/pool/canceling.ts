@@ -15,10 +15,10 @@ export function cancelQuery(
   through: () => void,
 ): void {
   server.cancelsUnderWay++;
-  sendCancelRequest(reactor, server.state, timeoutMs, (delivered) => {
+  sendCancelRequest(reactor, server.state, timeoutMs, (end) => {
     server.cancelsUnderWay--;
-    // Undelivered is not the same as never: the server must not meet another client.
-    if (!delivered) server.state.epoch = -1;
+    // Lost is not the same as never: the server must not meet another client.
+    if (end === "lost") server.state.epoch = -1;
     if (server.cancelsUnderWay === 0) through();
   });
 }

@@ -15,23 +15,23 @@ function pool(size: number, change: Partial<SizedPool["settings"]> = {}, expecte
 }
 
 Deno.test("capacity: there is place up to pool_size, and what is still to come takes its own", () => {
-  assert.equal(hasPlace(pool(9)), true);
-  assert.equal(hasPlace(pool(10)), false);
-  assert.equal(hasPlace(pool(6, {}, 3)), true);
-  assert.equal(hasPlace(pool(6, {}, 4)), false);
-  assert.equal(hasPlace(pool(0, {}, Infinity)), false);
+  assert.ok(hasPlace(pool(9)));
+  assert.ok(!hasPlace(pool(10)));
+  assert.ok(hasPlace(pool(6, {}, 3)));
+  assert.ok(!hasPlace(pool(6, {}, 4)));
+  assert.ok(!hasPlace(pool(0, {}, Infinity)));
 });
 
 Deno.test("capacity: more than pool_size is over it, but not what is about to be closed", () => {
-  assert.equal(isOver(pool(10), 0), false);
-  assert.equal(isOver(pool(11), 0), true);
-  assert.equal(isOver(pool(13), 3), false);
+  assert.ok(!isOver(pool(10), 0));
+  assert.ok(isOver(pool(11), 0));
+  assert.ok(!isOver(pool(13), 3));
 });
 
 Deno.test("capacity: short of min_pool_size, and what may go beyond it", () => {
-  assert.equal(isShort(pool(2)), true);
-  assert.equal(isShort(pool(3)), false);
-  assert.equal(isShort(pool(1, {}, 2)), false);
+  assert.ok(isShort(pool(2)));
+  assert.ok(!isShort(pool(3)));
+  assert.ok(!isShort(pool(1, {}, 2)));
   assert.equal(surplus(pool(5)), 2);
   assert.equal(surplus(pool(3)), 0);
 });
@@ -47,8 +47,8 @@ Deno.test("capacity: warm from scaling_warm_pool_ratio on, never without a serve
     ] as const
   ) {
     const change = { pool_size, scaling_warm_pool_ratio: ratio };
-    assert.equal(isWarm(pool(threshold - 1, change)), false, `${ratio} % of ${pool_size}`);
-    assert.equal(isWarm(pool(threshold, change)), true, `${ratio} % of ${pool_size}`);
+    assert.ok(!isWarm(pool(threshold - 1, change)), `${ratio} % of ${pool_size}`);
+    assert.ok(isWarm(pool(threshold, change)), `${ratio} % of ${pool_size}`);
   }
 });
 

@@ -130,7 +130,7 @@ class FakePool implements LimitedPool {
   grow(): void {
     while (this.waits.length > 0 && this.share.take()) {
       this.waits.shift();
-      this.arrive(true);
+      this.arrive("busy");
     }
   }
 
@@ -147,12 +147,12 @@ class FakePool implements LimitedPool {
     return this.size > before;
   }
 
-  arrive(busy: boolean, age = 0): FakeServer {
+  arrive(use: "busy" | "idle", age = 0): FakeServer {
     const { clock, closed } = this.#world;
     const server: FakeServer = {
       state: { createdAtMs: clock.now - age, usedAtMs: clock.now - age },
       pool: this,
-      busy,
+      busy: use === "busy",
       close: ({ name }) => {
         const at = this.servers.indexOf(server);
         if (at < 0) return;
@@ -190,7 +190,7 @@ Deno.test("coordinator: without a limit all is counted and nothing refused", () 
   const a = world.pool("a");
   for (let i = 0; i < 100; i++) assert.ok(a.ask());
   assert.deepEqual([...world.coordinator.databases()], []);
-  assert.equal(a.share.contended, false);
+  assert.ok(!a.share.contended);
   // Turned on, it knows them all.
   a.settings = { ...a.settings, ...MAX_2 };
   a.share.apply();
@@ -275,13 +275,13 @@ Deno.test("coordinator: servers in use, the user's own, and those of a minimum a
   const a = world.pool("a", settings);
   const b = world.pool("b", { ...settings, min_pool_size: 2 });
   const c = world.pool("c", settings);
-  a.arrive(false, 60_000);
-  b.arrive(false, 60_000);
-  b.arrive(false, 60_000);
-  c.arrive(true, 60_000);
+  a.arrive("idle", 60_000);
+  b.arrive("idle", 60_000);
+  b.arrive("idle", 60_000);
+  c.arrive("busy", 60_000);
   assert.ok(!c.ask());
   assert.deepEqual(world.closed, []);
-  b.arrive(true, 60_000);
+  b.arrive("busy", 60_000);
   world.check();
   assert.ok(world.row().current > world.row().max);
   b.servers[2]!.busy = false;
@@ -294,12 +294,12 @@ Deno.test("coordinator: slow pools give first, then those with most to spare, th
   const world = new World();
   const settings = { max_db_connections: 6 };
   const [a, b, c, d] = ["a", "b", "c", "d"].map((user) => world.pool(user, settings)) as FakePool[];
-  a!.arrive(false, 60_000);
-  b!.arrive(false, 50_000);
-  b!.arrive(false, 70_000);
-  b!.arrive(false, 60_000);
-  c!.arrive(false, 60_000);
-  c!.arrive(false, 60_000);
+  a!.arrive("idle", 60_000);
+  b!.arrive("idle", 50_000);
+  b!.arrive("idle", 70_000);
+  b!.arrive("idle", 60_000);
+  c!.arrive("idle", 60_000);
+  c!.arrive("idle", 60_000);
   const ages = b!.servers.map(({ state }) => state.createdAtMs);
   assert.ok(d!.ask());
   assert.deepEqual(b!.servers.map(({ state }) => state.createdAtMs), [ages[0], ages[2]]);
@@ -318,8 +318,8 @@ Deno.test("coordinator: the reserve is used before anybody is closed, and given 
   const settings = { max_db_connections: 2, reserve_pool_size: 1 };
   const a = world.pool("a", settings);
   const b = world.pool("b", settings);
-  a.arrive(false, 60_000);
-  a.arrive(true, 60_000);
+  a.arrive("idle", 60_000);
+  a.arrive("busy", 60_000);
   assert.ok(b.ask());
   assert.deepEqual(world.counts, [3, 1, 0, 1]);
   // Full as well: now an idle one goes.
@@ -388,7 +388,7 @@ Deno.test("coordinator: one's place in line is not another's burden when it does
   a.close(a.servers[0]!);
   world.check();
   assert.deepEqual([a.size, b.size, c.size], [1, 0, 1]);
-  assert.equal(b.share.contended, false);
+  assert.ok(!b.share.contended);
 });
 
 Deno.test("coordinator: max_user_connections counts over databases and closes the longest idle one elsewhere", () => {
@@ -451,11 +451,11 @@ Deno.test("coordinator: servers that arrive count and are never refused; expecte
   b.share.changed();
   world.check();
   assert.equal(a.size, 0);
-  b.arrive(false, 60_000);
+  b.arrive("idle", 60_000);
   b.expected = 1;
-  b.arrive(false, 60_000);
+  b.arrive("idle", 60_000);
   b.expected = 0;
-  b.arrive(true, 60_000);
+  b.arrive("busy", 60_000);
   b.share.changed();
   assert.ok(b.share.over);
   world.check();
@@ -487,15 +487,15 @@ Deno.test("coordinator: a lower max closes idle servers at once, a higher one se
   apply(0);
   assert.equal(world.row(), undefined);
   assert.deepEqual([a.size, b.size], [2, 2]);
-  assert.equal(a.share.contended, false);
+  assert.ok(!a.share.contended);
 });
 
 Deno.test("coordinator: a pool that ends counts until its servers are closed, and its counts stay", () => {
   const world = new World();
   const a = world.pool("a", MAX_2);
   const b = world.pool("b", MAX_2);
-  a.arrive(true, 0);
-  a.arrive(false, 60_000);
+  a.arrive("busy", 0);
+  a.arrive("idle", 60_000);
   assert.ok(b.ask());
   b.share.end();
   assert.equal(world.row().current, 2);

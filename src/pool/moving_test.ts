@@ -95,7 +95,7 @@ class Bench {
 Deno.test("moving: a pool that goes opens nothing more, and says how many servers will follow", () => {
   const bench = new Bench();
   const snapshot = bench.moving.begin();
-  assert.equal(bench.pool.moved, true);
+  assert.ok(bench.pool.moved);
   assert.equal(snapshot.servers, 2);
   assert.deepEqual(bench.turn(), [
     "close outdated",
@@ -104,7 +104,7 @@ Deno.test("moving: a pool that goes opens nothing more, and says how many server
     "creation stops",
   ]);
   bench.moving.end();
-  assert.equal(bench.pool.moved, false);
+  assert.ok(!bench.pool.moved);
   bench.moving.goOn();
   assert.deepEqual(bench.turn(), ["watch", "grow", "warm", "listener goes on"]);
 });

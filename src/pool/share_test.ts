@@ -24,44 +24,44 @@ function shareOf(change: Parameters<typeof poolSettings>[0] = {}) {
 Deno.test("share: without a limit there is always a place, and nobody is over it", () => {
   const { share, database } = shareOf();
   database.total = 1e6;
-  assert.equal(share.takeAhead(), true);
-  assert.equal(share.over, false);
+  assert.ok(share.takeAhead());
+  assert.ok(!share.over);
 });
 
 Deno.test("share: nothing is opened ahead while somebody waits, or for the last places", () => {
   const { share, database, user, pool } = shareOf();
   database.max = 10;
   database.total = 8;
-  assert.equal(share.takeAhead(2), true);
-  assert.equal(share.takeAhead(3), false);
+  assert.ok(share.takeAhead(2));
+  assert.ok(!share.takeAhead(3));
   pool.expected = 1;
-  assert.equal(share.takeAhead(2), false);
-  assert.equal(share.takeAhead(), true);
+  assert.ok(!share.takeAhead(2));
+  assert.ok(share.takeAhead());
   user.queue.add(share);
-  assert.equal(share.takeAhead(), false);
-  assert.equal(share.contended, true);
+  assert.ok(!share.takeAhead());
+  assert.ok(share.contended);
 });
 
 Deno.test("share: the reserve is no reason to close anything", () => {
   const { share, database } = shareOf();
   Object.assign(database, { max: 2, reserve: 1, total: 3 });
-  assert.equal(share.over, false);
+  assert.ok(!share.over);
   database.total = 4;
-  assert.equal(share.over, true);
+  assert.ok(share.over);
 });
 
 Deno.test("share: hopeless is who has nothing and is refused by the database's limit", () => {
   const { share, database, user, pool } = shareOf();
-  assert.equal(share.hopeless, false);
+  assert.ok(!share.hopeless);
   share.refusedBy = user;
-  assert.equal(share.hopeless, false);
+  assert.ok(!share.hopeless);
   share.refusedBy = database;
-  assert.equal(share.hopeless, true);
+  assert.ok(share.hopeless);
   pool.expected = 1;
-  assert.equal(share.hopeless, false);
+  assert.ok(!share.hopeless);
   pool.expected = 0;
   share.held = 1;
-  assert.equal(share.hopeless, false);
+  assert.ok(!share.hopeless);
 });
 
 Deno.test("share: what others may take is what is beyond both minima", () => {

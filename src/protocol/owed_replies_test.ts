@@ -41,7 +41,7 @@ class Conversation {
   readonly #sent: { message: Message; own: boolean }[] = [];
   readonly #replies: { reply: Message; own: boolean }[] = [];
 
-  send(message: Message, own: boolean): void {
+  send(message: Message, own = false): void {
     const entry = entryOf(message);
     if (entry !== 0) this.owed.push(own ? entry | SWALLOW : entry);
     this.#sent.push({ message, own });
@@ -90,10 +90,10 @@ Deno.test("owed replies: a queue for every pipeline, however sending and answeri
           else conversation.receive();
           if (freezes) conversation.freezeAndThaw();
         }
-        conversation.send(message, false);
+        conversation.send(message);
       }
       conversation.finish();
-      assert.equal(conversation.server.confused, false);
+      assert.ok(!conversation.server.confused);
       assert.equal(conversation.owed.length, 0);
       assert.equal(conversation.owed.skipping, conversation.server.skipping);
       assert.equal(conversation.owed.copyIn, conversation.server.copying);
@@ -130,7 +130,7 @@ Deno.test("owed replies: one reply too many is a desync", () => {
   fc.assert(
     fc.property(pipelines, unasked, (pipeline, type) => {
       const conversation = new Conversation();
-      for (const message of pipeline) conversation.send(message, false);
+      for (const message of pipeline) conversation.send(message);
       conversation.finish();
       assert.equal(conversation.owed.receive(type.charCodeAt(0)), Verdict.Desync);
       assert.equal(conversation.owed.length, 0);
@@ -166,12 +166,12 @@ Deno.test("owed replies: a second COPY of the same query counts as one that runs
   const owed = new OwedReplies();
   owed.push(Owed.Query);
   owed.receive(Backend.CopyInResponse);
-  assert.equal(owed.copyIn, true);
+  assert.ok(owed.copyIn);
   owed.push(Owed.CopyEnd);
-  assert.equal(owed.copyIn, false);
+  assert.ok(!owed.copyIn);
   owed.receive(Backend.CommandComplete);
   owed.receive(Backend.CopyInResponse);
-  assert.equal(owed.copyIn, true);
+  assert.ok(owed.copyIn);
   owed.push(Owed.CopyEnd);
   owed.receive(Backend.CommandComplete);
   owed.receive(Backend.ReadyForQuery);
@@ -204,13 +204,13 @@ Deno.test("owed replies: a made-up reply has its turn between the others", () =>
   owed.push(Owed.Parse | MAKE_UP);
   owed.push(Owed.Parse | MAKE_UP);
   owed.push(Owed.Sync);
-  assert.equal(owed.madeUp(), false);
+  assert.ok(!owed.madeUp());
   assert.equal(owed.receive(Backend.BindComplete), Verdict.Forward);
   for (let i = 0; i < 2; i++) {
-    assert.equal(owed.madeUp(), true);
+    assert.ok(owed.madeUp());
     owed.takeMadeUp();
   }
-  assert.equal(owed.madeUp(), false);
+  assert.ok(!owed.madeUp());
   assert.equal(owed.receive(Backend.ReadyForQuery), Verdict.Forward);
   assert.equal(owed.length, 0);
 });
@@ -230,14 +230,14 @@ Deno.test("owed replies: records come back in order when an error skips what the
     if (freezes) owed = OwedReplies.thaw(JSON.parse(JSON.stringify(owed.freeze())));
     assert.deepEqual(owed.headRecord(), record(1));
     assert.equal(owed.laterRecords().length, 43);
-    assert.equal(owed.owesUnnamed(), true);
-    assert.equal(owed.swallowing(), true);
-    assert.equal(owed.swallowingErrors(), false);
+    assert.ok(owed.owesUnnamed());
+    assert.ok(owed.swallowing());
+    assert.ok(!owed.swallowingErrors());
     assert.equal(owed.receive(Backend.ParseComplete), Verdict.Swallow);
     assert.equal(owed.receive(Backend.ErrorResponse), Verdict.Forward);
     assert.deepEqual(owed.skipped, [record(2), record(3)]);
     assert.equal(owed.skippedUnnamed, SkippedUnnamed.Client);
-    assert.equal(owed.owesUnnamed(), false);
+    assert.ok(!owed.owesUnnamed());
     owed.skipped = [];
     assert.equal(owed.receive(Backend.ReadyForQuery), Verdict.Forward);
     assert.equal(owed.receive(Backend.ErrorResponse), Verdict.Forward);
@@ -260,9 +260,9 @@ Deno.test("owed replies: the error of an injected Parse is the client's", () => 
 Deno.test("owed replies: a replication stream runs from CopyBothResponse to ReadyForQuery, through a snapshot, too", () => {
   const owed = new OwedReplies();
   owed.push(Owed.Query);
-  assert.equal(owed.copyBoth, false);
+  assert.ok(!owed.copyBoth);
   assert.equal(owed.receive(Backend.CopyBothResponse), Verdict.Forward);
-  assert.equal(owed.copyBoth, true);
+  assert.ok(owed.copyBoth);
   const thawed = OwedReplies.thaw(owed.freeze());
   for (const one of [owed, thawed]) {
     assert.equal(one.receive(Backend.CopyData), Verdict.Forward);
@@ -276,9 +276,9 @@ Deno.test("owed replies: a replication stream runs from CopyBothResponse to Read
         Backend.CommandComplete,
       ]
     ) assert.equal(one.receive(type), Verdict.Forward);
-    assert.equal(one.copyBoth, true);
+    assert.ok(one.copyBoth);
     assert.equal(one.receive(Backend.ReadyForQuery), Verdict.Forward);
-    assert.equal(one.copyBoth, false);
+    assert.ok(!one.copyBoth);
     assert.deepEqual(one.freeze(), {
       entries: [],
       skipping: false,

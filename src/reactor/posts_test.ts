@@ -9,8 +9,10 @@ import { MOST_POSTED_BYTES, putOff, type Sender, settle } from "./posts.ts";
 import { PlainStream } from "./stream.ts";
 
 const F_SETFL = 4;
-const unavailable = putOff(true);
-putOff(false);
+const ON = true;
+const OFF = false;
+const unavailable = putOff(ON);
+putOff(OFF);
 
 if (unavailable < 0) say(`posts: not tested, the kernel has no io_uring (${unavailable})`);
 
@@ -82,12 +84,12 @@ function withPosts(name: string, test: () => void): void {
     name: `posts: ${name}`,
     ignore: unavailable < 0,
     fn() {
-      assert.equal(putOff(true), 0);
+      assert.equal(putOff(ON), 0);
       try {
         test();
       } finally {
         settle();
-        putOff(false);
+        putOff(OFF);
       }
     },
   });
@@ -191,7 +193,7 @@ withPosts("a peer that is gone gives all back, and the next send says why", () =
 withPosts("what waits when they are no longer put off is not lost", () => {
   using pair = new Pair();
   pair.post("put off ");
-  putOff(false);
+  putOff(OFF);
   assert.equal(pair.post("at once"), 7);
   assert.equal(pair.read(), "put off at once");
 });

@@ -13,8 +13,8 @@ import { readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { cancelRequest } from "../protocol/startup.ts";
 
-/** How a cancel request ended: `true` when PostgreSQL took it. */
-export type CancelDone = (delivered: boolean) => void;
+/** How a cancel request ended: PostgreSQL took it, or that is not known. */
+export type CancelDone = (end: "delivered" | "lost") => void;
 
 class CancelConnection implements Handler {
   #reactor: Reactor;
@@ -35,7 +35,7 @@ class CancelConnection implements Handler {
     this.#fd = fd;
     this.#message = message;
     this.#done = done;
-    this.#timer = reactor.at(reactor.now + timeoutMs, () => this.#end(false));
+    this.#timer = reactor.at(reactor.now + timeoutMs, () => this.#end("lost"));
     reactor.register(fd, this, EPOLLOUT);
   }
 
@@ -44,7 +44,7 @@ class CancelConnection implements Handler {
       // Sixteen bytes into an empty socket buffer are taken whole.
       const refused = connectOutcome(this.#fd) !== 0;
       if (refused || libc.send(this.#fd, this.#message, this.#message.length) < 0) {
-        this.#end(false);
+        this.#end("lost");
         return;
       }
       this.#sent = true;
@@ -53,13 +53,13 @@ class CancelConnection implements Handler {
     }
     const n = libc.recv(this.#fd, readBuffer, 64);
     if (n > 0 || libc.wouldBlock(n)) return;
-    this.#end(true);
+    this.#end("delivered");
   }
 
-  #end(delivered: boolean): void {
+  #end(end: Parameters<CancelDone>[0]): void {
     this.#timer.cancel();
     this.#reactor.close(this.#fd);
-    this.#done(delivered);
+    this.#done(end);
   }
 }
 
@@ -71,7 +71,7 @@ export function sendCancelRequest(
   done: CancelDone,
 ): void {
   const fd = openSocket(server.address);
-  if (fd < 0 || beginConnect(fd as Fd, server.address) < 0) return done(false);
+  if (fd < 0 || beginConnect(fd as Fd, server.address) < 0) return done("lost");
   const message = cancelRequest(server.pid, server.secret);
   new CancelConnection(reactor, fd as Fd, message, timeoutMs, done);
 }

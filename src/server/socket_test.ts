@@ -19,12 +19,12 @@ Deno.test("server socket: what PostgreSQL does not take waits, in order, and is 
       bench.stream.appetite = [taken];
       bench.connection.send(ASK, 0, ASK.length);
       bench.connection.send(ASK, 10, 20);
-      assert.equal(bench.connection.congested, true);
+      assert.ok(bench.connection.congested);
       if (moves) bench.move();
       assert.equal(eventsOf(bench), EPOLLIN | EPOLLRDHUP | EPOLLOUT);
       bench.turn();
       assert.deepEqual(bench.stream.fetch(), concat(ASK, ASK.slice(10, 20)));
-      assert.equal(bench.connection.congested, false);
+      assert.ok(!bench.connection.congested);
       assert.equal(eventsOf(bench), EPOLLIN | EPOLLRDHUP);
       assert.deepEqual(bench.link.told, ["writable"]);
       assert.equal(bench.owner.traffic.sent, 110);
@@ -81,7 +81,7 @@ Deno.test("server socket: paused, it notices an end that comes only when it read
   bench.stream.push(ANSWER);
   bench.stream.ended = true;
   bench.turn();
-  assert.equal(bench.closed, false);
+  assert.ok(!bench.closed);
   // It would come over and over.
   assert.equal(eventsOf(bench) & EPOLLRDHUP, 0);
   bench.connection.resumeReading();
@@ -107,7 +107,7 @@ Deno.test("server socket: what PostgreSQL said before it hung up is read, though
     bench.stream.broken = true;
     bench.connection.owed.push(Owed.Query);
     bench.connection.send(ASK, 0, ASK.length);
-    assert.equal(bench.closed, false);
+    assert.ok(!bench.closed);
     bench.stream.push(fatal);
     bench.turn();
     assert.deepEqual(bench.link.delivered, fatal);
@@ -122,7 +122,7 @@ Deno.test("server socket: a broken pipe under what waits leaves the word to the 
   bench.connection.send(ASK, 0, ASK.length);
   bench.stream.broken = true;
   bench.turn();
-  assert.equal(bench.closed, false);
+  assert.ok(!bench.closed);
   assert.equal(eventsOf(bench), EPOLLIN | EPOLLRDHUP);
   bench.end();
   assert.equal(bench.owner.closedFor, REASONS.serverLost);

@@ -325,8 +325,8 @@ export class World {
     assert.equal(connection.state.stage, ServerStage.Idle);
     assert.equal(connection.link, undefined);
     assert.equal(connection.state.left, 0);
-    assert.equal(connection.state.unsynced, false);
-    assert.equal(connection.congested, false);
+    assert.ok(!connection.state.unsynced);
+    assert.ok(!connection.congested);
     assert.deepEqual(connection.owed.freeze(), {
       entries: [],
       skipping: false,
@@ -334,8 +334,8 @@ export class World {
       copyBoth: false,
     });
     assert.equal(model.status, "I");
-    assert.equal(model.copying, false);
-    assert.equal(model.skipping, false);
+    assert.ok(!model.copying);
+    assert.ok(!model.skipping);
     assert.equal(model.unfinished.length, 0);
     assert.equal(connection.state.parameters.values.get("application_name"), model.parameter);
   }

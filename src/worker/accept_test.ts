@@ -7,6 +7,9 @@ import { duplicate, findListener } from "../os/descriptors.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 
+const IN = true;
+const OUT = false;
+
 /** A worker as far as accepting goes. */
 class Acceptor implements Doorway {
   readonly reactor = new Reactor();
@@ -41,18 +44,18 @@ Deno.test("accept: who stays out of it leaves all to the others, and comes in ag
   const fd = duplicate(findListener(`127.0.0.1:${port}`)!);
   const one = new Acceptor();
   const other = new Acceptor();
-  other.listeners.accept(false);
+  other.listeners.accept(OUT);
   for (const { listeners } of [one, other]) listeners.open([{ fd, transport: "tcp" }]);
   assert.deepEqual(await shares(port, [other, one], 10), [0, 10]);
-  other.listeners.accept(true);
-  one.listeners.accept(false);
-  one.listeners.accept(false);
+  other.listeners.accept(IN);
+  one.listeners.accept(OUT);
+  one.listeners.accept(OUT);
   assert.deepEqual(await shares(port, [one, other], 10), [0, 10]);
   other.listeners.close();
-  other.listeners.accept(false);
-  other.listeners.accept(true);
+  other.listeners.accept(OUT);
+  other.listeners.accept(IN);
   assert.deepEqual(await shares(port, [one, other], 3), [0, 0], "nobody is left");
-  one.listeners.accept(true);
+  one.listeners.accept(IN);
   for (const { reactor } of [one, other]) reactor.turn(5);
   assert.equal(one.count, 3, "they have waited");
   one.listeners.close();

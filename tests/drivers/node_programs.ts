@@ -35,7 +35,7 @@ async function pinned(client: pg.Client, number: number, round: number): Promise
   assert.deepEqual((await client.query("SELECT x FROM mine")).rows, [{ x: round }]);
   await client.query("DROP TABLE mine");
   const released = await client.query("SELECT pg_advisory_unlock($1) AS yes", [number]);
-  assert.equal(released.rows[0].yes, true);
+  assert.deepEqual(released.rows, [{ yes: true }]);
 }
 
 /** node-postgres. */
@@ -116,7 +116,7 @@ export async function runPostgresJs(url: string, isOver: () => boolean): Promise
         assert.deepEqual((await sql.unsafe("SELECT x FROM mine")).map(({ x }) => x), [round]);
         await sql.unsafe("DROP TABLE mine");
         const [released] = await sql`SELECT pg_advisory_unlock(${number}) AS yes`;
-        assert.equal(released!.yes, true);
+        assert.deepEqual([released!.yes], [true]);
       }
       const [shared] = await sql`SELECT a FROM drivers_shared WHERE a = ${number}`;
       assert.equal(shared!.a, number);

@@ -56,16 +56,16 @@ async function work(doorman: Doorman): Promise<void> {
   for (const client of clients) await client.terminate();
 }
 
-function configOf(io_uring: boolean): Config {
-  return { general: { io_uring }, pools: { app: poolOf(postgres) } };
+function configOf(general: Config["general"]): Config {
+  return { general, pools: { app: poolOf(postgres) } };
 }
 
-function start(io_uring: boolean, launcher?: string[]): Promise<Doorman> {
-  return Doorman.start({ args: ["-l", "debug"], launcher, config: configOf(io_uring) });
+function start(general: Config["general"], launcher?: string[]): Promise<Doorman> {
+  return Doorman.start({ args: ["-l", "debug"], launcher, config: configOf(general) });
 }
 
 Deno.test("io_uring: is used where it is allowed", async () => {
-  await using doorman = await start(true);
+  await using doorman = await start({ io_uring: true });
   await doorman.waitForLog(/Accepting connections/);
   if (/no io_uring/.test(doorman.logs)) {
     // A container's profile may forbid it: then this is the case below.
@@ -75,20 +75,24 @@ Deno.test("io_uring: is used where it is allowed", async () => {
 });
 
 Deno.test("io_uring: is not used when it is not wanted, and a reload changes that", async () => {
-  await using doorman = await start(false);
+  await using doorman = await start({ io_uring: false });
   await doorman.waitForLog(/Accepting connections/);
   assert.doesNotMatch(doorman.logs, /io_uring/);
   await work(doorman);
-  await reload(doorman, configOf(true));
+  await reload(doorman, configOf({ io_uring: true }));
   assert.match(doorman.logs, /sends through io_uring|no io_uring/);
   await work(doorman);
-  await reload(doorman, configOf(false));
+  await reload(doorman, configOf({ io_uring: false }));
   assert.match(doorman.logs, /INFO .*sends without io_uring|no io_uring/);
   await work(doorman);
 });
 
 Deno.test("io_uring: does without it where the kernel refuses it, and says so", async () => {
-  await using doorman = await start(true, ["/usr/bin/python3", "-c", WITHOUT_IO_URING]);
+  await using doorman = await start({ io_uring: true }, [
+    "/usr/bin/python3",
+    "-c",
+    WITHOUT_IO_URING,
+  ]);
   await doorman.waitForLog(
     /INFO .*no io_uring: operation not permitted \(EPERM\); each send is a system call of its own/,
   );

@@ -77,8 +77,9 @@ async function refusal(promise: Promise<WireClient>): Promise<wire.ErrorFields> 
   assert.fail("the login was not refused");
 }
 
-function pause(ms: number): Promise<true> {
-  return new Promise((resolve) => setTimeout(() => resolve(true), ms));
+async function pause(ms: number): Promise<true> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return true;
 }
 
 async function senders(count: number): Promise<void> {
@@ -263,7 +264,7 @@ Deno.test("replication: a stream runs both ways, ends by CopyDone, and the conne
   );
   assert.ok(first);
   // It is told how far we are, and answers a request for a reply.
-  client.send(statusUpdate(0x7fff_ffffn, true));
+  client.send(statusUpdate(0x7fff_ffffn));
   await copyData(client, (body) => body[0] === 0x6b);
   await waitFor(
     "the flushed position",

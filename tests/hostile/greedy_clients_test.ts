@@ -55,7 +55,7 @@ async function flood(client: WireClient, piece: Uint8Array, mostBytes: number): 
     let timer: number | undefined;
     const taken = await Promise.race([
       client.flushed().then(() => true, () => false),
-      new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), 500)),
+      new Promise((resolve) => timer = setTimeout(resolve, 500)).then(() => false),
     ]);
     clearTimeout(timer);
     if (!taken) break;

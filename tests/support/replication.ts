@@ -36,11 +36,11 @@ export async function copyData(
 }
 
 /** Standby status update: everything up to `position` is written, flushed and applied. */
-export function statusUpdate(position: bigint, replyRequested: boolean): Uint8Array {
+export function statusUpdate(position: bigint): Uint8Array {
   const body = new DataView(new ArrayBuffer(34));
   body.setUint8(0, 0x72);
   for (const at of [1, 9, 17]) body.setBigUint64(at, position);
-  body.setUint8(33, replyRequested ? 1 : 0);
+  body.setUint8(33, 1);
   return wire.message("d", new Uint8Array(body.buffer));
 }
 

@@ -66,7 +66,7 @@ export class WireClient {
       ? await Deno.connect({ transport: "unix", path: place.path })
       : await Deno.connect({ hostname: place.host ?? "127.0.0.1", port: place.port });
     // Parts of one request leave in writes of their own: they must not wait for each other's acknowledgement.
-    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay(true);
+    if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay();
     return new WireClient(connection, place);
   }
 

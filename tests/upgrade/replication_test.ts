@@ -68,7 +68,7 @@ Deno.test("upgrade: a stream goes on in both directions, with bytes that its rec
   }
   await collect(count);
   assert.deepEqual(numbers, Array.from({ length: count }, (_, i) => i + 1));
-  client.send(statusUpdate(0x7fff_ffffn, true));
+  client.send(statusUpdate(0x7fff_ffffn));
   await copyData(client, (body) => body[0] === 0x6b);
   assert.equal(await senders(postgres), before);
   assert.match(await endOfStream(client), /^[d*]*c[d*]*CC?Z$/);

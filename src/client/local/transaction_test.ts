@@ -84,7 +84,7 @@ for (const pool_mode of ["transaction", "session"] as const) {
     world.settle();
     assert.equal(types(client.received), "CZT");
     assert.equal(client.session.server, undefined);
-    assert.equal(client.session.inTransaction, true);
+    assert.ok(client.session.inTransaction);
     assert.deepEqual(seen(server), []);
 
     client.unsent = query("rows 1");
@@ -115,7 +115,7 @@ Deno.test("transaction: one in which nothing is done never reaches a server", ()
     world.settle();
     assert.equal(types(client.received), "CZT CZI ZI");
     assert.deepEqual(seen(server), []);
-    assert.equal(client.session.state.deferredBegin, false);
+    assert.ok(!client.session.state.deferredBegin);
   }
 });
 
@@ -196,7 +196,7 @@ Deno.test("transaction: who gets no server for a transaction is told by FATAL, a
   const client = world.addClient(concat(query("begin"), query("rows 1"), query("rows 2")));
   world.settle();
   assert.equal(client.session.state.stage, Stage.Waiting);
-  assert.equal(client.session.state.deferredBegin, true);
+  assert.ok(client.session.state.deferredBegin);
   client.session.cancel();
   world.settle();
   assert.equal(types(client.received), "CZT E");
@@ -232,7 +232,7 @@ Deno.test("transaction: a pending BEGIN moves with its client, waiting or not", 
     const client = world.addClient(concat(query("begin"), waiting ? query("rows 1") : SYNC));
     world.settle();
     world.move();
-    assert.equal(client.session.state.deferredBegin, true);
+    assert.ok(client.session.state.deferredBegin);
     holder.unsent = waiting ? query("commit") : SYNC;
     client.unsent = concat(query("rows 2"), query("commit"));
     world.settle();
@@ -282,7 +282,7 @@ Deno.test("transaction: many clients on few servers, cut and moved anywhere, get
           new TextDecoder("latin1").decode(bytes).replaceAll(/[^ -~]/g, ".");
         assert.equal(text(client.received), text(new ModelServer().feed(all[i]!)));
         assert.equal(client.session.state.stage, Stage.Idle);
-        assert.equal(client.session.state.deferredBegin, false);
+        assert.ok(!client.session.state.deferredBegin);
       });
       for (const server of servers) world.checkIdle(server);
       assert.deepEqual(world.warnings, []);

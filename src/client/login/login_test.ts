@@ -287,7 +287,7 @@ Deno.test("login: a pool elsewhere takes the session over, which begins there", 
   assert.equal(world.state.stage, Stage.Login);
   const there = new World();
   Object.assign(there.state, { ...world.state });
-  assert.equal(there.login.begin(), true);
+  assert.ok(there.login.begin());
   assert.equal(there.told(), "R0SKZ");
 });
 

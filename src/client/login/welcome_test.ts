@@ -7,7 +7,7 @@ const OK = hex("52 00000008 00000000");
 const READY = hex("5a 00000005 49");
 
 /** A session that is welcomed. */
-function session(unix: boolean, logs: boolean) {
+function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolean } = {}) {
   const written: Uint8Array[] = [];
   const lines: string[] = [];
   return {
@@ -32,7 +32,7 @@ function session(unix: boolean, logs: boolean) {
 const keyOf = (secret: Uint8Array) => frontend("K", int32(0x01020304), secret);
 
 Deno.test("welcome: authentication, parameters, key, ready, in one piece", () => {
-  const one = session(false, false);
+  const one = session();
   const parameters = parameterSet(new Map([["a", "1"], ["DateStyle", "ISO"]]));
   welcome(one, parameters);
   const { secret } = one.state;
@@ -41,14 +41,14 @@ Deno.test("welcome: authentication, parameters, key, ready, in one piece", () =>
   assert.deepEqual(one.written, [concat(OK, statuses, keyOf(secret), READY)]);
   assert.deepEqual(one.lines, []);
   // The next one shares the parameters and nothing else.
-  const other = session(false, false);
+  const other = session();
   welcome(other, parameters);
   assert.notDeepEqual(other.state.secret, secret);
   assert.deepEqual(other.written, [concat(OK, statuses, keyOf(other.state.secret), READY)]);
 });
 
 Deno.test("welcome: the protocol's version is negotiated before all else, once", () => {
-  const one = session(false, false);
+  const one = session();
   one.state.negotiate = { minor: 0, options: ["_pq_.x"] };
   welcome(one, parameterSet(new Map()));
   const negotiation = hex("76 00000013 00000000 00000001 5f70715f2e78 00");
@@ -58,7 +58,7 @@ Deno.test("welcome: the protocol's version is negotiated before all else, once",
 
 Deno.test("welcome: the line in the log, if it is wished for", () => {
   for (const [unix, transport] of [[false, "plain"], [true, "socket"]] as const) {
-    const one = session(unix, true);
+    const one = session({ unix, logs: true });
     welcome(one, parameterSet(new Map()));
     assert.deepEqual(one.lines, [
       `pg_doorman::client [me@db #1] client connected from 10.0.0.1:5 (${transport})`,

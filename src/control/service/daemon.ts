@@ -40,7 +40,7 @@ export async function launchDaemon(
   programPath: string,
 ): Promise<number> {
   for (const fd of openDescriptors()) {
-    if (fd > 2) setCloseOnExec(fd, fd !== inheritFd);
+    if (fd > 2) setCloseOnExec(fd, fd === inheritFd ? "off" : "on");
   }
   const program = Deno.build.standalone
     ? []
@@ -92,5 +92,5 @@ function targetOf(fd: Fd): string {
 function redirect(fd: Fd, to: Fd): void {
   if (fd === to) return;
   libc.dup2(to, fd);
-  if (fd > 2) setCloseOnExec(fd, true);
+  if (fd > 2) setCloseOnExec(fd, "on");
 }

@@ -51,9 +51,9 @@ Deno.test("shutdown: at once says what it cuts off, and exits without draining",
   const process = new Process();
   process.clients = 3;
   process.inTransaction = 1;
-  assert.equal(process.shutdown.begun, false);
+  assert.ok(!process.shutdown.begun);
   await process.shutdown.atOnce("SIGTERM received");
-  assert.equal(process.shutdown.begun, true);
+  assert.ok(process.shutdown.begun);
   assert.deepEqual(process.done, ["stopping", "exit"]);
   assert.match(process.lines[0]!, /SIGTERM received: exiting with 3 clients, 1 of them/);
 });

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { interruptMeans } from "./signals.ts";
 
 Deno.test("SIGINT: shutdown at a terminal in the foreground, else upgrade", () => {
-  const means = (terminal: boolean, daemon: boolean, shutdownOnly?: string) =>
-    interruptMeans({ terminal, daemon, shutdownOnly });
-  assert.equal(means(true, false), "shutdown");
-  assert.equal(means(true, true), "upgrade");
-  assert.equal(means(false, false), "upgrade");
-  assert.equal(means(false, false, "1"), "shutdown");
-  assert.equal(means(false, false, "0"), "upgrade");
+  const means = (how: Partial<Parameters<typeof interruptMeans>[0]>) =>
+    interruptMeans({ terminal: false, daemon: false, shutdownOnly: undefined, ...how });
+  assert.equal(means({ terminal: true }), "shutdown");
+  assert.equal(means({ terminal: true, daemon: true }), "upgrade");
+  assert.equal(means({}), "upgrade");
+  assert.equal(means({ shutdownOnly: "1" }), "shutdown");
+  assert.equal(means({ shutdownOnly: "0" }), "upgrade");
 });
 
 /** A program that waits with its first look at signals until it was sent some. */

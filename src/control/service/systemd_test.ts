@@ -8,13 +8,13 @@ function environment(variables: Record<string, string>): (name: string) => strin
 }
 
 Deno.test("watchdog: a period only where systemd asks this process for one", () => {
-  const period = (variables: Record<string, string>, successor = false) =>
-    watchdogPeriod(environment(variables), 77, successor);
+  const period = (variables: Record<string, string>, process: "first" | "successor" = "first") =>
+    watchdogPeriod(environment(variables), 77, process === "successor");
   assert.equal(period({}), undefined);
   assert.equal(period({ WATCHDOG_USEC: "30000000" }), 30_000);
   assert.equal(period({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: "77" }), 30_000);
   assert.equal(period({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: "78" }), undefined);
-  assert.equal(period({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: "78" }, true), 30_000);
+  assert.equal(period({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: "78" }, "successor"), 30_000);
   for (const wrong of ["", "0", "-1", "x", "1.5"]) {
     assert.equal(period({ WATCHDOG_USEC: wrong }), undefined, wrong);
   }
@@ -34,12 +34,12 @@ Deno.test("systemd: without its socket nothing is said, and a bad one is told on
   const { log, lines } = logged();
   for (const socket of [undefined, ""]) {
     const manager = new ServiceManager(() => socket, log);
-    assert.equal(manager.present, false);
+    assert.ok(!manager.present);
     manager.ready("x");
   }
   assert.deepEqual(lines, []);
   const manager = new ServiceManager(environment({ NOTIFY_SOCKET: "relative" }), log);
-  assert.equal(manager.present, false);
+  assert.ok(!manager.present);
   manager.alive();
   assert.deepEqual(lines, ['NOTIFY_SOCKET: "relative" is no address of a unix socket']);
 });
@@ -47,7 +47,7 @@ Deno.test("systemd: without its socket nothing is said, and a bad one is told on
 Deno.test("systemd: what can't be sent is logged, and that is all", () => {
   const { log, lines } = logged();
   const manager = new ServiceManager(environment({ NOTIFY_SOCKET: "/nowhere/notify" }), log);
-  assert.equal(manager.present, true);
+  assert.ok(manager.present);
   manager.mainProcess(7);
   assert.match(lines.join(), /^notify MAINPID=7: .*No such file/i);
 });

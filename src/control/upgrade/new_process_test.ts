@@ -13,10 +13,10 @@ Deno.test("new process: one that has ended is not alive, although nobody has wai
   while (!/^\d+ \(sleep\) Z/.test(await Deno.readTextFile(`/proc/${pid}/stat`))) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  assert.equal(isAlive(pid), false);
+  assert.ok(!isAlive(pid));
   assert.ok(isAlive(parent.pid));
   await reader.cancel();
   parent.kill("SIGKILL");
   await parent.status;
-  assert.equal(isAlive(parent.pid), false);
+  assert.ok(!isAlive(parent.pid));
 });

@@ -117,7 +117,7 @@ export function inherited(): Inherited | undefined {
   const found = JSON.parse(text) as Inherited;
   if (found.launch !== undefined) return found;
   for (const fd of [found.socket, ...found.listeners.map(({ fd }) => fd)]) {
-    setCloseOnExec(fd as Fd, true);
+    setCloseOnExec(fd as Fd, "on");
   }
   return found;
 }

@@ -257,10 +257,10 @@ export class Upgrade {
     const inherited: Inherited = { socket: theirs, listeners: open };
     const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
     try {
-      for (const fd of passed) setCloseOnExec(fd, false);
+      for (const fd of passed) setCloseOnExec(fd, "off");
       return this.#run({ program, inherited, env: variables(), launched }, log);
     } finally {
-      for (const fd of passed) setCloseOnExec(fd, true);
+      for (const fd of passed) setCloseOnExec(fd, "on");
       libc.close(theirs);
     }
   }

@@ -82,10 +82,10 @@ Deno.test("creation: the pause after a failure doubles up to a second, and then 
     bench.fail();
     const { grown } = bench;
     bench.pass(pause - 1);
-    assert.equal(bench.creation.resting, true);
+    assert.ok(bench.creation.resting);
     assert.equal(bench.grown, grown);
     bench.pass(1);
-    assert.equal(bench.creation.resting, false);
+    assert.ok(!bench.creation.resting);
     assert.equal(bench.grown, grown + 1);
   }
 });
@@ -100,7 +100,7 @@ Deno.test("creation: what failed by settings that do not hold any more is forgot
   const bench = new Bench();
   bench.fail();
   bench.creation.forgetFailure();
-  assert.equal(bench.creation.resting, false);
+  assert.ok(!bench.creation.resting);
   assert.equal(bench.creation.lastFailure, undefined);
   bench.pass(60_000);
   assert.equal(bench.grown, 0);

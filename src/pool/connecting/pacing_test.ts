@@ -82,18 +82,18 @@ class Bench {
   untilConnecting(): number {
     let waited = 0;
     while (this.creation.connecting === 0) {
-      this.pass(1, false);
+      this.pass(1, "hang");
       assert.ok(++waited < 1000);
     }
     return waited;
   }
 
-  /** Time goes on; connections that are begun are there at once if `connects`. */
-  pass(ms: number, connects = true): void {
+  /** Time goes on; connections that are begun are there at once, or hang. */
+  pass(ms: number, connections: "connect" | "hang" = "connect"): void {
     for (let i = 0; i < ms; i++) {
       this.now++;
       this.timers.expire(this.now);
-      while (connects && this.creation.connecting > 0) {
+      while (connections === "connect" && this.creation.connecting > 0) {
         this.creation.connecting--;
         this.connected++;
         this.working++;
@@ -135,9 +135,9 @@ Deno.test("pacing: from scaling_warm_pool_ratio on a waiter has its chance befor
       bench.connected = bench.working = connected;
       bench.queue(1);
       assert.equal(bench.creation.connecting, connected < threshold ? 1 : 0, `${ratio}%`);
-      bench.pass(79, false);
+      bench.pass(79, "hang");
       assert.equal(bench.creation.connecting, connected < threshold ? 1 : 0, `${ratio}%`);
-      bench.pass(42, false);
+      bench.pass(42, "hang");
       assert.equal(bench.creation.connecting, 1);
     }
   }
@@ -247,7 +247,7 @@ Deno.test("pacing: a gate that holds for long is counted", () => {
   const bench = new Bench({ scaling_max_parallel_creates: 1 });
   bench.connected = bench.working = 4;
   bench.queue(2);
-  bench.pass(300, false);
+  bench.pass(300, "hang");
   assert.equal(bench.creation.connecting, 1);
   bench.creation.connecting = 0;
   bench.connected++;

@@ -91,12 +91,12 @@ class Login implements OpeningLogin {
 Deno.test("opening: one login at a time is under way, and its connection speaks UTF-8", () => {
   const bench = new Bench();
   bench.opening.open();
-  assert.equal(bench.opening.underWay, true);
+  assert.ok(bench.opening.underWay);
   const fields = new Map(bench.logins[0]!.fields);
   assert.equal(fields.get("client_encoding"), "UTF8");
   assert.equal(fields.get("x"), "1");
   bench.logins[0]!.done({ kind: "ready" } as LoggedIn);
-  assert.equal(bench.opening.underWay, false);
+  assert.ok(!bench.opening.underWay);
   assert.equal(bench.opens, 1);
 });
 
@@ -122,8 +122,8 @@ Deno.test("opening: other settings are tried at once, and what is under way is g
   bench.opening.open();
   assert.equal(bench.logins.length, 2);
   bench.opening.reset();
-  assert.equal(bench.logins[1]!.givenUp, true);
-  assert.equal(bench.opening.underWay, false);
+  assert.ok(bench.logins[1]!.givenUp);
+  assert.ok(!bench.opening.underWay);
 });
 
 Deno.test("opening: a replacement that fails bothers nobody and is tried again later, once", () => {

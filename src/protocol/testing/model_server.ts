@@ -165,18 +165,19 @@ export class ModelServer {
   #simple(sql: string): Message[] {
     this.#portalText = "noportal";
     this.statements.delete("");
-    const [replies, copying] = this.#run(sql, false);
+    const [replies, copying] = this.#run(sql, "simple");
     return copying ? replies : [...replies, this.#ready()];
   }
 
   #execute(portal: string): Message[] {
-    const [replies] = this.#run(portal === "" ? this.#portalText : portal, true);
+    const [replies] = this.#run(portal === "" ? this.#portalText : portal, "extended");
     if (replies.at(-1)?.type === "E") this.#skipping = true;
     return replies;
   }
 
   /** What a statement brings, and whether it waits for COPY data. */
-  #run(sql: string, extended: boolean): [Message[], boolean] {
+  #run(sql: string, protocol: "simple" | "extended"): [Message[], boolean] {
+    const extended = protocol === "extended";
     const [word, argument = ""] = sql.split(" ");
     const count = Number(argument) || 0;
     switch (word) {

@@ -23,7 +23,7 @@ Deno.test("completion: a session of a version that knew little is as a new one f
   });
   assert.deepEqual(snapshot.server!.state, { ...newServerState(3, 0), pid: 44 });
   assert.deepEqual(snapshot.server!.owed.entries, [1, 2]);
-  assert.equal(snapshot.server!.owed.copyIn, false);
+  assert.ok(!snapshot.server!.owed.copyIn);
 });
 
 Deno.test("completion: no two snapshots share a map or a list that is a default", () => {
