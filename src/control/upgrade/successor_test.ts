@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import type { Settings } from "../../config/settings.ts";
+import { FrameKind, FrameSocket } from "../../handover/frames.ts";
+import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
+import { levelFilter } from "../../log/filter.ts";
+import { createRecordLog } from "../../log/log.ts";
+import type { ControlToWorker, FrozenItem } from "../../mail.ts";
+import { socketPair } from "../../os/fd_passing.ts";
+import type { Fd } from "../../os/fd.ts";
+import * as libc from "../../os/libc.ts";
+import { Shared, SHARED_WORDS } from "../../stats/shared.ts";
+import { newUpgradeTotals } from "../../stats/upgrades.ts";
+import { Succession } from "./successor.ts";
+
+type Mail<Kind extends ControlToWorker["kind"]> = ControlToWorker & { kind: Kind };
+
+/** A new process with two workers; pool `a` lives on worker 0, `b` on 1. The test plays the old one, and the workers. */
+class NewProcess {
+  readonly lines: string[] = [];
+  readonly sent: [worker: number, mail: ControlToWorker][] = [];
+  readonly shared = new SharedArrayBuffer(SHARED_WORDS * 4);
+  readonly old: FrameSocket;
+  readonly succession: Succession;
+  readonly over: Promise<boolean>;
+
+  private constructor(old: FrameSocket, succession: Succession) {
+    this.old = old;
+    this.succession = succession;
+    this.over = succession.take({
+      supervisor: {
+        shared: this.shared,
+        workers: 2,
+        send: (worker, mail) => void this.sent.push([worker, mail]),
+        broadcast: (mail) => void this.sent.push([-1, mail]),
+      },
+      settings: {
+        pools: ["a", "b"].map((database, home) => ({ database, user: "me", home })),
+      } as Settings,
+      log: createRecordLog({
+        filter: levelFilter("info"),
+        emit: ({ message }) => this.lines.push(message),
+      }),
+      accepting: () => void this.lines.push("accepting"),
+    });
+  }
+
+  /** Begun: what was mailed so far is forgotten. */
+  static async begun(): Promise<NewProcess> {
+    const [ours, theirs] = socketPair();
+    const old = new FrameSocket(ours);
+    const totals = newUpgradeTotals();
+    const secrets = { mock: new Uint8Array(1), salt: new Uint8Array(1) };
+    await old.send(FrameKind.Init, { ...OURS, oldPid: 12, secrets, totals });
+    const one = new NewProcess(old, await Succession.open({ socket: theirs, listeners: [] }));
+    const { kind, payload } = (await old.receive())!;
+    assert.equal(kind, FrameKind.Ready);
+    assert.equal((payload as { apart: boolean }).apart, true);
+    await old.send(FrameKind.Begin, {
+      lastClientId: 9,
+      lastServerId: 5,
+      lastStatementId: 3,
+      schemaGeneration: 2,
+      pools: [],
+      counts: { total: 1, tls: 0, plain: 1, cancel: 0 },
+    });
+    await one.mail("listen");
+    assert.deepEqual(one.sent.splice(0).map(([, { kind }]) => kind), ["expect", "listen"]);
+    return one;
+  }
+
+  /** The next mail of this kind; whatever came before it is forgotten. */
+  async mail<Kind extends ControlToWorker["kind"]>(kind: Kind): Promise<Mail<Kind>> {
+    for (;;) {
+      const at = this.sent.findIndex(([, mail]) => mail.kind === kind);
+      if (at >= 0) return this.sent[at]![1] as Mail<Kind>;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** The old process sends a batch, with a descriptor for each item and one for their bytes if they are apart. */
+  async batch(items: FrozenItem[], more: object = {}): Promise<void> {
+    const fds = Array.from({ length: items.length + ("apart" in more ? 1 : 0) }, () => eventFd());
+    items.forEach((item, i) => item.fds = [fds[i]!]);
+    await this.old.send(FrameKind.Batch, {
+      version: SNAPSHOT_VERSION,
+      worker: 1,
+      batch: 4,
+      descriptors: fds.length,
+      items,
+      ...more,
+    }, fds);
+    for (const fd of fds) libc.close(fd);
+  }
+
+  async done(): Promise<boolean> {
+    await this.old.send(FrameKind.Done, { reload: true, totals: newUpgradeTotals() });
+    const reload = await this.over;
+    this.old.close();
+    return reload;
+  }
+}
+
+function eventFd(): Fd {
+  return libc.eventfd(0, 0o4000) as Fd;
+}
+
+function isOpen(fd: number): boolean {
+  return libc.fcntl(fd as Fd, 1, 0) >= 0;
+}
+
+function session(database: string, id: number): FrozenItem {
+  return { type: "session", database, user: "me", fds: [], session: { state: { id } } };
+}
+
+Deno.test("succession: a batch is acknowledged when the workers hold it, and thawed after that", async () => {
+  const process = await NewProcess.begun();
+  assert.equal(Atomics.load(new Int32Array(process.shared), Shared.LastClientId), 9);
+  await process.batch([session("a", 1), session("b", 2), session("a", 3)], { apart: true });
+  await process.mail("hold");
+  while (process.sent.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const held = process.sent.splice(0) as [number, Mail<"hold">][];
+  const ids = held.map(([worker, { items }]) => [
+    worker,
+    ...items.map((item) => (item as { session: { state: { id: number } } }).session.state.id),
+  ]);
+  assert.deepEqual(ids, [[0, 1, 3], [1, 2]]);
+  const files = held.map(([, { blobs }]) => blobs!);
+  assert.ok(files[0] !== files[1] && files.every(isOpen), "each has the file to itself");
+
+  let acknowledged = false;
+  const taken = process.old.receive().then((frame) => {
+    acknowledged = true;
+    return frame;
+  });
+  process.succession.held(held[0]![1].ticket, []);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.deepEqual([acknowledged, process.sent.length], [false, 0]);
+  // The second worker can't have its only one.
+  process.succession.held(held[1]![1].ticket, [0]);
+  assert.deepEqual((await taken)!.payload, { worker: 1, batch: 4, refused: [1], again: false });
+  await process.mail("thaw_held");
+  assert.deepEqual(process.sent.map(([worker, { kind }]) => [worker, kind]), [
+    [0, "thaw_held"],
+    [1, "thaw_held"],
+  ]);
+  assert.equal(await process.done(), true);
+  assert.match(process.lines.at(-1)!, /hand-over from process 12 complete: took 2 clients/);
+  for (const [, { items, blobs }] of held) {
+    libc.close(blobs as Fd);
+    for (const { fds } of items) libc.close(fds[0] as Fd);
+  }
+});
+
+Deno.test("succession: what has no pool here is refused and closed", async () => {
+  const process = await NewProcess.begun();
+  await process.batch([session("elsewhere", 1)]);
+  assert.deepEqual((await process.old.receive())!.payload, {
+    worker: 1,
+    batch: 4,
+    refused: [0],
+    again: false,
+  });
+  assert.equal(process.sent.length, 0);
+  await process.done();
+});
+
+Deno.test("succession: a batch of another version is refused whole", async () => {
+  const process = await NewProcess.begun();
+  await process.batch([session("a", 1), session("b", 2)], { version: SNAPSHOT_VERSION + 1 });
+  const { refused } = (await process.old.receive())!.payload as { refused: number[] };
+  assert.deepEqual(refused, [0, 1]);
+  await process.done();
+});
+
+Deno.test("succession: a cancel request waits for a client that has come and is not thawed", async () => {
+  const process = await NewProcess.begun();
+  await process.batch([session("a", 8)]);
+  const { ticket, items } = await process.mail("hold");
+  process.sent.length = 0;
+  process.succession.cancel(8, Uint8Array.of(1));
+  assert.equal(process.sent.length, 0);
+  process.succession.held(ticket, []);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Taken);
+  await process.mail("cancel");
+  assert.deepEqual(process.sent.map(([, { kind }]) => kind), ["thaw_held", "cancel"]);
+  // One that is not here is the old process's.
+  process.succession.cancel(9, Uint8Array.of(1));
+  assert.equal((await process.old.receive())!.kind, FrameKind.Cancel);
+  await process.done();
+  libc.close(items[0]!.fds[0] as Fd);
+});
+
+Deno.test("succession: when the old process ends in the middle, what was taken stays", async () => {
+  const process = await NewProcess.begun();
+  process.old.close();
+  assert.equal(await process.over, false);
+  assert.match(process.lines.at(-1)!, /the old process ended in the middle: took 0 clients/);
+  assert.equal(process.succession.totals.failed.old_process_ended, 1);
+  assert.equal(process.sent.at(-1)![1].kind, "expect_over");
+});
