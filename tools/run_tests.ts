@@ -16,13 +16,26 @@ import { build } from "./build.ts";
 import { measureCpu } from "./cpu_meter.ts";
 import { parseReport, type Tally } from "./junit.ts";
 import { print, say } from "./say.ts";
-import { readTimes, runRows, schedule, writeTimes } from "./test_times.ts";
+import { readTimes, runRows, schedule, type TestTimes, writeTimes } from "./test_times.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Folders with TypeScript of ours; one that does not exist yet is passed over. */
 const SOURCES = ["src", "tests", "bench", "tools"];
 const UNIT_TESTS = ["src", "tools", "bench"];
 const SYSTEM_TESTS = "tests";
+/** What shows differences between versions of PostgreSQL: messages, errors, settings, COPY. */
+const VERSION_TESTS = [
+  "tests/functional/cancel_test.ts",
+  "tests/functional/listen_test.ts",
+  "tests/functional/login_test.ts",
+  "tests/functional/pipelines_test.ts",
+  "tests/functional/prepared_test.ts",
+  "tests/functional/protocol_test.ts",
+  "tests/functional/session_state_test.ts",
+  "tests/functional/transaction_test.ts",
+];
+/** As tests/support/postgres_binaries.ts has it. */
+const OTHER_POSTGRES = "PG_DOORMAN_TEST_POSTGRES";
 /** What files took the last time, on this machine. */
 const TIMES = join(ROOT, "dist/test_times.json");
 /** Has the file in it, in the environment of all that a file of tests starts. */
@@ -114,10 +127,27 @@ function* testFiles(folder: string): Iterable<string> {
 }
 
 async function systemTests(): Promise<Partial<Tally>> {
-  const result = await build();
-  say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
   const files = [...testFiles(SYSTEM_TESTS)];
   const times = await readTimes(TIMES);
+  const sum = await runFiles(files, times);
+  const known = Object.entries(times).filter(([file]) => files.includes(file));
+  await writeTimes(TIMES, Object.fromEntries(known));
+  return sum;
+}
+
+/** What a version of PostgreSQL may change, against the one that the environment names. */
+async function versionTests(): Promise<Partial<Tally>> {
+  const { [OTHER_POSTGRES]: bin } = Deno.env.toObject();
+  if (!bin) throw new Error(`${OTHER_POSTGRES} names no folder with a PostgreSQL to run against`);
+  say(`PostgreSQL of ${bin}`);
+  // Times are those of the default version.
+  return await runFiles(VERSION_TESTS, { ...await readTimes(TIMES) });
+}
+
+/** Runs files of system tests with the executable of the present sources, and writes their times into `times`. */
+async function runFiles(files: readonly string[], times: TestTimes): Promise<Tally> {
+  const result = await build();
+  say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
   const sum: Tally = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
   await runRows(schedule(files, times), async (file) => {
     const started = performance.now();
@@ -137,8 +167,6 @@ async function systemTests(): Promise<Partial<Tally>> {
     sum.skipped += tally.skipped;
     sum.skippedNames.push(...tally.skippedNames);
   });
-  const known = Object.entries(times).filter(([file]) => files.includes(file));
-  await writeTimes(TIMES, Object.fromEntries(known));
   return sum;
 }
 
@@ -163,6 +191,9 @@ const STAGES: Record<string, Stage> = {
   system: systemTests,
 };
 
+/** Stages that run only if they are asked for. */
+const EXTRA_STAGES: Record<string, Stage> = { versions: versionTests };
+
 async function runStage(name: string, stage: Stage): Promise<Outcome> {
   say(`\n=== ${name}`);
   const started = performance.now();
@@ -182,14 +213,15 @@ function sum(outcomes: Outcome[], field: "passed" | "failed" | "skipped"): numbe
 }
 
 const asked = Deno.args.length > 0 ? Deno.args : Object.keys(STAGES);
-const unknown = asked.filter((name) => !(name in STAGES));
+const known = { ...STAGES, ...EXTRA_STAGES };
+const unknown = asked.filter((name) => !(name in known));
 if (unknown.length > 0) {
-  say(`no such stage: ${unknown.join(", ")}; there are ${Object.keys(STAGES).join(", ")}`);
+  say(`no such stage: ${unknown.join(", ")}; there are ${Object.keys(known).join(", ")}`);
   Deno.exit(2);
 }
 
 const outcomes: Outcome[] = [];
-for (const name of asked) outcomes.push(await runStage(name, STAGES[name]!));
+for (const name of asked) outcomes.push(await runStage(name, known[name]!));
 
 say("");
 for (const { name, seconds, passed, failed } of outcomes) {

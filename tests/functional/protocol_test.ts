@@ -426,6 +426,7 @@ Deno.test("300 MB in one row and 300 MB of a parameter stream through in bounded
   const watch = setInterval(() => most = Math.max(most, doorman.rssKb()), 20);
   try {
     const size = 300_000_000;
+    client.patienceMs = 30_000;
     const answer = await client.query(`SELECT repeat('x', ${size})`);
     assert.equal(answer[1]!.body.length, 2 + 4 + size);
     // The parameter goes in pieces: its message is announced whole and follows bit by bit.
@@ -440,7 +441,6 @@ Deno.test("300 MB in one row and 300 MB of a parameter stream through in bounded
       await client.flushed();
     }
     client.send(tail, wire.execute(), wire.SYNC);
-    client.patienceMs = 30_000;
     assert.deepEqual(wire.rowsOf(await client.readUntil("Z")), [[String(size)]]);
   } finally {
     clearInterval(watch);

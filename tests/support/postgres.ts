@@ -26,7 +26,7 @@ export type StopMode = "smart" | "fast" | "immediate";
 
 /** Options of a server under test. */
 export interface PostgresOptions {
-  /** PostgreSQL 18 from npm (default) or Debian's 15. */
+  /** PostgreSQL 18 from npm or Debian's 15. Default: 18, or what PG_DOORMAN_TEST_POSTGRES names. */
   edition?: Edition;
   /** Lines for postgresql.conf, after ours. */
   settings?: string[];
@@ -85,7 +85,7 @@ export class Postgres {
 
   /** Makes a new server without starting it: nobody listens on its port yet. */
   static async create(options: PostgresOptions = {}): Promise<Postgres> {
-    const binaries = await findBinaries(options.edition ?? "embedded");
+    const binaries = await findBinaries(options.edition);
     const folder = await makeTestFolder("postgres");
     const place = { port: options.port ?? freePort(), folder };
     const server = new Postgres(place, binaries, options);
@@ -107,6 +107,11 @@ export class Postgres {
   /** Connection URL for TCP, as superuser, of a database. */
   urlFor(database: string): string {
     return `postgres://postgres:postgres@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** Major version of the server: 18. */
+  get major(): number {
+    return this.#binaries.major;
   }
 
   /** Process id of the postmaster. */

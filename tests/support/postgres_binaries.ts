@@ -1,5 +1,6 @@
 /**
  * Finds the PostgreSQL servers that tests run against, and keeps a freshly initialised cluster of each to copy from.
+ * `PG_DOORMAN_TEST_POSTGRES=/folder/of/its/programs` names another one for the tests that don't say which they want.
  *
  * The embedded one comes as an npm package. It cannot run from Deno's cache: the symbolic links of its libraries are
  * missing (its install script would make them, and Deno runs none), and the server refuses to run as root while root's
@@ -17,6 +18,8 @@ export type Edition = "embedded" | "debian";
 export interface Binaries {
   /** Folder of postgres, initdb, pg_ctl. */
   bin: string;
+  /** Major version: 18. */
+  major: number;
   /** A cluster to copy: superuser postgres, password "postgres". */
   template: string;
   user: UnixUser | undefined;
@@ -45,7 +48,12 @@ export function serverUser(): UnixUser | undefined {
   return { uid: Number(fields[2]), gid: Number(fields[3]) };
 }
 
-async function run(command: string, args: string[], cwd: string, user?: UnixUser): Promise<void> {
+async function run(
+  command: string,
+  args: string[],
+  cwd: string,
+  user?: UnixUser,
+): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(command, {
     args,
     cwd,
@@ -56,8 +64,8 @@ async function run(command: string, args: string[], cwd: string, user?: UnixUser
     stdout: "piped",
     stderr: "piped",
   }).output();
-  if (success) return;
   const decoder = new TextDecoder();
+  if (success) return decoder.decode(stdout);
   throw new Error(`${command}: ${decoder.decode(stderr)}${decoder.decode(stdout)}`);
 }
 
@@ -157,12 +165,22 @@ async function embeddedBin(): Promise<string> {
   return join(folder, "native", "bin");
 }
 
-/** Finds or prepares a server. */
-export async function findBinaries(edition: Edition): Promise<Binaries> {
-  const bin = edition === "embedded" ? await embeddedBin() : DEBIAN_BIN;
+async function binOf(edition: Edition | undefined): Promise<string> {
+  if (edition === "debian") return DEBIAN_BIN;
+  const other = edition === undefined && Deno.env.get("PG_DOORMAN_TEST_POSTGRES");
+  return other || await embeddedBin();
+}
+
+/** Finds or prepares a server: of an edition, or the one that tests run against by default. */
+export async function findBinaries(edition: Edition | undefined): Promise<Binaries> {
+  const bin = await binOf(edition);
   const user = serverUser();
-  const name = edition === "embedded" ? basename(dirname(dirname(bin))) : "debian-15";
-  const folder = cacheFolder(`${name.replace(/^pg_doorman-/, "")}-cluster`);
+  // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+  const version = (await run(join(bin, "postgres"), ["--version"], "/")).trim();
+  const major = Number(/ (\d+)/.exec(version)?.[1]);
+  if (!Number.isInteger(major)) throw new Error(`${bin}: no version of PostgreSQL: ${version}`);
+  const hash = createHash("sha256").update(`${bin} ${version}`).digest("hex").slice(0, 8);
+  const folder = cacheFolder(`cluster-${major}-${hash}`);
   await makeOnce(folder, (unfinished) => initCluster(bin, unfinished, user));
-  return { bin, template: join(folder, "data"), user };
+  return { bin, major, template: join(folder, "data"), user };
 }

@@ -17,7 +17,10 @@ Deno.test("postgres: answers over TCP and its socket, keeps data over a crash, l
   let folder = "";
   let pid = 0;
   {
-    await using postgres = await Postgres.start({ settings: ["work_mem = '7MB'"] });
+    await using postgres = await Postgres.start({
+      edition: "embedded",
+      settings: ["work_mem = '7MB'"],
+    });
     folder = postgres.folder;
     pid = postgres.pid;
     assert.deepEqual(await ask(postgres.url, "SHOW work_mem"), { work_mem: "7MB" });
@@ -52,6 +55,30 @@ Deno.test("postgres: answers over TCP and its socket, keeps data over a crash, l
   }
   await assert.rejects(Deno.stat(folder), Deno.errors.NotFound);
   await assert.rejects(Deno.stat(`/proc/${pid}`), Deno.errors.NotFound);
+});
+
+Deno.test({
+  name:
+    "postgres: the environment names the one of tests that want none, and each knows its version",
+  ignore: !hasDebianPostgres(),
+  fn: async () => {
+    const name = "PG_DOORMAN_TEST_POSTGRES";
+    const before = Deno.env.get(name);
+    Deno.env.set(name, "/usr/lib/postgresql/15/bin");
+    try {
+      for (const [edition, major] of [[undefined, 15], ["debian", 15], ["embedded", 18]] as const) {
+        await using postgres = await Postgres.start({ edition });
+        assert.equal(postgres.major, major);
+        assert.match(
+          await postgres.psql("SHOW server_version_num"),
+          new RegExp(`^${major}\\d{4}$`),
+        );
+      }
+    } finally {
+      if (before === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, before);
+    }
+  },
 });
 
 for (const auth of ["password", "md5", "scram-sha-256"] as const) {
