@@ -163,8 +163,11 @@ function checkSharing(decoded: DecodedPool, checked: Checked): void {
     );
   }
   pool.users.forEach((user, index) => {
-    if (user.pool_size > max) {
-      report.warn(`${userPaths[index]}.pool_size`, `max_db_connections caps it at ${max}`);
+    if (user.pool_size > max + pool.reserve_pool_size) {
+      const most = pool.reserve_pool_size === 0
+        ? `max_db_connections caps it at ${max}`
+        : `max_db_connections and reserve_pool_size cap it at ${max + pool.reserve_pool_size}`;
+      report.warn(`${userPaths[index]}.pool_size`, most);
     }
     if (pool.min_guaranteed_pool_size > user.pool_size) {
       report.warn(

@@ -288,8 +288,14 @@ Deno.test("validate: the connections that users share", () => {
     'pools.app.min_guaranteed_pool_size: is more than the pool_size of "a"',
     "pools.app.reserve_pool_size: is more than max_db_connections, which is 5",
     "pools.app.reserve_pool_timeout: is longer than query_wait_timeout, after which clients are refused anyway",
-    "pools.app.users[0].pool_size: max_db_connections caps it at 5",
   ]);
+  const capped = (reserve: number) =>
+    warningsOf(`${GENERAL}[pools.app]\n${shared(`reserve_pool_size = ${reserve}`)}`);
+  assert.deepEqual(capped(0), ["pools.app.users[0].pool_size: max_db_connections caps it at 5"]);
+  assert.deepEqual(capped(2), [
+    "pools.app.users[0].pool_size: max_db_connections and reserve_pool_size cap it at 7",
+  ]);
+  assert.deepEqual(capped(5), []);
   const off = text.replace("max_db_connections = 5", "max_db_connections = 0");
   assert.deepEqual(warningsOf(`${GENERAL}[pools.app]\n${off}`), []);
 });

@@ -87,7 +87,7 @@ export class Pool
     const servers = this.#servers = new Servers(this, reactor);
     const deadlines = this.#deadlines = new Deadlines(reactor, servers.all);
     const checks = this.#checks = new IdleChecks(this, reactor, deadlines);
-    const patience = this.#patience = new Patience(this, waiting, environment);
+    const patience = this.#patience = new Patience(this, { waiting, creation }, environment);
     this.replication = new Replication(this, environment, creation.secrets);
     const listener = this.listener = new Listener(this, environment, creation.secrets);
     this.share = environment.coordinator.join(this);

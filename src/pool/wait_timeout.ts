@@ -18,10 +18,8 @@ export interface PatientPool {
   readonly settings: PoolSettings;
   readonly name: string;
   readonly counters: { readonly total: { errors: number } };
-  readonly lastFailure: LoginFailure | undefined;
   readonly size: number;
   readonly idle: number;
-  readonly connecting: number;
   /** Idle servers that are checked for those who wait. */
   readonly checking: number;
   readonly expected: number;
@@ -29,16 +27,33 @@ export interface PatientPool {
   readonly share: Share;
 }
 
+/** The parts of the pool that it looks at. */
+export interface PatientParts {
+  readonly waiting: Waiting;
+  readonly creation: {
+    readonly connecting: number;
+    /** Of these, those whose server's name is being resolved. */
+    readonly resolving: number;
+    readonly lastFailure: LoginFailure | undefined;
+  };
+}
+
 export class Patience {
   readonly #pool: PatientPool;
   readonly #waiting: Waiting;
+  readonly #creation: PatientParts["creation"];
   readonly #reactor: Reactor;
   readonly #log: Log;
   #timer: Timer | undefined;
 
-  constructor(pool: PatientPool, waiting: Waiting, environment: { reactor: Reactor; log: Log }) {
+  constructor(
+    pool: PatientPool,
+    { waiting, creation }: PatientParts,
+    environment: { reactor: Reactor; log: Log },
+  ) {
     this.#pool = pool;
     this.#waiting = waiting;
+    this.#creation = creation;
     this.#reactor = environment.reactor;
     this.#log = environment.log;
   }
@@ -47,7 +62,7 @@ export class Patience {
   watch(): void {
     const first = this.#waiting.first();
     if (first === undefined) return;
-    const failure = this.#pool.lastFailure;
+    const failure = this.#creation.lastFailure;
     if (failure !== undefined && !failure.transient && this.#pool.size === 0) {
       // The refusal is younger than its retry time. Told when this turn ends: the waiter is still at its checkout.
       this.#reactor.atEndOfTurn(() => this.refuseAll(failure));
@@ -82,8 +97,8 @@ export class Patience {
   #milliseconds(): number {
     const { query_wait_timeout, connect_timeout } = this.#pool.settings;
     if (query_wait_timeout > 0) return query_wait_timeout;
-    const { connecting, checking, expected } = this.#pool;
-    const coming = connecting > 0 || checking > 0 || expected > 0;
+    const { checking, expected } = this.#pool;
+    const coming = this.#creation.connecting > 0 || checking > 0 || expected > 0;
     return coming && !this.#pool.paused ? connect_timeout : 0;
   }
 
@@ -97,6 +112,7 @@ export class Patience {
 
   #failOverdue(): void {
     const pool = this.#pool;
+    const { connecting } = this.#creation;
     const { now } = this.#reactor;
     for (;;) {
       const first = this.#waiting.first();
@@ -110,23 +126,33 @@ export class Patience {
         "pg_doorman::pool",
         `[${pool.name}] checkout timeout after ${patience}ms: ${why}, size=${pool.size}/` +
           `${pool.settings.pool_size} idle=${pool.idle} waiting=${this.#waiting.length} ` +
-          `connecting=${pool.connecting}`,
+          `connecting=${connecting}`,
       );
       if (exhausted !== undefined) {
         first.checkOutFailed(REASONS.connectionLimit, exhausted.first, exhausted.second);
         continue;
       }
-      const failure = pool.size === pool.connecting ? pool.lastFailure : undefined;
+      const failure = pool.size === connecting ? this.#creation.lastFailure : undefined;
       if (failure !== undefined) reject(first, failure, patience);
       else first.checkOutFailed(REASONS.waitTimeout, String(patience), why);
     }
   }
 
+  /** What it was that did not come. */
   #why(): string {
-    const pool = this.#pool;
-    if (pool.paused) return "the pool is paused";
-    if (pool.lastFailure !== undefined) return oneLine(pool.lastFailure.message);
-    return `timeout, all ${pool.settings.pool_size} server connections are in use`;
+    const { paused, expected, checking, size, settings } = this.#pool;
+    const { connecting, resolving, lastFailure } = this.#creation;
+    if (paused) return "the pool is paused";
+    if (expected > 0) return "the server connections are still in another process";
+    if (lastFailure !== undefined) return oneLine(lastFailure.message);
+    if (checking > 0) return "an idle server connection is being checked";
+    const opening = connecting > 0 ? `, ${connecting} being opened` : "";
+    const there = size - connecting;
+    if (there > 0) return `timeout, all ${there} server connections are in use${opening}`;
+    if (connecting === 0) return "no server connection has been opened";
+    return resolving === connecting
+      ? `the name "${settings.server_host}" is being resolved`
+      : `a server connection to ${settings.server_host}:${settings.server_port} is being opened`;
   }
 }
 

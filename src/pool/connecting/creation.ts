@@ -56,6 +56,13 @@ export class Creation {
     return this.#logins.size;
   }
 
+  /** Of these, those whose server's name is being resolved. */
+  get resolving(): number {
+    let count = 0;
+    for (const { resolving } of this.#logins) if (resolving) count++;
+    return count;
+  }
+
   /** Whether a failure is so fresh that PostgreSQL is left alone. */
   get resting(): boolean {
     return this.#retryTimer !== undefined;

@@ -69,7 +69,7 @@ Deno.test("creation: a connection counts from its beginning, while its server's 
   const bench = new Bench();
   const ended: unknown[] = [];
   bench.creation.connect(0, (failure) => ended.push(failure?.message));
-  assert.equal(bench.creation.connecting, 1);
+  assert.deepEqual([bench.creation.connecting, bench.creation.resolving], [1, 1]);
   bench.asked[0]!([], "not found");
   assert.equal(bench.creation.connecting, 0);
   assert.deepEqual(ended, ['resolve "db.example": not found']);

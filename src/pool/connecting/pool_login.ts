@@ -48,6 +48,11 @@ export class PoolLogin {
     });
   }
 
+  /** Whether the server's name is still being resolved. */
+  get resolving(): boolean {
+    return this.#login === undefined;
+  }
+
   /** An answer of the resolver may still come. */
   giveUp(): void {
     this.#givenUp = true;
