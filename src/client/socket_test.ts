@@ -113,11 +113,11 @@ class Obstacles {
   answer(owed: number): void {
     this.server.owed.length = owed;
     this.socket.write(Uint8Array.of(1));
-    this.#taken(!this.backlogged);
+    this.#taken(this.backlogged ? "not all" : "all");
   }
 
-  #taken(all: boolean): void {
-    if (all && this.server.owed.length <= MOST_OWED / 2) this.throttled = false;
+  #taken(all: "all" | "not all"): void {
+    if (all === "all" && this.server.owed.length <= MOST_OWED / 2) this.throttled = false;
   }
 
   /** The client takes no more of its answers. */
@@ -132,7 +132,7 @@ class Obstacles {
     if (!this.backlogged) return;
     this.backlogged = false;
     this.socket.onReady(EPOLLOUT);
-    this.#taken(true);
+    this.#taken("all");
   }
 
   travel(): void {

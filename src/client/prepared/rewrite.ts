@@ -17,7 +17,7 @@
 import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
 import { Owed } from "../../protocol/owed_replies.ts";
 import { REASONS } from "../../reasons.ts";
-import { add, flush, pass } from "../relay/gather.ts";
+import { pass } from "../relay/gather.ts";
 import { executeUnlisten } from "../listen/unlisten.ts";
 import { markExecute, markPiece } from "../relay/marking.ts";
 import { queryBegins } from "../counts.ts";
@@ -70,8 +70,7 @@ export function relayPrepared(
     const type = bytes[at];
     const length = readLength(bytes, at + 1);
     if (length < 4 || length > frontendLimit(type)) {
-      add(server, bytes, from, at);
-      flush(server);
+      pass(server, bytes, from, at);
       violation(session, type, length);
       return;
     }
@@ -116,8 +115,7 @@ export function relayPrepared(
         flushed = true;
         break;
       case Frontend.Terminate:
-        add(server, bytes, from, at);
-        flush(server);
+        pass(server, bytes, from, at);
         session.close(REASONS.clientTerminated, "");
         return;
       default:

@@ -54,7 +54,7 @@ class NewProcess {
     const one = new NewProcess(old, await Succession.open({ socket: theirs, listeners: [] }));
     const { kind, payload } = (await old.receive())!;
     assert.equal(kind, FrameKind.Ready);
-    assert.equal((payload as { apart: boolean }).apart, true);
+    assert.ok((payload as { apart: boolean }).apart);
     await old.send(FrameKind.Begin, {
       lastClientId: 9,
       lastServerId: 5,
@@ -143,7 +143,7 @@ Deno.test("succession: a batch is acknowledged when the workers hold it, and tha
     [0, "thaw_held"],
     [1, "thaw_held"],
   ]);
-  assert.equal(await process.done(), true);
+  assert.ok(await process.done());
   assert.match(process.lines.at(-1)!, /hand-over from process 12 complete: took 2 clients/);
   for (const [, { items, blobs }] of held) {
     libc.close(blobs as Fd);
@@ -193,7 +193,7 @@ Deno.test("succession: a cancel request waits for a client that has come and is 
 Deno.test("succession: when the old process ends in the middle, what was taken stays", async () => {
   const process = await NewProcess.begun();
   process.old.close();
-  assert.equal(await process.over, false);
+  assert.ok(!(await process.over));
   assert.match(process.lines.at(-1)!, /the old process ended in the middle: took 0 clients/);
   assert.equal(process.succession.totals.failed.old_process_ended, 1);
   assert.equal(process.sent.at(-1)![1].kind, "expect_over");
