@@ -199,6 +199,8 @@ Deno.test("more clients than max_connections are sent home, and their places com
 Deno.test("when descriptors run out, those who are in are served, and new clients wait for a place", async () => {
   await using doorman = await start();
   await using bystander = await Bystander.start(doorman.port, "postgres", "app");
+  // A worker that comes later would find no descriptor to begin with.
+  await doorman.waitForLog(/Accepting connections/);
   await restingSockets(doorman);
   const limit = doorman.fdCount() + 12;
   const { success } = await new Deno.Command("prlimit", {
