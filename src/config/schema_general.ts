@@ -236,7 +236,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "P",
     doc:
       "Below this percentage of `pool_size` a server connection is opened at once for a client that waits. From there on " +
-      "it first waits for one to come back, about twice as long as transactions take, 5 ms to 500 ms.",
+      "it first waits for one to come back, about twice as long as transactions take, 5 ms to 500 ms, but, without " +
+      "`max_db_connections`, no longer than the last one took to be opened: while PostgreSQL is fast, hardly at all.",
   },
   scaling_fast_retries: {
     type: "u32",

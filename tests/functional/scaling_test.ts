@@ -67,8 +67,8 @@ async function burst(clients: WireClient[], sql: string): Promise<void> {
   await Promise.all(clients.map((client) => client.query(sql)));
 }
 
-Deno.test("a burst on a warm pool is served by the servers that there are", async () => {
-  await using doorman = await start({ scaling_warm_pool_ratio: 20 });
+Deno.test("a burst on a warm pool under a shared limit is served by the servers that there are", async () => {
+  await using doorman = await start({ scaling_warm_pool_ratio: 20, max_db_connections: 20 });
   const clients = await logins(doorman, 16);
   await holdTogether(clients.slice(0, 4));
   // The chance is as long as transactions take: these are long ones.

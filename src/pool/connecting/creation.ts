@@ -34,6 +34,8 @@ export interface CreatingPool {
 export class Creation {
   /** Why the last login failed; `undefined` once one has succeeded. */
   lastFailure: LoginFailure | undefined = undefined;
+  /** How long the last connection took to be opened, as far as known. */
+  openMs = Infinity;
   readonly secrets: LoginSecrets;
   readonly #pool: CreatingPool;
   readonly #environment: PoolEnvironment;
@@ -71,6 +73,8 @@ export class Creation {
   /** Starts one connection; `epoch` is what RECONNECT will be told by. `ended`: before the pool hears of it. */
   connect(epoch: number, ended?: (failure: LoginFailure | undefined) => void): void {
     const { settings } = this.#pool;
+    const { reactor } = this.#environment;
+    const sinceMs = reactor.now;
     const login = new PoolLogin(this.#environment, this.secrets);
     this.#logins.add(login);
     login.start(settings, (result) => {
@@ -79,6 +83,7 @@ export class Creation {
       ended?.(failed ? result : undefined);
       if (failed) return this.#failed(result);
       this.#retryMs = 0;
+      this.openMs = reactor.now - sinceMs;
       this.lastFailure = undefined;
       this.#pool.loggedIn(result, epoch, settings);
     });

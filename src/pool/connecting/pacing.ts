@@ -5,7 +5,8 @@
  * Below `scaling_warm_pool_ratio` a connection is opened at once. From there on a waiter first gets its chance to be
  * handed a server that comes back: until it has waited about twice as long as transactions take, none is opened for it.
  * So a burst of short transactions on a warm pool is served by the servers that there are. It does not wait for nothing:
- * when no server is at work (their clients think), a connection is opened at once.
+ * when no server is at work (their clients think), a connection is opened at once, and while PostgreSQL is fast nobody
+ * waits for longer than the last connection took to be opened. When a burst makes it slow, that time grows by itself.
  *
  * The gate of `scaling_max_parallel_creates` and `max_concurrent_creates` holds for all that is opened. Nothing here
  * prolongs a wait past `query_wait_timeout`: whoever can't be patient gets no such chance.
@@ -161,15 +162,22 @@ export class Pacing {
       this.#chosenMs = now;
     }
     const waited = now - waiter.waitSinceMs;
-    if (waited >= this.#waitMs || !this.#atWork) {
-      this.#fallBack(waited);
+    const most = this.#most;
+    if (waited >= most || !this.#atWork) {
+      this.#fallBack(waited, most);
       return true;
     }
-    this.#timer ??= this.#reactor.at(waiter.waitSinceMs + this.#waitMs, () => {
+    this.#timer ??= this.#reactor.at(waiter.waitSinceMs + most, () => {
       this.#timer = undefined;
       this.grow();
     });
     return false;
+  }
+
+  /** Whoever waits as long as the other way takes has lost nothing by it. Pools that share a limit spare it first. */
+  get #most(): number {
+    const shared = this.#pool.settings.max_db_connections > 0;
+    return shared ? this.#waitMs : Math.min(this.#waitMs, this.#creation.openMs);
   }
 
   /** Whether a server runs something: one whose client thinks will not come back soon. */
@@ -178,13 +186,13 @@ export class Pacing {
     return false;
   }
 
-  #fallBack(waited: number): void {
+  #fallBack(waited: number, most: number): void {
     const { counters } = this;
     counters.create_fallback++;
-    if (waited < this.#waitMs || this.#waitMs === 0) return;
+    if (waited < most || most === 0) return;
     counters.antic_timeout++;
     const budget = Math.min(MOST_WAIT_MS, Math.max(LEAST_GATE_MS, this.#base));
-    if (waited > this.#waitMs + budget) counters.gate_budget_ex++;
+    if (waited > most + budget) counters.gate_budget_ex++;
   }
 
   /** Twice the time that transactions take now; before there were any, by the configuration. */

@@ -11,7 +11,7 @@ class Bench {
   readonly waiting = new Waiting();
   readonly settings: PoolSettings;
   readonly counters = { meanXactMs: undefined as number | undefined };
-  readonly creation = { connecting: 0, resting: false };
+  readonly creation = { connecting: 0, resting: false, openMs: Infinity };
   paused = false;
   moved = false;
   retired = false;
@@ -26,6 +26,7 @@ class Bench {
   constructor(change: Partial<PoolSettings>) {
     this.settings = {
       min_pool_size: 0,
+      max_db_connections: 0,
       credentials: { kind: "none" },
       pool_size: 20,
       scaling_warm_pool_ratio: 20,
@@ -208,6 +209,26 @@ Deno.test("pacing: a burst that is too much for it opens connections for all tha
   assert.equal(bench.connected, 14);
   assert.equal(bench.waiting.length, 0);
   assert.equal(bench.pacing.counters.antic_timeout, 10);
+});
+
+Deno.test("pacing: nobody waits for longer than a connection takes to be opened", () => {
+  for (const [openMs, least, most] of [[0, 0, 0], [7, 7, 7], [300, 80, 120]] as const) {
+    const bench = new Bench({});
+    bench.creation.openMs = openMs;
+    bench.connected = bench.working = 4;
+    bench.queue(1);
+    const waited = bench.untilConnecting();
+    assert.ok(waited >= least && waited <= most + 1, `${openMs}: ${waited}`);
+    assert.equal(bench.pacing.counters.antic_timeout, openMs === 0 ? 0 : 1);
+  }
+});
+
+Deno.test("pacing: under max_db_connections servers that come back are waited for, however fast PostgreSQL is", () => {
+  const bench = new Bench({ max_db_connections: 50 });
+  bench.creation.openMs = 1;
+  bench.connected = bench.working = 4;
+  bench.queue(1);
+  assert.ok(bench.untilConnecting() >= 80);
 });
 
 Deno.test("pacing: nobody waits for servers whose clients think", () => {
