@@ -49,6 +49,7 @@ Deno.test("upgrade: clients with 60 MB of statements each move, and so does ever
     for (let n = 0; n < 8; n++) {
       const client = await service.login();
       clients.push(client);
+      client.patienceMs = 120_000;
       await client.ask(wire.parse("mine", longQuery(n, 60)), wire.SYNC);
     }
     using inTransaction = await service.login();
