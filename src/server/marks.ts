@@ -5,173 +5,190 @@
  * costs one question to PostgreSQL when the transaction has ended (client/pinning/leftovers.ts), so the look may be coarse; what
  * a function hides in its body is not seen.
  *
- * Every word that is looked for has one of two rare letters, `_` and `p`: only there a byte costs more than a look into
- * a table.
+ * Most texts have none of a few letters with certain neighbours, and no second statement: that is seen by a look into a
+ * table for each byte. Only where something is noticed the text is read as SQL (statement_look.ts), and only up to a
+ * number of bytes. A text in which something was noticed and that was not read, or not understood, has the marks that
+ * make PostgreSQL be asked about everything: `UNKNOWN`.
  */
 
-import { Dirty } from "./state.ts";
+import { continuesWord, isBlank, scanner } from "../protocol/sql/scanner.ts";
+import { follows, precedes } from "../protocol/sql/words.ts";
+import { type Found, nothingFound } from "./found_names.ts";
+import { look } from "./statement_look.ts";
+import { LOCAL_SET, UNKNOWN, UNKNOWN_NAMES } from "./mark_bits.ts";
 
 const UNDERSCORE = 0x5f;
-
 const SEMICOLON = 0x3b;
+const AMPERSAND = 0x26;
+const DOUBLE_QUOTE = 0x22;
 const SLASH = 0x2f;
-const STAR = 0x2a;
+const DASH = 0x2d;
 
-/** Bytes where a look at the neighbours is worth it. */
+/** Bytes where a look at the neighbours is worth it, and the terminator. */
 const RARE = new Uint8Array(256);
-for (const letter of "_pP;") RARE[letter.charCodeAt(0)] = 1;
-
-/** In the marks of a statement: it is a SET that ends with its transaction. */
-export const LOCAL_SET = 1 << 16;
-/** A statement of it is a SET, or calls set_config: it may name parameters that PostgreSQL does not list. */
-export const NAMES = 1 << 17;
-/** A statement of it is an UNLISTEN. */
-export const UNLISTENS = 1 << 18;
-/** The part of the marks that is bits of `Dirty`. */
-export const DIRTY_MARKS = 0xffff;
+for (const letter of "_pP;&\0") RARE[letter.charCodeAt(0)] = 1;
 
 /** Longer than each word that is looked for with what must stand around it. */
 export const MARK_BYTES = 24;
+/** The longest word that a text begins with, and what ends it. */
+const FIRST_WORD_BYTES = 11;
+/** Longest text that is read as SQL: about a millisecond. */
+export const MOST_READ_BYTES = 64 * 1024;
+/** Longest text that is looked at at all in one go: a few milliseconds. */
+export const MOST_NOTICED_BYTES = 1024 * 1024;
 
-/** Bits of `Dirty`, and perhaps `NAMES`, for the text `bytes[start..end)`; 0 for most. */
+/** Marks of the text `bytes[start..end)`, up to its terminator if it has one; 0 for most. */
 export function textMarks(bytes: Uint8Array, start: number, end: number): number {
-  let marks = firstWord(bytes, start, end);
-  for (let i = start; i < end; i++) {
-    if (RARE[bytes[i]] === 0) continue;
-    const byte = bytes[i];
-    if (byte === UNDERSCORE) marks |= aroundUnderscore(bytes, i, end);
-    else if (byte === SEMICOLON) marks |= firstWord(bytes, i + 1, end);
-    else marks |= temporary(bytes, i, start);
-  }
-  if ((marks & Dirty.Config) !== 0) {
-    marks = localOnly(bytes, start, end) ? marks & ~Dirty.Config : marks | NAMES;
-  }
-  if ((marks & NAMES) === 0) return marks;
-  const text = decoder.decode(bytes.subarray(start, end));
-  return DEFAULT.test(text) ? marks | Dirty.Default : marks;
+  if (!notices(bytes, start, end, WHOLE)) return 0;
+  if (end - start > MOST_NOTICED_BYTES) return UNKNOWN;
+  return read(bytes, start, end, undefined);
 }
 
-/** `NAMES` if the first word of a statement is SET, `UNLISTENS` if it is UNLISTEN. */
-function firstWord(bytes: Uint8Array, at: number, end: number): number {
-  for (;;) {
-    while (at < end && bytes[at] <= 0x20) at++;
-    if (bytes[at] !== SLASH || bytes[at + 1] !== STAR) break;
-    at += 2;
-    while (at < end && (bytes[at] !== STAR || bytes[at + 1] !== SLASH)) at++;
-    at += 2;
-  }
-  if ((bytes[at] | 0x20) === 0x75) return follows(bytes, at, end, "unlisten") ? UNLISTENS : 0;
-  return follows(bytes, at, end, "set") && bytes[at + 3] <= 0x20 ? NAMES : 0;
+/** Marks of the first piece of a text: `UNKNOWN` where something is noticed, since the rest is not there. */
+export function firstPieceMarks(bytes: Uint8Array, start: number, end: number): number {
+  return notices(bytes, start, end, FIRST_PIECE) ? UNKNOWN : 0;
 }
 
-function aroundUnderscore(bytes: Uint8Array, at: number, end: number): number {
-  if (follows(bytes, at + 1, end, "config")) {
-    return precedes(bytes, at, "set") ? Dirty.Config : 0;
-  }
-  if (follows(bytes, at + 1, end, "advisory_")) {
-    // pg_advisory_xact_lock ends with its transaction.
-    return (bytes[at + 10] | 0x20) === 0x78 ? 0 : Dirty.Advisory;
-  }
-  return follows(bytes, at + 1, end, "temp") && precedes(bytes, at, "pg") ? Dirty.Temp : 0;
+/** The same of a later one, or of what is around the place where two meet. */
+export function pieceMarks(bytes: Uint8Array, start: number, end: number): number {
+  return notices(bytes, start, end, PIECE) ? UNKNOWN : 0;
 }
 
-/** TEMP or TEMPORARY behind CREATE, CREATE LOCAL, CREATE OR REPLACE, or INTO. */
-function temporary(bytes: Uint8Array, at: number, start: number): number {
-  if (at - 3 <= start || !precedes(bytes, at, "tem")) return 0;
-  let before = at - 4;
-  // The end of a comment, too.
-  if (bytes[before] > 0x20 && bytes[before] !== 0x2f) return 0;
-  if (bytes[before] === 0x2f) return Dirty.Temp;
-  while (before > start && bytes[before] <= 0x20) before--;
-  const word = before + 1;
-  return precedes(bytes, word, "create") || precedes(bytes, word, "into") ||
-      precedes(bytes, word, "local") || precedes(bytes, word, "global") ||
-      precedes(bytes, word, "replace") || bytes[before] === 0x2f
-    ? Dirty.Temp
-    : 0;
+/** Marks of the text at the beginning of `body`, up to its terminator. */
+export function statementMarks(body: Uint8Array): number {
+  return textMarks(body, 0, body.length);
 }
 
-/** Whether `word` (lower case) begins at `at`, in any letter case. */
-function follows(bytes: Uint8Array, at: number, end: number, word: string): boolean {
-  if (at + word.length > end) return false;
-  for (let i = 0; i < word.length; i++) {
-    const byte = bytes[at + i];
-    if ((byte === UNDERSCORE ? byte : byte | 0x20) !== word.charCodeAt(i)) return false;
-  }
-  return true;
+/** What a text with marks names: parameters that it sets, channels. One that is not read has `UNKNOWN_NAMES`. */
+export function findNames(bytes: Uint8Array, start: number, end: number): Found {
+  const found = nothingFound();
+  found.marks = read(bytes, start, end, found) & UNKNOWN_NAMES;
+  return found;
 }
-
-/** Whether `word` (lower case) ends before `at`. */
-function precedes(bytes: Uint8Array, at: number, word: string): boolean {
-  return at >= word.length && follows(bytes, at - word.length, at, word);
-}
-
-const decoder = new TextDecoder();
-const DEFAULT = /\bdefault\b/i;
-const CALL = /set_config/gi;
-/** All of its arguments are simple, and the last one says that it ends with the transaction. */
-const LOCAL_CALL =
-  /set_config\s*\(\s*(?:'[^']*'|\$\d+)\s*(?:::\s*\w+\s*)?,\s*(?:'[^']*'|\$\d+)\s*(?:::\s*\w+\s*)?,\s*(?:true|'t(?:rue)?')\s*\)/gi;
-
-/** Whether every `set_config` of the text is seen to be for its transaction alone. */
-function localOnly(bytes: Uint8Array, start: number, end: number): boolean {
-  const text = decoder.decode(bytes.subarray(start, end));
-  const calls = text.match(CALL)?.length ?? 0;
-  return calls > 0 && calls === text.match(LOCAL_CALL)?.length;
-}
-
-const ONE_LOCAL_SET = /^\s*set\s+(?:local|transaction)\s[^;]*;?\s*$/i;
-const MOST_SET_BYTES = 1000;
-
-/** Whether the text is one SET that ends with its transaction; `bytes[start..end)` may end in its terminator. */
-export function isLocalSet(bytes: Uint8Array, start: number, end: number): boolean {
-  const first = bytes[start];
-  if ((first | 0x20) !== 0x73 && first > 0x20 || end - start > MOST_SET_BYTES) return false;
-  if (!follows(bytes, start, end, "set") && first > 0x20) return false;
-  const zero = bytes.indexOf(0, start);
-  const stop = zero < 0 || zero > end ? end : zero;
-  return ONE_LOCAL_SET.test(decoder.decode(bytes.subarray(start, stop)));
-}
-
-const UNLISTEN =
-  /(?:^|;)(?:\s|\/\*.*?\*\/)*unlisten\s*(?:(\*)|"((?:[^"]|"")+)"|([a-z_\u0080-\uffff][\w$\u0080-\uffff]*))/gis;
 
 /** The channels that the text names in UNLISTEN, as PostgreSQL compares them; `*`: all. */
 export function unlistenedChannels(bytes: Uint8Array, start: number, end: number): string[] {
-  const channels: string[] = [];
-  for (const match of decoder.decode(bytes.subarray(start, end)).matchAll(UNLISTEN)) {
-    const [, all, quoted, plain] = match;
-    if (all !== undefined) channels.push(all);
-    else if (quoted !== undefined) channels.push(cut(quoted.replaceAll('""', '"')));
-    else channels.push(cut(plain.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())));
+  return findNames(bytes, start, end).channels;
+}
+
+/** Reads it as SQL. Where it depends on `standard_conforming_strings` what the text is, both are seen. */
+function read(bytes: Uint8Array, start: number, end: number, found: Found | undefined): number {
+  scanner.begin(bytes, start, end, true);
+  if (scanner.length > MOST_READ_BYTES) return UNKNOWN;
+  const marks = look(found);
+  if (scanner.doubtful) return UNKNOWN;
+  if (!scanner.ambiguous) return marks;
+  scanner.begin(bytes, start, end, false);
+  const channels = found?.channels.length ?? 0;
+  const others = look(found);
+  if (scanner.doubtful) return UNKNOWN;
+  // Who is told of fewer channels than it has left misses nothing.
+  if (found !== undefined) found.channels.length = channels;
+  return (marks | others) & ~LOCAL_SET | marks & others & LOCAL_SET;
+}
+
+/** How much of a text is there. */
+const WHOLE = 0;
+const FIRST_PIECE = 1;
+const PIECE = 2;
+
+/** Whether anything calls for a closer look. */
+function notices(bytes: Uint8Array, start: number, end: number, part: number): boolean {
+  if (part !== PIECE && mayBegin(bytes, start, end, part)) return true;
+  const stop = end - start > MOST_NOTICED_BYTES ? start + MOST_NOTICED_BYTES : end;
+  for (let i = start; i < stop; i++) {
+    if (RARE[bytes[i]] === 0) continue;
+    switch (bytes[i]) {
+      case 0:
+        return false;
+      case UNDERSCORE:
+        if (aroundUnderscore(bytes, i, end)) return true;
+        break;
+      case SEMICOLON: {
+        i++;
+        while (i < end && isBlank(bytes[i])) i++;
+        if (i >= end) return part !== WHOLE;
+        return bytes[i] !== 0;
+      }
+      case AMPERSAND:
+        // U&"…" may be any name.
+        if (i + 1 < end && bytes[i + 1] === DOUBLE_QUOTE) return true;
+        break;
+      default:
+        if (temporary(bytes, i, start, end, part)) return true;
+    }
   }
-  return channels;
+  return stop < end;
 }
 
-const encoder = new TextEncoder();
-const MOST_NAME_BYTES = 63;
-
-/** PostgreSQL cuts longer names off, between two characters. */
-function cut(name: string): string {
-  if (name.length * 3 <= MOST_NAME_BYTES) return name;
-  const bytes = encoder.encode(name);
-  if (bytes.length <= MOST_NAME_BYTES) return name;
-  let end = MOST_NAME_BYTES;
-  while ((bytes[end] & 0xc0) === 0x80) end--;
-  return decoder.decode(bytes.subarray(0, end));
+/** Whether a text that begins so may be one of those that are told by their first word. */
+function mayBegin(bytes: Uint8Array, start: number, end: number, part: number): boolean {
+  let at = start;
+  while (at < end && isBlank(bytes[at])) at++;
+  if (part === FIRST_PIECE && at + FIRST_WORD_BYTES > end && !endsBefore(bytes, at, end)) {
+    // Not to be told yet: with the next piece, if that sees all of it.
+    return end - start >= MARK_BYTES;
+  }
+  if (at >= end) return false;
+  switch (bytes[at] | 0x20) {
+    case 0x73: // s
+      return ends(bytes, at, end, "set");
+    case 0x75: // u
+      return follows(bytes, at, end, "unlisten");
+    case 0x64: // d
+      return ends(bytes, at, end, "do") || follows(bytes, at, end, "deallocate");
+    case 0x65: // e
+      return follows(bytes, at, end, "execute") || follows(bytes, at, end, "explain");
+    case 0x63: // c
+      return follows(bytes, at, end, "call") || follows(bytes, at, end, "create");
+    case SLASH:
+    case DASH:
+      return true;
+    default:
+      return false;
+  }
 }
 
-const CUSTOM_NAME = /[a-z_][\w$]*(?:\.[a-z_][\w$]*)+/gi;
-
-/** Everything in `bytes[start..end)` that could be the name of a parameter with a dot, as PostgreSQL compares them. */
-export function customNames(bytes: Uint8Array, start: number, end: number): string[] {
-  const names = decoder.decode(bytes.subarray(start, end)).match(CUSTOM_NAME) ?? [];
-  return names.map((name) => name.toLowerCase());
+function endsBefore(bytes: Uint8Array, at: number, end: number): boolean {
+  while (at < end && bytes[at] !== 0) at++;
+  return at < end;
 }
 
-/** Marks of the text at the beginning of `body`, up to its terminator, and whether it is one SET for its transaction. */
-export function statementMarks(body: Uint8Array): number {
-  const zero = body.indexOf(0);
-  const end = zero < 0 ? body.length : zero;
-  return textMarks(body, 0, end) | (isLocalSet(body, 0, end) ? LOCAL_SET : 0);
+/** Whether `word` stands there, and no longer one. */
+function ends(bytes: Uint8Array, at: number, end: number, word: string): boolean {
+  const after = at + word.length;
+  return follows(bytes, at, end, word) && after < end && !continuesWord(bytes[after]);
+}
+
+/** `set_config`, `pg_temp`, `pg_settings`, `pg_advisory_…`, `pg_try_advisory_…`. */
+function aroundUnderscore(bytes: Uint8Array, at: number, end: number): boolean {
+  switch (bytes[at + 1] | 0x20) {
+    case 0x63: // c
+      return follows(bytes, at + 1, end, "config") && precedes(bytes, at, "set");
+    case 0x61: // a
+      // pg_advisory_xact_lock ends with its transaction.
+      return follows(bytes, at + 1, end, "advisory_") && !follows(bytes, at + 10, end, "xact_");
+    case 0x74: // t
+      return follows(bytes, at + 1, end, "temp") && precedes(bytes, at, "pg");
+    case 0x73: // s
+      return follows(bytes, at + 1, end, "settings") && precedes(bytes, at, "pg");
+    default:
+      return false;
+  }
+}
+
+/** TEMP or TEMPORARY around the `p` at `at`. */
+function temporary(
+  bytes: Uint8Array,
+  at: number,
+  start: number,
+  end: number,
+  part: number,
+): boolean {
+  if (at - 3 <= start || (bytes[at - 1] | 0x20) !== 0x6d) return false;
+  if (!precedes(bytes, at, "tem") || continuesWord(bytes[at - 4])) return false;
+  const after = follows(bytes, at + 1, end, "orary") ? at + 6 : at + 1;
+  // At the end of a piece it is seen with the next one.
+  if (after >= end) return part === WHOLE;
+  return !continuesWord(bytes[after]);
 }

@@ -175,9 +175,9 @@ Deno.test("unlisten: the reply that will confirm it knows the channels", () => {
   assert.deepEqual((owed.headRecord() as Tracked).unlistens, ["a", "B"]);
   const bound = linkedSession();
   // One that has never listened has nothing to lose.
-  bindUnlisten(bound.state, text, 0, text.length);
+  bindUnlisten(bound.state, ["a", "B"]);
   assert.equal(bound.state.listens, undefined);
-  bindUnlisten(session.state, text, 0, text.length);
+  bindUnlisten(session.state, ["a", "B"]);
   bound.plain.owed.push(Owed.Execute);
   executeUnlisten(session.state.listens!, bound.server!);
   assert.deepEqual((bound.plain.owed.headRecord() as Tracked).unlistens, ["a", "B"]);

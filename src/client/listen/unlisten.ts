@@ -22,15 +22,9 @@ export function noteUnlisten(
   server.owed.attach(tracked({ unlistens: unlistenedChannels(bytes, start, end) }));
 }
 
-/** A statement whose text has an UNLISTEN was parsed or bound. */
-export function bindUnlisten(
-  state: SessionState,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  const { listens } = state;
-  if (listens !== undefined) listens.bound = unlistenedChannels(bytes, start, end);
+/** A statement whose text has an UNLISTEN of these was parsed or bound. */
+export function bindUnlisten({ listens }: SessionState, channels: string[]): void {
+  if (listens !== undefined) listens.bound = channels;
 }
 
 /** An Execute was sent: if its tag is UNLISTEN, it is of what was bound last. */
@@ -45,6 +39,13 @@ export function confirmUnlisten(
 ): void {
   const { listens } = session.state;
   if (listens === undefined) return;
-  if (channels === undefined) listens.unlistened.length = 0;
-  else listens.unlistened.push(...channels);
+  const { unlistened } = listens;
+  if (channels === undefined) unlistened.length = 0;
+  else if (!endsWith(unlistened, channels)) unlistened.push(...channels);
+}
+
+/** Each tag of one text tells the same. */
+function endsWith(list: readonly string[], end: readonly string[]): boolean {
+  const at = list.length - end.length;
+  return at >= 0 && end.every((channel, i) => list[at + i] === channel);
 }

@@ -7,7 +7,7 @@
 
 import { commandComplete, join } from "../../protocol/messages.ts";
 import { answerCheck } from "./check_query.ts";
-import { deallocatedName, mayDeallocate, parseDeallocate, textAt } from "../prepared/deallocate.ts";
+import { mayDeallocate, readDeallocation } from "../prepared/deallocate.ts";
 import { flushNotifications } from "../listen/delivery.ts";
 import { refuseBlock } from "../refusals.ts";
 import type { AnswerRecording } from "../socket.ts";
@@ -78,11 +78,11 @@ function deallocate(
   end: number,
 ): boolean {
   const { state } = session;
-  const what = parseDeallocate(textAt(bytes, start, end));
+  const what = readDeallocation(bytes, start, end);
   if (what === undefined) return false;
   if (what === "ALL") clearStatements(state, session.pool!.statements);
   else {
-    const name = deallocatedName(bytes, start, end)!;
+    const { name } = what;
     if (findStatement(state, name, 0, name.length) === undefined) return false;
     setStatement(state, session.pool!.statements, name, undefined);
   }

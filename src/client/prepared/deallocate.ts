@@ -1,3 +1,4 @@
+// hot path
 /**
  * DEALLOCATE of a statement that was rewritten: the client's name is not known to PostgreSQL. What is sent instead
  * deallocates an empty statement under a name of the pooler's, so that tag, errors and transaction status are
@@ -6,46 +7,111 @@
 
 import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
+import { scanner, Token } from "../../protocol/sql/scanner.ts";
+import { isWord, nameOf } from "../../protocol/sql/words.ts";
 
-const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** Longest text that is looked at: two names of 63 bytes, doubled quotes, and blanks. */
-const MOST_BYTES = 300;
+/** Longest text that is looked at: two names of 63 bytes, doubled quotes, blanks and a comment. */
+const MOST_BYTES = 1000;
 
-const DEALLOCATE =
-  /^\s*deallocate\s+(?:prepare\s+)?(?:(all)|"((?:[^"]|"")+)"|([a-z_\u0080-\uffff][\w$\u0080-\uffff]*))\s*;?\s*$/i;
-
-/** Whether the text `bytes[start..end)` (with its terminator) may be a DEALLOCATE; most are not. */
+/** Whether the text `bytes[start..end)` (with its terminator) may be a DEALLOCATE and nothing else; most are not. */
 export function mayDeallocate(bytes: Uint8Array, start: number, end: number): boolean {
+  if (end - start > MOST_BYTES) return false;
   const first = bytes[start];
-  return ((first | 0x20) === 0x64 || first <= 0x20) && end - start <= MOST_BYTES;
+  // A letter, a blank, a comment, an empty statement.
+  if ((first | 0x20) === 0x64) return (bytes[start + 1] | 0x20) === 0x65;
+  return first <= 0x20 || first === 0x2f || first === 0x2d || first === 0x3b;
 }
 
-/** `ALL`, the name that is to be deallocated, or `undefined` for any other text. */
-export function parseDeallocate(text: string): "ALL" | { name: string } | undefined {
-  const match = DEALLOCATE.exec(text);
-  if (match === null) return undefined;
-  if (match[1] !== undefined) return "ALL";
-  // An unquoted name is folded, as PostgreSQL does it.
-  if (match[2] !== undefined) return { name: match[2].replaceAll('""', '"') };
-  return { name: match[3].replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) };
+/** One DEALLOCATE of a name: where the name stands in the bytes, as it is written. */
+export interface Deallocation {
+  readonly name: Uint8Array<ArrayBuffer>;
+  readonly start: number;
+  readonly end: number;
 }
 
-/** The text of a Query, or of a Parse behind its name, up to its terminator. */
-export function textAt(bytes: Uint8Array, start: number, end: number): string {
-  const zero = bytes.indexOf(0, start);
-  return decoder.decode(bytes.subarray(start, zero < 0 || zero > end ? end : zero));
+/**
+ * `ALL`, or the name that is to be deallocated, if the text is one DEALLOCATE, with whatever comments and empty
+ * statements; `undefined` for any other.
+ */
+export function readDeallocation(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): "ALL" | Deallocation | undefined {
+  scanner.begin(bytes, start, end, true);
+  while (scanner.next() === Token.Semicolon);
+  if (!isWord(scanner, "deallocate")) return undefined;
+  const read = afterWord();
+  if (read === undefined) return undefined;
+  while (scanner.kind === Token.Semicolon) scanner.next();
+  return scanner.kind === Token.End ? read : undefined;
 }
 
-/** The name that the text at `bytes[start..end)` deallocates. */
+/** More of them in one text are not told. */
+const MOST_FOUND = 100;
+
+/**
+ * All of a text with several statements that has the mark `DEALLOCATES`, in their order, up to a DEALLOCATE ALL (its tag
+ * tells the rest). `undefined`: it can't be told what it deallocates.
+ */
+export function readDeallocations(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): Deallocation[] | undefined {
+  const found: Deallocation[] = [];
+  scanner.begin(bytes, start, end, true);
+  for (;;) {
+    const kind = scanner.next();
+    let read: "ALL" | Deallocation | undefined;
+    if (isWord(scanner, "deallocate")) {
+      read = afterWord();
+      if (read === undefined || read !== "ALL" && found.push(read) > MOST_FOUND) return undefined;
+    }
+    while (kind !== Token.Semicolon && scanner.kind !== Token.Semicolon) {
+      if (scanner.kind === Token.End) break;
+      if (scanner.kind === Token.Unterminated) return undefined;
+      scanner.next();
+    }
+    if (scanner.ambiguous || scanner.doubtful) return undefined;
+    if (scanner.kind === Token.End || read === "ALL") return found;
+  }
+}
+
+/** What stands behind the word, up to the end of the statement. */
+function afterWord(): "ALL" | Deallocation | undefined {
+  let { start, end } = scanner;
+  scanner.next();
+  let all = isWord(scanner, "all");
+  const prepare = isWord(scanner, "prepare");
+  start = scanner.start;
+  end = scanner.end;
+  let name = nameOf(scanner);
+  scanner.next();
+  // A statement may have the name that is a word here.
+  if (prepare && scanner.kind !== Token.Semicolon && scanner.kind !== Token.End) {
+    all = isWord(scanner, "all");
+    start = scanner.start;
+    end = scanner.end;
+    name = nameOf(scanner);
+    scanner.next();
+  }
+  if (scanner.kind !== Token.Semicolon && scanner.kind !== Token.End) return undefined;
+  if (scanner.doubtful) return undefined;
+  if (all) return "ALL";
+  return name === undefined ? undefined : { name, start, end };
+}
+
+/** The name that the text at `bytes[start..end)` deallocates, and nothing else. */
 export function deallocatedName(
   bytes: Uint8Array,
   start: number,
   end: number,
 ): Uint8Array<ArrayBuffer> | undefined {
-  const parsed = parseDeallocate(textAt(bytes, start, end));
-  return parsed === undefined || parsed === "ALL" ? undefined : encoder.encode(parsed.name);
+  const read = readDeallocation(bytes, start, end);
+  return read === undefined || read === "ALL" ? undefined : read.name;
 }
 
 /** Name of the empty statement. */
@@ -58,4 +124,22 @@ const PARSE = messages.parse("", SQL);
 /** The message that deallocates it. */
 export function goneDeallocation(type: number): Uint8Array<ArrayBuffer> {
   return type === Frontend.Query ? QUERY : PARSE;
+}
+
+const GONE_WORD = encoder.encode('"DOORMAN_gone"');
+
+/** The Query with the text `bytes[start..end)`, its terminator with it, in which that statement is deallocated. */
+export function goneQuery(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  { start: nameStart, end: nameEnd }: Deallocation,
+): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(5 + end - start + GONE_WORD.length - (nameEnd - nameStart));
+  message[0] = Frontend.Query;
+  new DataView(message.buffer).setUint32(1, message.length - 1);
+  message.set(bytes.subarray(start, nameStart), 5);
+  message.set(GONE_WORD, 5 + nameStart - start);
+  message.set(bytes.subarray(nameEnd, end), 5 + nameStart - start + GONE_WORD.length);
+  return message;
 }

@@ -9,10 +9,17 @@ import { Frontend, TransactionStatus } from "../../protocol/codes.ts";
 import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { UNLISTENS } from "../../server/marks.ts";
+import { DEALLOCATES, UNLISTENS } from "../../server/mark_bits.ts";
 import type { ParameterSet } from "../../server/parameters.ts";
 import { isThere, put, tracked } from "../../server/statements/on_server.ts";
-import { deallocatedName, GONE, goneDeallocation, mayDeallocate } from "./deallocate.ts";
+import {
+  deallocatedName,
+  GONE,
+  goneDeallocation,
+  goneQuery,
+  mayDeallocate,
+  readDeallocations,
+} from "./deallocate.ts";
 import { add, addByte, flush, head, sendParse } from "../relay/gather.ts";
 import { noteUnlisten } from "../listen/unlisten.ts";
 import { markBind, markNamingBind, markQuery, markUnnamed, NAMING } from "../relay/marking.ts";
@@ -75,8 +82,12 @@ export function query(
   if (next > end && state.listens !== undefined && next - at - 1 < MOST_WAITING_BYTES) {
     return WANTS_WHOLE;
   }
+  const marks = markQuery(session, server, bytes, at + 5, next, end);
+  if ((marks & (DEALLOCATES | UNLISTENS)) === DEALLOCATES && next <= end) {
+    if (deallocatesAmong(session, server, bytes, from, at, next)) return REPLACED;
+  }
   server.owed.push(Owed.Query);
-  if ((markQuery(session, server, bytes, at + 5, next, end) & UNLISTENS) !== 0) {
+  if ((marks & UNLISTENS) !== 0) {
     noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
   }
   // A simple query destroys the unnamed statement.
@@ -101,6 +112,27 @@ function deallocates(
   if (findStatement(session.state, name, 0, name.length) === undefined) return false;
   add(server, bytes, from, at);
   deallocate(session, server, name, goneDeallocation(bytes[at]));
+  return true;
+}
+
+/**
+ * Whether one of the statements of the Query deallocates a name of the client's: then it is done. Of two PostgreSQL
+ * would have to have two empty statements; it says that it does not know them.
+ */
+function deallocatesAmong(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  next: number,
+): boolean {
+  const ours = readDeallocations(bytes, at + 5, next)?.filter(({ name }) =>
+    findStatement(session.state, name, 0, name.length) !== undefined
+  );
+  if (ours?.length !== 1) return false;
+  add(server, bytes, from, at);
+  deallocate(session, server, ours[0].name, goneQuery(bytes, at + 5, next, ours[0]));
   return true;
 }
 
@@ -177,7 +209,7 @@ export function bind(
   markBind(session, server, statement.marks, unnamedPortal);
   if ((statement.marks & NAMING) !== 0) {
     const { marks, query } = statement;
-    markNamingBind(session, { marks, text: query.body }, bytes, nameEnd, stop);
+    markNamingBind(session, { marks, text: query.body, of: query, id: 0 }, bytes, nameEnd, stop);
   }
   owed.track(Owed.Bind, statement);
   return nameEnd;

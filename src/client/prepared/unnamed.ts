@@ -150,7 +150,7 @@ export function bindUnnamed(
   if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
     const { unnamedMarks: marks, unnamed, unnamedLength } = state;
     const text = unnamed.subarray(0, unnamedLength);
-    markNamingBind(session, { marks, text }, bytes, nameEnd, stop);
+    markNamingBind(session, { marks, text, of: state, id: state.unnamedId }, bytes, nameEnd, stop);
   }
   server.owed.push(Owed.Bind);
   return from;

@@ -5,16 +5,15 @@
  */
 
 import type { ServerConnection } from "../../server/connection.ts";
+import { DIRTY_MARKS, LOCAL_SET, NAMES, UNKNOWN_NAMES, UNLISTENS } from "../../server/mark_bits.ts";
 import {
-  customNames,
-  DIRTY_MARKS,
-  isLocalSet,
-  LOCAL_SET,
+  findNames,
+  firstPieceMarks,
   MARK_BYTES,
-  NAMES,
+  pieceMarks,
   textMarks,
-  UNLISTENS,
 } from "../../server/marks.ts";
+import { type Found, withValues } from "../../server/found_names.ts";
 import { bindUnlisten } from "../listen/unlisten.ts";
 import type { ClientView } from "../parts.ts";
 import type { SessionState } from "../state.ts";
@@ -68,23 +67,24 @@ function marksOf(
     state.marking = marking;
     state.carry = bytes.slice(Math.max(start, stop - MARK_BYTES), stop);
   }
+  if (!whole) return firstPieceMarks(bytes, start, stop);
   const marks = textMarks(bytes, start, stop);
-  if (marks === 0) return 0;
-  if (whole && isLocalSet(bytes, start, stop)) return marks | LOCAL_SET;
-  if ((marks & NAMES) !== 0) noteNames(state, bytes, start, stop);
-  return marks;
+  if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
+  return marks | noteNames(state, findNames(bytes, start, stop));
 }
 
 /** Names that one client's SETs may be found under; further ones are not followed. */
 const MOST_NAMES = 100;
-const MOST_NAME_LETTERS = 64;
 
-/** What PostgreSQL does not list (parameters with a dot) has to be asked for by name. */
-function noteNames(state: SessionState, bytes: Uint8Array, start: number, end: number): void {
-  for (const name of customNames(bytes, start, end)) {
-    if (name.length >= MOST_NAME_LETTERS || state.setNames.includes(name)) continue;
+/** What PostgreSQL does not list (parameters with a dot) has to be asked for by name. `UNKNOWN_NAMES`: there are others. */
+function noteNames(state: SessionState, found: Found): number {
+  let { marks } = found;
+  for (const name of found.names) {
+    if (state.setNames.includes(name)) continue;
     if (state.setNames.length < MOST_NAMES) state.setNames.push(name);
+    else marks = UNKNOWN_NAMES;
   }
+  return marks;
 }
 
 /** More of a text, `bytes[start..end)`. */
@@ -100,11 +100,10 @@ export function markPiece(
   const joined = new Uint8Array(carry.length + Math.min(MARK_BYTES, end - start));
   joined.set(carry);
   joined.set(bytes.subarray(start, start + joined.length - carry.length), carry.length);
-  const marks = textMarks(joined, 0, joined.length) | textMarks(bytes, start, end);
-  if ((marks & NAMES) !== 0) {
-    noteNames(state, joined, 0, joined.length);
-    noteNames(state, bytes, start, end);
-  }
+  // A shorter one is all that there was.
+  const begins = carry.length < MARK_BYTES;
+  const marks = pieceMarks(bytes, start, end) |
+    (begins ? firstPieceMarks : pieceMarks)(joined, 0, joined.length);
   if (state.marking === Marking.Query) server.state.dirty |= marks & DIRTY_MARKS;
   else state.unnamedMarks |= marks;
   if (end - start >= MARK_BYTES) state.carry = bytes.slice(end - MARK_BYTES, end);
@@ -128,20 +127,39 @@ export function markBind(
 
 /**
  * The same, of a statement whose marks call for a look at its text: it may set parameters, whose names are there or among
- * the values, or end a LISTEN.
+ * the values, or end a LISTEN. The marks, with `UNKNOWN_NAMES` if there are other names.
  */
 export function markNamingBind(
   session: Session,
-  statement: { marks: number; text: Uint8Array },
+  statement: NamingStatement,
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
-): void {
-  const { marks, text } = statement;
-  if ((marks & UNLISTENS) !== 0) bindUnlisten(session.state, text, 0, text.length);
-  if ((marks & NAMES) === 0) return;
-  noteNames(session.state, text, 0, text.length);
-  noteNames(session.state, bytes, start, end);
+): number {
+  const { state } = session;
+  const { marks } = statement;
+  const found = foundIn(statement);
+  if ((marks & UNLISTENS) !== 0) bindUnlisten(state, found.channels);
+  if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
+  return marks | noteNames(state, withValues(found, bytes, start, end));
+}
+
+/** A text that may be bound again and again: it is looked at once for `id` of `of`. */
+interface NamingStatement {
+  marks: number;
+  text: Uint8Array;
+  of: object;
+  id: number;
+}
+
+const known = new WeakMap<object, { id: number; found: Found }>();
+
+function foundIn({ text, of, id }: NamingStatement): Found {
+  const last = known.get(of);
+  if (last?.id === id) return last.found;
+  const found = findNames(text, 0, text.length);
+  known.set(of, { id, found });
+  return found;
 }
 
 /** In the marks of a statement: its text has to be looked at when it is bound. */

@@ -8,7 +8,8 @@ import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
 import { Owed } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import { REASONS } from "../../reasons.ts";
-import { UNLISTENS } from "../../server/marks.ts";
+import { UNLISTENS } from "../../server/mark_bits.ts";
+import { unlistenedChannels } from "../../server/marks.ts";
 import { Dirty } from "../../server/state.ts";
 import { pass } from "./gather.ts";
 import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/unlisten.ts";
@@ -83,8 +84,8 @@ export function relay(
           const next = at + length + 1;
           const start = textStart(bytes, at + 5, Math.min(next, end));
           const marks = markQuery(session, server, bytes, start, next, end);
-          if ((marks & UNLISTENS) !== 0) {
-            bindUnlisten(state, bytes, start, Math.min(next, end));
+          if ((marks & UNLISTENS) !== 0 && state.listens !== undefined) {
+            bindUnlisten(state, unlistenedChannels(bytes, start, Math.min(next, end)));
           }
         }
         owed.push(Owed.Parse);

@@ -1,0 +1,68 @@
+/**
+ * Words and names of SQL, as bytes of a text: compared with keywords, and what they stand for as PostgreSQL compares
+ * them (ASCII folded, quotes undoubled, cut at 63 bytes).
+ */
+
+import { type Scanner, Token } from "./scanner.ts";
+
+const UNDERSCORE = 0x5f;
+const DOUBLE_QUOTE = 0x22;
+/** `NAMEDATALEN` − 1. */
+export const MOST_NAME_BYTES = 63;
+
+const decoder = new TextDecoder();
+
+/** Whether `word` (lower case letters and `_`) stands at `bytes[at]`, in any letter case. */
+export function follows(bytes: Uint8Array, at: number, end: number, word: string): boolean {
+  if (at + word.length > end) return false;
+  for (let i = 0; i < word.length; i++) {
+    const byte = bytes[at + i];
+    if ((byte === UNDERSCORE ? byte : byte | 0x20) !== word.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+/** Whether `word` ends before `bytes[at]`, in any letter case. */
+export function precedes(bytes: Uint8Array, at: number, word: string): boolean {
+  return at >= word.length && follows(bytes, at - word.length, at, word);
+}
+
+/** Whether the token is this word, unquoted. */
+export function isWord({ kind, bytes, start, end }: Scanner, word: string): boolean {
+  return kind === Token.Word && end - start === word.length && follows(bytes, start, end, word);
+}
+
+/** The name that the token is; `undefined`: it is none, or one with escapes. */
+export function nameOf(token: Scanner): Uint8Array<ArrayBuffer> | undefined {
+  const { bytes, kind } = token;
+  if (kind === Token.Word) {
+    const name = new Uint8Array(token.end - token.start);
+    for (let i = 0; i < name.length; i++) {
+      const byte = bytes[token.start + i];
+      name[i] = byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+    }
+    return cut(name);
+  }
+  if (kind !== Token.Quoted || token.contentStart === token.contentEnd) return undefined;
+  const name = new Uint8Array(token.contentEnd - token.contentStart);
+  let length = 0;
+  for (let i = token.contentStart; i < token.contentEnd; i++) {
+    name[length++] = bytes[i];
+    if (bytes[i] === DOUBLE_QUOTE) i++;
+  }
+  return cut(name.subarray(0, length));
+}
+
+/** PostgreSQL cuts longer names off, between two characters. */
+function cut(name: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (name.length <= MOST_NAME_BYTES) return name;
+  let end = MOST_NAME_BYTES;
+  while (end > 0 && (name[end] & 0xc0) === 0x80) end--;
+  return name.slice(0, end);
+}
+
+/** The same as text. */
+export function nameTextOf(token: Scanner): string | undefined {
+  const name = nameOf(token);
+  return name === undefined ? undefined : decoder.decode(name);
+}

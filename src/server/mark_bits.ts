@@ -1,0 +1,27 @@
+/**
+ * Marks of a text: what it may leave on its server. The lower half are bits of `Dirty`; the upper half tells how the text
+ * has to be treated.
+ */
+
+import { Dirty } from "./state.ts";
+
+/** The part of the marks that is bits of `Dirty`. */
+export const DIRTY_MARKS = 0xffff;
+
+/** The whole text is one SET that ends with its transaction. */
+export const LOCAL_SET = 1 << 16;
+/** A statement of it is a SET, or calls set_config: it may name parameters that PostgreSQL does not list. */
+export const NAMES = 1 << 17;
+/** A statement of it is an UNLISTEN. */
+export const UNLISTENS = 1 << 18;
+/** It may set parameters that PostgreSQL does not list, under names that are not to be found in it or its values. */
+export const UNKNOWN_NAMES = 1 << 19;
+/** It may bring pg_temp into the search_path: objects that are made later may be temporary without saying so. */
+export const TEMP_PATH = 1 << 20;
+/** A statement of it is a DEALLOCATE. */
+export const DEALLOCATES = 1 << 21;
+
+/** It runs what is written elsewhere (DO, CALL, EXECUTE), which may leave anything. */
+export const RUNS: number = Dirty.Config | Dirty.Advisory | Dirty.Temp | NAMES | UNKNOWN_NAMES;
+/** Nothing is known of it. */
+export const UNKNOWN: number = RUNS | Dirty.Default | TEMP_PATH;
