@@ -2,7 +2,8 @@
 
 /**
  * The project's own lint rules, loaded by deno.json: which folder of src/ may import which, and inside the larger ones
- * which room which other; where native libraries may be opened; how long a file and a function may be.
+ * which room which other; where native libraries may be opened; how long a file and a function may be; where no patterns
+ * may be run.
  *
  * The tables below are the only statement of the layers that a machine checks. `import type` counts like any other
  * import. Tests and the folders `testing/` may import what they like.
@@ -269,6 +270,42 @@ const functionLength: Deno.lint.Rule = {
   },
 };
 
+/** Parts that see what peers send, in the thread that serves everybody. */
+const PEER_PARTS = ["server", "client", "pool", "worker", "protocol"];
+
+/** Methods that run a pattern whatever they are given. */
+const PATTERN_METHODS = ["match", "matchAll", "search"];
+
+/** A pattern may go back over what it has read: a text that is made for it takes minutes, and all clients wait. */
+const peerText: Deno.lint.Rule = {
+  create(context) {
+    const path = productPath(context.filename);
+    if (path === null || !PEER_PARTS.includes(partOf(path))) return {};
+    const report = (node: Deno.lint.Node) =>
+      context.report({
+        node,
+        message: "no patterns over what a peer may have sent: read it byte by byte " +
+          "(src/protocol/sql for SQL)",
+      });
+    return {
+      Literal(node) {
+        if (node.raw.startsWith("/")) report(node);
+      },
+      NewExpression(node) {
+        if (node.callee.type === "Identifier" && node.callee.name === "RegExp") report(node);
+      },
+      CallExpression(node) {
+        const { callee } = node;
+        if (callee.type === "Identifier" && callee.name === "RegExp") report(node);
+        if (callee.type !== "MemberExpression" || callee.property.type !== "Identifier") return;
+        if (!PATTERN_METHODS.includes(callee.property.name)) return;
+        // A method of ours that has this name takes something else.
+        if (node.arguments[0]?.type !== "ObjectExpression") report(node);
+      },
+    };
+  },
+};
+
 const RULES: Record<string, Deno.lint.Rule> = {
   "layers": importRule(faultOfImport),
   "inner-layers": importRule(faultWithinHouse),
@@ -276,6 +313,7 @@ const RULES: Record<string, Deno.lint.Rule> = {
   "native-libraries": nativeLibraries,
   "file-length": fileLength,
   "function-length": functionLength,
+  "peer-text": peerText,
 };
 
 /** Names of the rules. */

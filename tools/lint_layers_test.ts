@@ -194,6 +194,30 @@ Deno.test("lint: each exception is needed still", () => {
   }
 });
 
+Deno.test("lint: no patterns where peers are heard", () => {
+  for (
+    const source of [
+      "export const a = /a/;",
+      "export const a = (b: string) => b.split(/,/);",
+      "export const a = (b: string) => b.replace(/a/g, '');",
+      "export const a = new RegExp('a');",
+      "export const a = RegExp('a');",
+      "export const a = (b: string) => b.match('a');",
+      "export const a = (b: string, c: string) => b.matchAll(c);",
+      "export const a = (b: string) => b.search('a');",
+    ]
+  ) {
+    for (const part of ["server", "client", "pool", "worker", "protocol"]) {
+      assert.match(faults(`/x/src/${part}/a/b.ts`, source)[0] ?? "", /peer-text/, source);
+    }
+    assert.deepEqual(faults("/x/src/config/a.ts", source), [], source);
+    assert.deepEqual(faults("/x/src/server/a_test.ts", source), [], source);
+  }
+  const free = "export const a = (b: string, c: { match(d: object): void }) => " +
+    "[b.split(','), b.replaceAll('a', 'b'), c.match({ b })];";
+  assert.deepEqual(faults("/x/src/client/a.ts", free), []);
+});
+
 Deno.test("lint: tests and other folders are free", () => {
   const source = `import "../../src/worker/worker.ts"; Deno.dlopen("libc.so.6", {});`;
   assert.deepEqual(faults("/x/tests/functional/a_test.ts", source), []);

@@ -15,8 +15,12 @@ export interface Completion {
 
 const LOG_LEVELS = ["error", "warn", "info", "debug", "trace", "off", "default"];
 
+/** psql's are of some hundred letters, and what has been typed. The patterns below are not for longer ones. */
+const MOST_LETTERS = 4000;
+
 /** Answers `query` if it is one of psql's; `shows` are the names of all SHOWs. */
 export function completeWord(query: string, shows: readonly string[]): Completion | undefined {
+  if (query.length > MOST_LETTERS) return undefined;
   if (!/^\s*select\b/i.test(query) || !query.includes("pg_catalog.pg_settings")) return undefined;
   const lower = query.toLowerCase();
   const typed = typedBeginning(lower);

@@ -141,6 +141,9 @@ export function cancelRequest(processId: number, secret: Uint8Array): Uint8Array
   return message;
 }
 
+/** What `isspace` takes for one. */
+const BLANKS = " \t\n\v\f\r";
+
 /**
  * Parameters in the `options` of a StartupMessage, as `psql` makes it of PGOPTIONS: `-c name=value` and
  * `--name=value`, with backslash as the escape of white space. `undefined` when there is another switch.
@@ -154,7 +157,7 @@ export function readOptions(text: string): [string, string][] | undefined {
     if (c === "\\" && i + 1 < text.length) {
       word += text[++i];
       inWord = true;
-    } else if (/\s/.test(c)) {
+    } else if (BLANKS.includes(c)) {
       if (inWord) words.push(word);
       word = "";
       inWord = false;

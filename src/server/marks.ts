@@ -35,7 +35,7 @@ const FIRST_WORD_BYTES = 11;
 /** Longest text that is read as SQL: about a millisecond. */
 export const MOST_READ_BYTES = 64 * 1024;
 /** Longest text that is looked at at all in one go: a few milliseconds. */
-export const MOST_NOTICED_BYTES = 1024 * 1024;
+export const MOST_NOTICED_BYTES = 256 * 1024;
 
 /** Marks of the text `bytes[start..end)`, up to its terminator if it has one; 0 for most. */
 export function textMarks(bytes: Uint8Array, start: number, end: number): number {

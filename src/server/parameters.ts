@@ -118,11 +118,20 @@ export function clientParameters(
 
 /** PostgreSQL reports encodings by their official names; drivers ask in many spellings. */
 function canonicalEncoding(value: string): string {
-  const plain = value.toLowerCase().replace(/[^a-z0-9]/g, "");
+  const plain = lettersAndDigits(value);
   if (plain === "utf8" || plain === "unicode") return "UTF8";
   if (plain === "latin1" || plain === "iso88591") return "LATIN1";
   if (plain === "sqlascii") return "SQL_ASCII";
   return value;
+}
+
+/** What is left of a text of letters and digits, in lower case. */
+function lettersAndDigits(text: string): string {
+  let plain = "";
+  for (const letter of text.toLowerCase()) {
+    if (letter >= "a" && letter <= "z" || letter >= "0" && letter <= "9") plain += letter;
+  }
+  return plain;
 }
 
 /**

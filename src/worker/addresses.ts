@@ -18,7 +18,8 @@ export function literalAddress(
       ? { addresses: [], error: "path of the unix socket is too long" }
       : { addresses: [{ bytes, text: path }], error: undefined };
   }
-  const bytes = inetAddress(host.replace(/^\[(.*)\]$/, "$1"), port);
+  const bracketed = host.startsWith("[") && host.endsWith("]");
+  const bytes = inetAddress(bracketed ? host.slice(1, -1) : host, port);
   return bytes === undefined
     ? undefined
     : { addresses: [{ bytes, text: `${host}:${port}` }], error: undefined };

@@ -243,7 +243,7 @@ export class Listener extends ExtraConnections implements LineOwner, OpeningList
     }
     if (line !== this.#line) return;
     this.#line = undefined;
-    this.#lose(/^\w+ (57P\d\d):/.exec(detail)?.[1] ?? "08006", detail);
+    this.#lose(shutdownCode(detail) ?? "08006", detail);
   }
 
   /** Notifications may be missing: whoever relies on them is told. */
@@ -474,4 +474,12 @@ export class Listener extends ExtraConnections implements LineOwner, OpeningList
       client.lost("08006", "it was lost on its way to another process");
     }
   }
+}
+
+/** The SQLSTATE of a server that shuts down, of `FATAL 57P01: …`. */
+function shutdownCode(detail: string): string | undefined {
+  const at = detail.indexOf(" ") + 1;
+  const code = detail.slice(at, at + 5);
+  const shutdown = code.startsWith("57P0") && code[4] >= "0" && code[4] <= "9";
+  return at > 0 && shutdown && detail[at + 5] === ":" ? code : undefined;
 }
