@@ -14,6 +14,7 @@ import {
 } from "./control/configuration.ts";
 import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/service/daemon.ts";
 import { launchNewProcess } from "./control/upgrade/new_process.ts";
+import { sayLast } from "./control/log.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { findProgram } from "./control/service/program.ts";
 import { Signals } from "./control/service/signals.ts";
@@ -97,9 +98,8 @@ async function serve(options: RunOptions): Promise<void> {
 }
 
 function finish(stdout: string, stderr: string, code: number): void {
-  const encoder = new TextEncoder();
-  Deno.stdout.writeSync(encoder.encode(stdout));
-  Deno.stderr.writeSync(encoder.encode(stderr));
+  Deno.stdout.writeSync(new TextEncoder().encode(stdout));
+  sayLast(stderr);
   Deno.exit(code);
 }
 

@@ -8,19 +8,39 @@ import type { Config } from "../config/types.ts";
 import { levelFilter, type LogFilter } from "../log/filter.ts";
 import { lineFormatter, usesColour } from "../log/format.ts";
 import type { LineFormatter } from "../log/format.ts";
+import { LineSink } from "../log/line_sink.ts";
 import { createLog, type LineLog } from "../log/log.ts";
+import { errnoText } from "../os/errno.ts";
+import { StandardError } from "../os/standard_error.ts";
 
-/** Opens the log. */
+const TARGET = "pg_doorman::log";
+/** So long the end of the process waits for standard error to take the last lines. */
+const LAST_LINES_MS = 200;
+/** As long a command waits for what it has to say. */
+const LAST_WORDS_MS = 2000;
+
+/** Opens the log. It never waits for standard error, but for a moment at the end of the process. */
 export function startLog(options: RunOptions, config: Config): LineLog {
-  const encoder = new TextEncoder();
-  return createLog({
+  const sink = new LineSink({
+    output: new StandardError(),
+    later: (ms, action) => Deno.unrefTimer(setTimeout(action, ms)),
+    tellLost: (lines, errno) =>
+      log.error(TARGET, `${lines} lines of the log were lost: standard error: ${errnoText(errno)}`),
+  });
+  const log = createLog({
     filter: configuredFilter(options, config),
     format: lineFormat(options, config),
-    write: (line) => {
-      const bytes = encoder.encode(line);
-      for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
-    },
+    write: (line) => sink.put(line),
   });
+  globalThis.addEventListener("unload", () => sink.flush(LAST_LINES_MS));
+  return log;
+}
+
+/** Says something on standard error without a log, shortly before the end. */
+export function sayLast(text: string): void {
+  const sink = new LineSink({ output: new StandardError(), later: () => {}, tellLost: () => {} });
+  for (const line of text.split(/(?<=\n)/)) sink.put(line);
+  sink.flush(LAST_WORDS_MS);
 }
 
 /** The filter that command line and configuration ask for. */

@@ -7,6 +7,7 @@ export const EINTR = 4;
 export const EAGAIN = 11;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
 export const EINPROGRESS = 115;
@@ -15,6 +16,8 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   1: ["EPERM", "operation not permitted"],
   2: ["ENOENT", "no such file or directory"],
   4: ["EINTR", "interrupted system call"],
+  5: ["EIO", "input/output error"],
+  6: ["ENXIO", "no such device or address"],
   9: ["EBADF", "bad file descriptor"],
   11: ["EAGAIN", "resource temporarily unavailable"],
   12: ["ENOMEM", "cannot allocate memory"],
@@ -23,6 +26,7 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   22: ["EINVAL", "invalid argument"],
   23: ["ENFILE", "too many open files in system"],
   24: ["EMFILE", "too many open files"],
+  28: ["ENOSPC", "no space left on device"],
   32: ["EPIPE", "broken pipe"],
   38: ["ENOSYS", "function not implemented"],
   90: ["EMSGSIZE", "message too long"],

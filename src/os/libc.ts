@@ -11,7 +11,9 @@ import { EAGAIN } from "./errno.ts";
 import {
   IORING_ENTER_GETEVENTS,
   MAP_SHARED,
+  MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  POLLOUT,
   PROT_READ_WRITE,
   SYS_EPOLL_PWAIT,
   SYS_IO_URING_ENTER,
@@ -62,6 +64,8 @@ const libc = Deno.dlopen("libc.so.6", {
   close: { parameters: ["i32"], result: "i32" },
   // int open(const char *path, int flags, mode_t mode)
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+  // int poll(struct pollfd *fds, nfds_t count, int timeout)
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   // int dup2(int from, int to)
   dup2: { parameters: ["i32", "i32"], result: "i32" },
   // int clock_gettime(clockid_t clock, struct timespec *now)
@@ -211,6 +215,13 @@ export function send(fd: Fd, bytes: Uint8Array<ArrayBuffer>, length: number): nu
   return result < 0 ? -errnoAt.getInt32() : result;
 }
 
+/** `send` that does not wait, whatever the socket's own mode is. */
+export function sendNow(fd: Fd, bytes: Uint8Array<ArrayBuffer>, length: number): number {
+  const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  const result = libc.syscall(SYS_SENDTO, fd, bytes, length, flags, 0, 0);
+  return result < 0 ? -errnoAt.getInt32() : result;
+}
+
 /** `recv` by a ready-made pointer. */
 export function recvTo(fd: Fd, at: Deno.PointerObject, length: number): number {
   const result = kernel.syscall(SYS_RECVFROM, fd, at, length, 0, 0, 0);
@@ -273,6 +284,16 @@ export function close(fd: Fd): number {
 /** Opens a file; the descriptor is open across exec unless `flags` say otherwise. */
 export function open(path: string, flags: number, mode: number): number {
   return checked(libc.open(new TextEncoder().encode(`${path}\0`), flags, mode));
+}
+
+const pollfd = new Int32Array(2);
+
+/** Waits until something can be written, or an error is there to be had; 0: neither by then. */
+export function pollWritable(fd: Fd, timeoutMs: number): number {
+  pollfd[0] = fd;
+  // struct pollfd: short events, short revents.
+  pollfd[1] = POLLOUT;
+  return checked(libc.poll(pollfd, 1n, timeoutMs));
 }
 
 /** Makes `to` a second descriptor for what `from` is open on; closes what `to` was before. */

@@ -34,12 +34,15 @@ class Place {
   }
 
   /** Runs the launcher in the folder, with a relative name of the config. */
-  async launch(env: Record<string, string> = {}): Promise<{ code: number; stderr: string }> {
+  async launch(
+    env: Record<string, string> = {},
+    launcher: string[] = [],
+  ): Promise<{ code: number; stderr: string }> {
     const { code, stderr } = await new Deno.Command("env", {
       args: [
         ...["-u", "NOTIFY_SOCKET", "-u", "DAEMON"],
         ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
-        ...[await doormanExecutable(), "--daemon", "doorman.toml"],
+        ...[...launcher, await doormanExecutable(), "--daemon", "doorman.toml"],
       ],
       cwd: this.dir,
       stdin: "null",
@@ -201,3 +204,23 @@ Deno.test("--daemon under Type=notify is refused", async () => {
   assert.match(stderr, /--daemon does not go with systemd's Type=notify/);
   assert.ok(!isListening(place.port));
 });
+
+for (
+  const [what, script] of [
+    ["is full", 'exec "$@" 2>/dev/full'],
+    ["is closed", 'exec "$@" 2>&-'],
+    ["has no reader any more", 'exec "$@" 2> >(true)'],
+    [
+      "is a pipe that nobody reads",
+      'mkfifo full; exec 3<>full; head -c 65536 /dev/zero >&3; exec "$@" 2>full',
+    ],
+  ] as const
+) {
+  Deno.test(`--daemon: the launcher's standard error ${what}: the daemon serves, and ends`, async () => {
+    await using place = await Place.make();
+    const { code } = await place.launch({}, ["bash", "-c", script, "bash"]);
+    assert.equal(code, 0);
+    assert.ok(isListening(place.port));
+    await place.stop();
+  });
+}

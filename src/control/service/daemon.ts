@@ -20,6 +20,8 @@ const START_DIRECTORY = "PG_DOORMAN_DAEMON_START_DIRECTORY";
 const SERVING = "serving\n";
 const O_RDWR = 2;
 const UMASK = 0o027;
+/** So long the launcher waits for standard error to take the last lines. */
+const LAST_LINES_MS = 2000;
 
 /** If this process is the daemon: the directory that the operator started it in. Asks only once. */
 export function daemonStartDirectory(): string | undefined {
@@ -54,13 +56,29 @@ export async function launchDaemon(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const [said] = await Promise.all([
-    new Response(daemon.stdout).text(),
-    daemon.stderr.pipeTo(Deno.stderr.writable, { preventClose: true }),
-  ]);
-  if (said === SERVING) return 0;
-  const { code } = await daemon.status;
+  const copied = copyLog(daemon.stderr);
+  const said = await new Response(daemon.stdout).text();
+  const status = said === SERVING ? undefined : await daemon.status;
+  await Promise.race([copied, new Promise((resolve) => setTimeout(resolve, LAST_LINES_MS))]);
+  if (status === undefined) return 0;
+  const { code } = status;
   return code === 0 ? 1 : code;
+}
+
+/** Passes the daemon's log on. If nobody takes it that is no failure of the daemon's. */
+async function copyLog(from: ReadableStream<Uint8Array>): Promise<void> {
+  const log = from.getReader();
+  let taken = true;
+  for (;;) {
+    const { done, value } = await log.read();
+    if (done) return;
+    if (!taken) continue;
+    taken = await writeAll(value).then(() => true, () => false);
+  }
+}
+
+async function writeAll(bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await Deno.stderr.write(bytes.subarray(at));
 }
 
 /** First thing that the daemon does. */
