@@ -1,7 +1,7 @@
 /**
  * Why connections close or requests fail: name, SQLSTATE, text for the client, level of the log line. Texts follow
  * PostgreSQL's manner; where a test or tool of the field looks for a word, it is in the text. `{0}` and `{1}` are
- * filled in by the caller.
+ * filled in by the caller; between double quotes they are names, which may be a peer's.
  */
 
 /** Levels that a reason can be logged at. */
@@ -170,7 +170,31 @@ export const REASONS = {
   poolClosed: reason("pool_closed", "57P01", "pool closed", "info"),
 } as const satisfies Record<string, Reason>;
 
-/** The reason's text with its gaps filled. */
+/** The reason's text with its gaps filled. What is put into double quotes is a name, and cut as one. */
 export function reasonText(reason: Reason, first = "", second = ""): string {
-  return reason.text.replaceAll("{0}", first).replaceAll("{1}", second);
+  return reason.text.replace(/(")?\{([01])\}/g, (_, quote: string | undefined, gap: string) => {
+    const filling = gap === "0" ? first : second;
+    return quote === undefined ? filling : quote + peerName(filling);
+  });
+}
+
+/** As long as PostgreSQL's own names. */
+const MOST_NAME_BYTES = 63;
+
+/**
+ * A name that a peer has sent as log lines and error messages show it: cut to the length of PostgreSQL's names, at a
+ * character's border, and marked where something is missing.
+ */
+export function peerName(name: string): string {
+  // No character of a string takes more than three bytes.
+  if (name.length <= MOST_NAME_BYTES / 3) return name;
+  let bytes = 0;
+  let units = 0;
+  for (const character of name) {
+    const code = character.codePointAt(0)!;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    if (bytes > MOST_NAME_BYTES) return `${name.slice(0, units)}…`;
+    units += character.length;
+  }
+  return name;
 }

@@ -8,6 +8,7 @@ import type { ReceivedError } from "../protocol/error_response.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ClientTimes, ClientView } from "./parts.ts";
+import { peerAddress } from "./state.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ClientView, ClientTimes {}
@@ -64,12 +65,14 @@ export function logEnd(session: Session, reason: Reason, detail: string): void {
   const level = unclean ? "warn" : general.log_client_disconnections ? "info" : "debug";
   if (!log.enabled(level, "pg_doorman::client")) return;
   const seconds = ((reactor.now - session.state.connectedAtMs) / 1000).toFixed(3);
-  log[level](
-    "pg_doorman::client",
-    `${session.name} client disconnected from ${session.state.address}: ${
-      reasonText(reason, detail)
-    }, session=${seconds}s`,
-  );
+  const line = `${session.name} client disconnected from ${session.state.address}: ${
+    reasonText(reason, detail)
+  }, session=${seconds}s`;
+  // Whoever has not logged in may come again as often as he likes.
+  if (unclean && session.state.secret.length === 0) {
+    const by = { kind: reason.name, address: peerAddress(session.state) };
+    log.provoked(level, "pg_doorman::client", by, line);
+  } else log[level]("pg_doorman::client", line);
 }
 
 /** An error of PostgreSQL that the client gets. */

@@ -7,7 +7,7 @@ import { errorResponse } from "../protocol/error_response.ts";
 import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
-import { Stage } from "./state.ts";
+import { peerAddress, Stage } from "./state.ts";
 import { noteRefusal } from "./timeouts.ts";
 
 /** A session that waits for a server, and whose request is kept. */
@@ -24,22 +24,29 @@ interface CanceledSession extends ClientView {
 
 /** The client has left the protocol: tells it so and closes. */
 export function violation(
-  session: Pick<ClientView, "context" | "name"> & ClientEnd,
+  session: Pick<ClientView, "context" | "name" | "state"> & ClientEnd,
   type: number,
   length: number,
 ): void {
   const what = frontendLimit(type) === 0
     ? `invalid frontend message type ${type}`
     : `invalid message length ${length}`;
-  session.context.log.warn("pg_doorman::client::protocol", `${session.name} ${what}`);
+  session.context.log.provoked(
+    "warn",
+    "pg_doorman::client::protocol",
+    { kind: REASONS.protocolViolation.name, address: peerAddress(session.state) },
+    `${session.name} ${what}`,
+  );
   session.fail("FATAL", REASONS.protocolViolation, what, "");
 }
 
 /** Statement mode: a query has left a transaction open. The client is told instead of its ReadyForQuery. */
 export function refuseBlock(session: ClientView & ClientEnd): void {
   const { context, state } = session;
-  context.log.warn(
+  context.log.provoked(
+    "warn",
     "pg_doorman::client",
+    { kind: REASONS.noBlocks.name, address: peerAddress(state) },
     `${session.name} client disconnected from ${state.address}: ${reasonText(REASONS.noBlocks)}`,
   );
   session.fail("FATAL", REASONS.noBlocks, "", "");

@@ -11,7 +11,7 @@ import { giveChunk } from "../reactor/chunks.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
 import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
-import { type Reason, REASONS, reasonText } from "../reasons.ts";
+import { peerName, type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -82,7 +82,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   get name(): string {
     const { user, database, id } = this.state;
-    return user === "" ? `[#c${id}]` : `[${user}@${database} #c${id}]`;
+    return user === "" ? `[#c${id}]` : `[${peerName(user)}@${peerName(database)} #c${id}]`;
   }
 
   /** As the client has it now; a SET of its own included. */

@@ -191,3 +191,8 @@ export function newSessionState(id: number, now: number): SessionState {
     maxWaitUs: 0,
   };
 }
+
+/** Where a client comes from, whatever its port. */
+export function peerAddress({ ip }: Pick<SessionState, "ip">): string {
+  return ip || "unix socket";
+}

@@ -9,6 +9,7 @@ import { callSiteAbove, moduleSite } from "./call_site.ts";
 import type { LogFilter } from "./filter.ts";
 import { CompiledFilter, severity } from "./filter.ts";
 import type { LineFormatter, LogLevel, LogRecord } from "./format.ts";
+import { type Provocation, ProvokedLines } from "./provoked.ts";
 
 /** What is asked of every kind of log. */
 export interface LogOptions {
@@ -17,7 +18,15 @@ export interface LogOptions {
   now?: () => number;
   /** Records of this level and worse name their line of code; `warn` if left out. */
   callSites?: LogLevel;
+  /** Calls once the time is over. Without it `provoked` sums up nothing. */
+  later?: (ms: number, action: () => void) => void;
 }
+
+/**
+ * Longest message, in characters: a line fits into one write that other writers of the same pipe can't come between
+ * (PIPE_BUF, 4096 bytes), and no text of a peer's fills the log.
+ */
+export const MOST_MESSAGE_CHARACTERS = 3500;
 
 /** Takes records of the modules named by their targets. */
 export interface Log {
@@ -26,6 +35,8 @@ export interface Log {
   info(target: string, message: string, site?: CallSite): void;
   debug(target: string, message: string, site?: CallSite): void;
   trace(target: string, message: string, site?: CallSite): void;
+  /** Takes a record that a peer can cause at will: see provoked.ts. */
+  provoked(level: LogLevel, target: string, by: Provocation, message: string): void;
   /** Whether such a record would be written: asked before a costly message is put together. */
   enabled(level: LogLevel, target: string): boolean;
   /** Takes a record made elsewhere, if the filter lets it pass. */
@@ -57,12 +68,15 @@ class RecordLog implements Log {
   readonly #emit: (record: LogRecord) => void;
   readonly #now: () => number;
   readonly #callSites: number;
+  readonly #provoked: ProvokedLines | undefined;
   #filter: LogFilter;
   #compiled: CompiledFilter;
 
   constructor(options: LogOptions & { emit: (record: LogRecord) => void }) {
-    this.#emit = options.emit;
-    this.#now = options.now ?? Date.now;
+    const { emit, now = Date.now, later } = options;
+    this.#emit = emit;
+    this.#now = now;
+    this.#provoked = later === undefined ? undefined : new ProvokedLines({ emit, now, later });
     this.#callSites = severity(options.callSites ?? "warn");
     this.#filter = options.filter;
     this.#compiled = new CompiledFilter(options.filter);
@@ -105,6 +119,14 @@ class RecordLog implements Log {
     if (this.enabled("trace", target)) this.#log("trace", target, message, site, this.trace);
   }
 
+  provoked(level: LogLevel, target: string, by: Provocation, message: string): void {
+    if (!this.enabled(level, target)) return;
+    // Its line of code would cost more than all the rest of a refusal.
+    const record = this.#record(level, target, message, moduleSite(target));
+    if (this.#provoked === undefined) this.#emit(record);
+    else this.#provoked.take(record, by);
+  }
+
   /** `below` is the method that the module called: the frame above it is the module's. */
   #log(
     level: LogLevel,
@@ -115,7 +137,12 @@ class RecordLog implements Log {
   ): void {
     const wanted = severity(level) <= this.#callSites;
     const found = site ?? (wanted ? callSiteAbove(below) : undefined) ?? moduleSite(target);
-    this.#emit({ level, target, message, file: found.file, line: found.line, at: this.#now() });
+    this.#emit(this.#record(level, target, message, found));
+  }
+
+  #record(level: LogLevel, target: string, message: string, site: CallSite): LogRecord {
+    const { file, line } = site;
+    return { level, target, message: bounded(message), file, line, at: this.#now() };
   }
 }
 
@@ -131,4 +158,10 @@ class WritingLog extends RecordLog implements LineLog {
   setFormat(format: LineFormatter): void {
     this.#lines.format = format;
   }
+}
+
+function bounded(message: string): string {
+  const beyond = message.length - MOST_MESSAGE_CHARACTERS;
+  if (beyond <= 0) return message;
+  return `${message.slice(0, MOST_MESSAGE_CHARACTERS)}… (and ${beyond} more characters)`;
 }

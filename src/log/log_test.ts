@@ -3,7 +3,7 @@ import { formatFilter, levelFilter, parseFilter } from "./filter.ts";
 import type { LogFilter } from "./filter.ts";
 import type { LogRecord } from "./format.ts";
 import { formatStructured, formatText, lineFormatter, usesColour } from "./format.ts";
-import { createLog, createRecordLog } from "./log.ts";
+import { createLog, createRecordLog, MOST_MESSAGE_CHARACTERS } from "./log.ts";
 
 const AT = Date.UTC(2026, 0, 31, 23, 59, 58, 7);
 
@@ -158,4 +158,29 @@ Deno.test("log: warnings and errors name the line that logged them", () => {
   });
   all.info("pg_doorman::pool", "w");
   assert.equal(records.at(-1)?.file, "src/log/log_test.ts");
+});
+
+Deno.test("log: a message is as long as goes into a pipe in one piece", () => {
+  const records: LogRecord[] = [];
+  const log = createRecordLog({ emit: (r) => records.push(r), filter: levelFilter("info") });
+  log.info("pg_doorman::pool", "x".repeat(MOST_MESSAGE_CHARACTERS));
+  log.info("pg_doorman::pool", "x".repeat(MOST_MESSAGE_CHARACTERS + 7));
+  assert.equal(records[0]!.message, "x".repeat(MOST_MESSAGE_CHARACTERS));
+  assert.equal(records[1]!.message, `${records[0]!.message}… (and 7 more characters)`);
+});
+
+Deno.test("log: what a peer provokes is summed up, unless the log has no clock for it", () => {
+  const records: LogRecord[] = [];
+  const timers: (() => void)[] = [];
+  const options = { emit: (r: LogRecord) => records.push(r), filter: levelFilter("warn") };
+  const by = { kind: "kind", address: "1.2.3.4" };
+  const plain = createRecordLog(options);
+  const log = createRecordLog({ ...options, later: (_, action) => timers.push(action) });
+  for (const message of ["a", "b"]) plain.provoked("warn", "pg_doorman::auth", by, message);
+  for (const message of ["c", "d"]) log.provoked("warn", "pg_doorman::auth", by, message);
+  log.provoked("info", "pg_doorman::auth", { kind: "other", address: "" }, "filtered");
+  assert.deepEqual(records.map(({ message }) => message), ["a", "b", "c"]);
+  for (const timer of timers) timer();
+  assert.match(records[3]!.message, /^kind: … and 1 more .*: d$/);
+  assert.equal(records.length, 4);
 });

@@ -104,6 +104,7 @@ class Worker
     this.log = createRecordLog({
       filter: mail.logFilter,
       emit: (record) => this.toControl({ kind: "log", record }),
+      later: (ms, action) => this.reactor.at(this.reactor.now + ms, action),
     });
     this.holding = new Holding(this);
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);

@@ -137,3 +137,49 @@ Deno.test("a server's errors can't forge a line of the log, at the login or in t
     assert.ok(!line.includes("\r"));
   }
 });
+
+Deno.test("names as long as a StartupMessage may be are cut to 63 bytes, in the log and in what the client is told", async () => {
+  await using doorman = await start({ pg_hba: "host app all 127.0.0.1/32 scram-sha-256\n" });
+  const long = `✓${"n".repeat(3000)}`;
+  const cut = `✓${"n".repeat(60)}…`;
+  const startups: Record<string, string>[] = [
+    { user: long, database: "app" },
+    { user: long, database: long, application_name: long },
+    { user: "postgres", database: "app", replication: long },
+  ];
+  for (const fields of startups) {
+    using client = await WireClient.open({ port: doorman.port });
+    client.send(wire.startup(fields));
+    const [first] = await client.readToEnd();
+    const told = wire.errorFields(first!).M!;
+    assert.ok(told.length < 300, told);
+    assert.ok(told.includes(cut), told);
+  }
+  await doorman.waitForLog(/login from .* failed: .*replication/);
+  await doorman.stop();
+  assert.ok(doorman.logs.includes(`[${cut}@${cut} #c`), doorman.logs);
+  for (const line of doorman.logs.split("\n")) assert.ok(line.length < 600, line);
+});
+
+Deno.test("refused log-ins of one kind from one address: the first at once, the others in one line", async () => {
+  await using doorman = await start({ worker_threads: 1 });
+  const refuse = async (user: string, database: string) => {
+    using client = await WireClient.open({ port: doorman.port });
+    client.send(wire.startup({ user, database }));
+    await client.readToEnd();
+  };
+  for (let i = 0; i < 200; i++) await refuse(`user${i}`, "nowhere");
+  // Another kind is news.
+  using client = await WireClient.open({ port: doorman.port });
+  client.send(Uint8Array.of(0, 0, 0, 5, 0));
+  await client.readToEnd();
+  await doorman.waitForLog(/invalid length of startup packet/);
+  const told = (text: string) => doorman.logs.split("\n").filter((line) => line.includes(text));
+  assert.equal(told("no pool configured").length, 1);
+  assert.match(told("no pool configured")[0]!, /as "user0" to "nowhere" failed/);
+  await doorman.waitForLog(
+    / WARN .*no_pool: … and 199 more of these in the last 10 s from 127\.0\.0\.1, the last one: \[user199@/,
+    15_000,
+  );
+  assert.equal(told("no pool configured").length, 2);
+});

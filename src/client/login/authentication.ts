@@ -24,8 +24,8 @@ import {
 import type { StoredPassword } from "../../config/settings.ts";
 import { Authentication } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
-import { type Reason, REASONS } from "../../reasons.ts";
-import type { SessionState } from "../state.ts";
+import { peerName, type Reason, REASONS } from "../../reasons.ts";
+import { peerAddress, type SessionState } from "../state.ts";
 
 /** What this file needs of a login. */
 export interface AuthenticatingLogin {
@@ -193,7 +193,9 @@ function wrong(login: AuthenticatingLogin): void {
 }
 
 function refusedByHba(login: AuthenticatingLogin): void {
-  const { user, database, ip } = login.state;
-  const who = `${user}@${database} (TLS: false) from ${ip || "unix socket"}`;
+  const { user, database } = login.state;
+  const who = `${peerName(user)}@${peerName(database)} (TLS: false) from ${
+    peerAddress(login.state)
+  }`;
   login.refused(REASONS.hbaRejected, who);
 }

@@ -12,7 +12,7 @@ import {
   startupLength,
   startupSettings,
 } from "../../protocol/startup.ts";
-import { type Reason, REASONS } from "../../reasons.ts";
+import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
 import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -20,7 +20,7 @@ import { clientParameters, type ParameterSet } from "../../server/parameters.ts"
 import { AdminSession } from "../admin_session.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
-import { Stage } from "../state.ts";
+import { peerAddress, Stage } from "../state.ts";
 import {
   type Account,
   answer,
@@ -193,7 +193,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const asked = parameters.get("replication") ?? "off";
     const replication = readReplication(asked);
     if (replication === undefined) {
-      const what = `invalid value for parameter "replication": "${asked}"`;
+      const what = `invalid value for parameter "replication": "${peerName(asked)}"`;
       this.#fail(REASONS.parametersFailed, what, "");
       return false;
     }
@@ -345,8 +345,10 @@ export class ClientLogin implements AuthenticatingLogin {
 
   #noPlace(): void {
     const { context, state } = this.#session;
-    context.log.warn(
+    context.log.provoked(
+      "warn",
       "pg_doorman::client",
+      { kind: "no_place", address: peerAddress(state) },
       `rejected ${state.address}: too many clients, current=${
         placesTaken(context)
       } max=${context.general.max_connections}`,
@@ -362,10 +364,14 @@ export class ClientLogin implements AuthenticatingLogin {
     const session = this.#session;
     const { context, state } = session;
     this.cancel();
-    context.log.warn(
+    const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
+    context.log.provoked(
+      "warn",
       TARGET,
-      `${session.name} login from ${state.address} as "${state.user}" to "${state.database}" failed: ` +
-        reason.text.replaceAll("{0}", first).replaceAll("{1}", second),
+      { kind: reason.name, address: peerAddress(state) },
+      `${session.name} login from ${state.address} ${claim} failed: ${
+        reasonText(reason, first, second)
+      }`,
     );
     session.fail("FATAL", reason, first, second, code);
   }
