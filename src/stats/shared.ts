@@ -14,6 +14,8 @@ export const Shared = {
   SchemaGeneration: 5,
   /** Clients that have a place of `max_connections`. */
   LoggedIn: 6,
+  /** Servers that were closed for their time in this period, and which period that is (worker/rounds.ts). */
+  Retained: 7,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

@@ -12,6 +12,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
+import { Shared } from "../stats/shared.ts";
 import type { Directory } from "./directory.ts";
 import type { StatementTexts } from "./statement_texts.ts";
 
@@ -19,6 +20,7 @@ import type { StatementTexts } from "./statement_texts.ts";
 export interface RoundsPlace {
   readonly reactor: Pick<Reactor, "now" | "at">;
   readonly log: Log;
+  readonly shared: Int32Array;
   readonly general: Pick<
     GeneralSettings,
     | "retain_connections_time"
@@ -52,7 +54,9 @@ export class Rounds {
     this.#retainTimer?.cancel();
     this.#retainTimer = this.#in(place.general.retain_connections_time, () => {
       place.coordinator.retain();
-      retain(place.directory.all(), place.general.retain_connections_max, place.reactor.now);
+      const { retain_connections_max: most, retain_connections_time: periodMs } = place.general;
+      const mayClose = () => takeClosing(place.shared, most, { periodMs, clockMs: Date.now() });
+      retain(place.directory.all(), mayClose, place.reactor.now);
       this.retainLater();
     });
   }
@@ -94,13 +98,36 @@ export function closePeriod(pools: Iterable<Pool>, log: Log): void {
   }
 }
 
-/** Closes at most `most` servers (0: no limit) that are past their time, and keeps `min_pool_size` up. */
-export function retain(pools: Iterable<Pool>, most: number, now: number): void {
-  let quota = most || Infinity;
+/** Bits of `Shared.Retained` that count; the others tell the period. */
+const COUNT_BITS = 16;
+const MOST_COUNTED = 2 ** COUNT_BITS - 1;
+
+/**
+ * Takes one of the `most` closings (0: no limit) that all workers have together in a period. `clockMs` is the time of
+ * day: the workers' own clocks differ.
+ */
+export function takeClosing(
+  shared: Int32Array,
+  most: number,
+  { periodMs, clockMs }: { periodMs: number; clockMs: number },
+): boolean {
+  if (most === 0 || most > MOST_COUNTED) return true;
+  const period = Math.floor(clockMs / periodMs) & 0x7fff;
+  for (;;) {
+    const word = Atomics.load(shared, Shared.Retained);
+    const closed = word >>> COUNT_BITS === period ? word & MOST_COUNTED : 0;
+    if (closed >= most) return false;
+    const next = period << COUNT_BITS | closed + 1;
+    if (Atomics.compareExchange(shared, Shared.Retained, word, next) === word) return true;
+  }
+}
+
+/** Closes servers that are past their time, as long as `mayClose`, and keeps `min_pool_size` up. */
+export function retain(pools: Iterable<Pool>, mayClose: () => boolean, now: number): void {
   // Another order each time, so that no pool has the quota to itself.
   for (const pool of [...pools].sort(() => Math.random() - 0.5)) {
     for (const server of pool.expired()) {
-      if (quota-- <= 0) break;
+      if (!mayClose()) break;
       const { lifetimeMs, createdAtMs } = server.state;
       const old = lifetimeMs > 0 && now - createdAtMs > lifetimeMs;
       server.close(old ? REASONS.serverLifetime : REASONS.serverIdle, "");

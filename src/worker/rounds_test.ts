@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { closePeriod, retain, Rounds } from "./rounds.ts";
+import { closePeriod, retain, Rounds, takeClosing } from "./rounds.ts";
 import { levelFilter } from "../log/filter.ts";
 import { createRecordLog } from "../log/log.ts";
+import { SHARED_WORDS } from "../stats/shared.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
@@ -32,7 +33,8 @@ class FakePool {
 
 function round(pools: FakePool[], most: number): number[] {
   const before = pools.map(({ closed }) => closed.length);
-  retain(pools as unknown as Pool[], most, 1000);
+  let quota = most || Infinity;
+  retain(pools as unknown as Pool[], () => quota-- > 0, 1000);
   return pools.map(({ closed }, i) => closed.length - before[i]);
 }
 
@@ -73,6 +75,7 @@ class Clock {
     query_interner_anon_idle_ttl_seconds: 60,
   };
   readonly log = createRecordLog({ filter: levelFilter("info"), emit: () => {} });
+  readonly shared = new Int32Array(SHARED_WORDS);
   readonly sessions = new Map();
   readonly #came: string[] = [];
   readonly coordinator = { retain: () => this.#comes("retain") };
@@ -140,4 +143,19 @@ Deno.test("rounds: a period that ends is told of pools with clients", () => {
   assert.deepEqual(lines, [
     "[me@db] qps=5 tps=2 | clients=3 wait=1 | servers=2 idle=1 | avg_wait=1.500ms",
   ]);
+});
+
+Deno.test("rounds: retain_connections_max is for the workers together, in each period anew", () => {
+  const shared = new Int32Array(SHARED_WORDS);
+  const round = (most: number, clockMs: number) => {
+    const pool = new FakePool(5);
+    const mayClose = () => takeClosing(shared, most, { periodMs: 30_000, clockMs });
+    retain([pool] as unknown as Pool[], mayClose, 1000);
+    return pool.closed.length;
+  };
+  // Three workers, a moment apart.
+  const start = 30_000 * 57_000_000;
+  assert.deepEqual([0, 10, 900].map((ms) => round(7, start + ms)), [5, 2, 0]);
+  assert.deepEqual([30_000, 30_001].map((ms) => round(3, start + ms)), [3, 0]);
+  assert.deepEqual([60_000, 60_001].map((ms) => round(0, start + ms)), [5, 5]);
 });
