@@ -21,6 +21,8 @@ let folder: string;
 let next: string;
 /** Its snapshots are another matter. */
 let far: string;
+/** Of before long byte arrays went by a file of their own. */
+let before: string;
 
 type Edits = Record<string, [from: string, to: string][]>;
 
@@ -99,6 +101,11 @@ Deno.test.beforeAll(async () => {
       ["  drained: 0,\n", "  drained: 0,\n  colour: 'white',\n"],
       ["  paused: false,\n", "  paused: false,\n  tags: [],\n"],
     ],
+  });
+  before = await variant("before", {
+    ...version("before"),
+    "src/control/upgrade/successor.ts": [[", apart: true });", " });"]],
+    "src/control/upgrade/upgrade.ts": [["apart: ready.apart === true", "apart: false"]],
   });
   far = await variant("far", {
     ...version("far"),
@@ -213,6 +220,37 @@ Deno.test("upgrade: what a version has added moves on with it", async () => {
   await upgradeTo(service, next, /-next$/);
   await service.waitForLog(/next: moves=1 echo=1/, 2000, from);
   assert.equal(await client.value("SELECT 1"), "1");
+});
+
+Deno.test("upgrade: long statements and messages move to and from a program that has them in frames", async () => {
+  await using service = await start();
+  const clients: WireClient[] = [];
+  try {
+    for (let n = 0; n < 4; n++) {
+      const client = await service.login();
+      clients.push(client);
+      const text = `SELECT '${n}' --${"x".repeat(200_000)}`;
+      await client.ask(wire.parse("mine", text), wire.SYNC);
+    }
+    using sending = await service.login();
+    const message = wire.parse("", `SELECT 'whole' --${"y".repeat(500_000)}`);
+    sending.send(message.subarray(0, 400_000));
+    await sending.flushed();
+    for (const [i, file] of [before, undefined].entries()) {
+      const { clients, left } = await upgradeTo(service, file, file ? /-before$/ : PRESENT);
+      assert.deepEqual([clients, left], [5, 0]);
+      await service.started(i + 2);
+    }
+    sending.send(message.subarray(400_000));
+    const rows = await sending.ask(wire.bind("", ""), wire.execute(), wire.SYNC);
+    assert.deepEqual(wire.rowsOf(rows), [["whole"]]);
+    for (const [n, client] of clients.entries()) {
+      const answer = await client.ask(wire.bind("", "mine"), wire.execute(), wire.SYNC);
+      assert.deepEqual(wire.rowsOf(answer), [[String(n)]]);
+    }
+  } finally {
+    for (const client of clients) client.close();
+  }
 });
 
 for (const direction of ["up", "down"]) {
