@@ -233,3 +233,42 @@ Deno.test("session: a checkout that meets an old server has another opened, once
     assert.equal(opened, wanted);
   }
 });
+
+Deno.test("session: a client that has not taken its answer takes no server for its next request", () => {
+  const world = new World();
+  const server = world.addServer();
+  const client = world.addClient(query("rows 5"));
+  world.clientSends(client, Infinity);
+  world.dispatch(client.stream);
+  client.stream.usually = 0;
+  world.serverTakes(server, Infinity);
+  world.serverSends(server, Infinity);
+  world.dispatch(server.stream);
+  assert.equal(client.session.state.stage, Stage.Idle);
+  client.unsent = query("rows 5");
+  world.clientSends(client, Infinity);
+  world.dispatch(client.stream);
+  assert.equal(client.session.state.stage, Stage.Idle);
+  world.checkIdle(server);
+  world.settle();
+  assert.equal(types(client.received), "TDDDDDCZTDDDDDCZ");
+});
+
+Deno.test("session: a log-in that waits for a server ends when its client leaves, whatever it has sent ahead", () => {
+  for (const ahead of [new Uint8Array(0), query("none")]) {
+    for (const inOnePiece of [true, false]) {
+      const world = new World();
+      world.pool.defaults = undefined;
+      const first = startup({ user: "me", database: "db" });
+      const client = world.addNewClient(concat(first, ahead));
+      world.clientSends(client, inOnePiece ? Infinity : first.length);
+      world.dispatch(client.stream);
+      if (world.clientSends(client, Infinity)) world.dispatch(client.stream);
+      assert.equal(client.session.state.stage, Stage.Preparing);
+      client.stream.ended = true;
+      for (let i = 0; i < 2; i++) world.dispatch(client.stream);
+      assert.equal(client.session.state.stage, Stage.Closed);
+      assert.equal(world.pool.waiting, 0);
+    }
+  }
+});
