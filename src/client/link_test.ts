@@ -58,10 +58,10 @@ Deno.test("link: a server with the client's parameters is the client's at once",
   const session = new WaitingSession();
   session.waitStartMs = 400;
   session.plain.state.dirty = Dirty.Reset | Dirty.Temp;
-  assert.equal(session.link(), true);
+  assert.ok(session.link());
   assert.equal(session.state.stage, Stage.Linked);
   assert.equal(session.plain.link, session);
-  assert.equal(session.state.keepsServer, false);
+  assert.ok(!session.state.keepsServer);
   assert.equal(session.plain.state.dirty, Dirty.Temp);
   assert.equal(session.state.maxWaitUs, 600_000);
   assert.deepEqual(session.fetch(), []);
@@ -77,7 +77,7 @@ Deno.test("link: a client that has not taken its answers gets no new ones", () =
 Deno.test("link: other parameters are set first, and what was kept follows", () => {
   const session = new WaitingSession();
   session.state.parameters = parameterSet(new Map([["search_path", "mine"]]));
-  assert.equal(session.link(), false);
+  assert.ok(!session.link());
   assert.equal(session.state.stage, Stage.Syncing);
   const [resumed, query, ...more] = session.fetch();
   assert.equal(resumed, "resume");
@@ -112,15 +112,15 @@ Deno.test("link: a cancel that came before the request was sent refuses it", () 
   session.state.canceled = true;
   ownQueryDone(session.whole, undefined);
   assert.deepEqual(session.fetch(), ["check in", "refuse"]);
-  assert.equal(session.state.canceled, false);
+  assert.ok(!session.state.canceled);
 });
 
 Deno.test("link: the BEGIN that the client was told of goes in front", () => {
   const session = new WaitingSession();
   session.state.deferredBegin = true;
   session.link();
-  assert.equal(session.state.deferredBegin, false);
-  assert.equal(session.plain.state.beginning, true);
+  assert.ok(!session.state.deferredBegin);
+  assert.ok(session.plain.state.beginning);
   assert.equal(session.plain.owed.length, 5);
   flush(session.server!);
   assert.deepEqual(session.fetch(), ["send"]);
@@ -135,7 +135,7 @@ Deno.test("link: a released server is to be cleaned of what was its client's own
   assert.equal(plain.server, undefined);
   const kept = new WaitingSession({ pool_mode: "session" });
   kept.link();
-  assert.equal(kept.state.keepsServer, true);
+  assert.ok(kept.state.keepsServer);
   kept.release();
   assert.equal(kept.plain.state.dirty, Dirty.All);
   const pinned = new WaitingSession();
@@ -184,17 +184,17 @@ Deno.test("link: the end of a client leaves its server clean, to be cleaned, or 
 });
 
 Deno.test("link: a client is told of its server's loss, unless it knows or could not read it", () => {
-  const told = (toldWhy: boolean, change: (session: WaitingSession) => void) => {
+  const told = (server: "silent" | "told why", change: (session: WaitingSession) => void) => {
     const session = new WaitingSession();
     session.link();
     change(session);
-    tellLoss(session, REASONS.serverLost, "gone", toldWhy);
+    tellLoss(session, REASONS.serverLost, "gone", server === "told why");
     assert.equal(session.server, undefined);
     return session.fetch();
   };
-  assert.deepEqual(told(false, () => {}), [`FATAL ${REASONS.serverLost.code} gone`]);
-  assert.deepEqual(told(true, () => {}), ["say"]);
-  assert.deepEqual(told(false, ({ plain }) => plain.state.left = 7), ["say"]);
-  assert.deepEqual(told(false, ({ state }) => state.replication = "logical"), ["say"]);
-  assert.deepEqual(told(false, ({ state }) => state.stage = Stage.Closed), []);
+  assert.deepEqual(told("silent", () => {}), [`FATAL ${REASONS.serverLost.code} gone`]);
+  assert.deepEqual(told("told why", () => {}), ["say"]);
+  assert.deepEqual(told("silent", ({ plain }) => plain.state.left = 7), ["say"]);
+  assert.deepEqual(told("silent", ({ state }) => state.replication = "logical"), ["say"]);
+  assert.deepEqual(told("silent", ({ state }) => state.stage = Stage.Closed), []);
 });
