@@ -11,7 +11,7 @@
  * make PostgreSQL be asked about everything: `UNKNOWN`.
  */
 
-import { continuesWord, isBlank, scanner } from "../protocol/sql/scanner.ts";
+import { CONFORMING, continuesWord, ESCAPING, isBlank, scanner } from "../protocol/sql/scanner.ts";
 import { follows, precedes } from "../protocol/sql/words.ts";
 import { type Found, nothingFound } from "./found_names.ts";
 import { look } from "./statement_look.ts";
@@ -73,12 +73,12 @@ export function unlistenedChannels(bytes: Uint8Array, start: number, end: number
 
 /** Reads it as SQL. Where it depends on `standard_conforming_strings` what the text is, both are seen. */
 function read(bytes: Uint8Array, start: number, end: number, found: Found | undefined): number {
-  scanner.begin(bytes, start, end, true);
+  scanner.begin(bytes, start, end, CONFORMING);
   if (scanner.length > MOST_READ_BYTES) return UNKNOWN;
   const marks = look(found);
   if (scanner.doubtful) return UNKNOWN;
   if (!scanner.ambiguous) return marks;
-  scanner.begin(bytes, start, end, false);
+  scanner.begin(bytes, start, end, ESCAPING);
   const channels = found?.channels.length ?? 0;
   const others = look(found);
   if (scanner.doubtful) return UNKNOWN;

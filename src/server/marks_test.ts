@@ -184,7 +184,7 @@ Deno.test("marks: names with a dot", () => {
     if (unknown) assert.notEqual(marks(text) & UNKNOWN_NAMES, 0, text);
   }
   const many = Array.from({ length: 200 }, (_, i) => `SET a.b${i} = 1`).join(";");
-  assert.equal(names(many).unknown, true);
+  assert.ok(names(many).unknown);
 });
 
 Deno.test("marks: names among the values of a Bind", () => {
@@ -216,7 +216,7 @@ Deno.test("marks: names among the values of a Bind", () => {
   }
   assert.deepEqual(found.names, []);
   const many = Array.from({ length: 17 }, (_, i) => `set_config($${i + 1}, 'x', false)`).join();
-  assert.equal(names(`SELECT ${many}`).unknown, true);
+  assert.ok(names(`SELECT ${many}`).unknown);
 });
 
 Deno.test("marks: what runs that is written elsewhere", () => {
@@ -318,7 +318,7 @@ Deno.test("marks: texts beyond what is read", () => {
   assert.equal(marks(long(MOST_READ_BYTES, "pg_advisory_lock(1)")), UNKNOWN);
   assert.equal(marks(long(MOST_READ_BYTES, "1")), 0);
   assert.equal(marks(long(MOST_NOTICED_BYTES, "1")), UNKNOWN);
-  assert.equal(names(long(MOST_READ_BYTES, "1")).unknown, true);
+  assert.ok(names(long(MOST_READ_BYTES, "1")).unknown);
 });
 
 Deno.test("marks: a statement's marks are those of its text, without what follows", () => {

@@ -7,7 +7,7 @@
 
 import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
-import { scanner, Token } from "../../protocol/sql/scanner.ts";
+import { CONFORMING, scanner, Token } from "../../protocol/sql/scanner.ts";
 import { isWord, nameOf } from "../../protocol/sql/words.ts";
 
 const encoder = new TextEncoder();
@@ -40,7 +40,7 @@ export function readDeallocation(
   start: number,
   end: number,
 ): "ALL" | Deallocation | undefined {
-  scanner.begin(bytes, start, end, true);
+  scanner.begin(bytes, start, end, CONFORMING);
   while (scanner.next() === Token.Semicolon);
   if (!isWord(scanner, "deallocate")) return undefined;
   const read = afterWord();
@@ -62,7 +62,7 @@ export function readDeallocations(
   end: number,
 ): Deallocation[] | undefined {
   const found: Deallocation[] = [];
-  scanner.begin(bytes, start, end, true);
+  scanner.begin(bytes, start, end, CONFORMING);
   for (;;) {
     const kind = scanner.next();
     let read: "ALL" | Deallocation | undefined;

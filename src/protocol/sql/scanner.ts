@@ -79,6 +79,10 @@ export function continuesWord(byte: number): boolean {
   return (CLASS[byte] & CONTINUES) !== 0;
 }
 
+/** Values of `standard_conforming_strings`: whether a backslash in a plain literal is one, or escapes. */
+export const CONFORMING = true;
+export const ESCAPING = false;
+
 /** Reads a text, token by token. */
 export class Scanner {
   bytes: Uint8Array = NOTHING;

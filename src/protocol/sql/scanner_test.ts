@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { Scanner, Token } from "./scanner.ts";
+import { CONFORMING, ESCAPING, Scanner, Token } from "./scanner.ts";
 import { isWord, nameTextOf } from "./words.ts";
 
 const encoder = new TextEncoder();
@@ -164,7 +164,7 @@ Deno.test("scanner: tells where a text depends on settings", () => {
     ["$$\x95|$$ /* \x95| */ -- \x95|", "", ""],
   ];
   for (const [text, on, off = on] of cases) {
-    assert.deepEqual([flags(text), flags(text, false)], [on, off], text);
+    assert.deepEqual([flags(text), flags(text, ESCAPING)], [on, off], text);
   }
 });
 
@@ -172,7 +172,7 @@ Deno.test("scanner: words and names", () => {
   const read = (text: string) => {
     const scanner = new Scanner();
     const bytes = encoder.encode(text);
-    scanner.begin(bytes, 0, bytes.length, true);
+    scanner.begin(bytes, 0, bytes.length, CONFORMING);
     scanner.next();
     return scanner;
   };
@@ -225,7 +225,7 @@ Deno.test("scanner: 16 MB of the worst", () => {
   for (const piece of [";/*", "/*", "'", "$a$", '"', "a", "--", "UNLISTEN a;/**/", "'a'\n"]) {
     const bytes = encoder.encode(piece.repeat(Math.ceil((16 << 20) / piece.length)));
     const worked = scanner.work;
-    scanner.begin(bytes, 0, bytes.length, true);
+    scanner.begin(bytes, 0, bytes.length, CONFORMING);
     while (scanner.next() !== Token.End && scanner.kind !== Token.Unterminated);
     assert.ok(scanner.work - worked < 5 * bytes.length, piece);
   }
