@@ -74,14 +74,35 @@ function int16(bytes: Uint8Array, at: number, end: number): number {
 }
 
 function noteValue(all: Found, bytes: Uint8Array, start: number, end: number): boolean {
-  let name = "";
   let dots = false;
   for (let i = start; i < end; i++) {
     if (bytes[i] === DOT) dots = true;
     else if (!nameByte(bytes[i])) return false;
-    name += String.fromCharCode(bytes[i]);
   }
-  return !dots || noteName(all, name);
+  return !dots || noteName(all, textOf(bytes, start, end));
+}
+
+/** Adds everything in `bytes[start..end)` that could be the name of a parameter with a dot. */
+export function likelyNames(found: Found, bytes: Uint8Array, start: number, end: number): void {
+  let at = start;
+  while (at < end && found.names.length < MOST_FOUND) {
+    let dots = false;
+    const from = at;
+    while (at < end && (nameByte(bytes[at]) || bytes[at] === DOT)) {
+      if (bytes[at] === DOT) dots = true;
+      at++;
+    }
+    const likely = dots && at - from <= MOST_NAME_BYTES && bytes[from] > 0x39 &&
+      bytes[at - 1] !== DOT;
+    if (likely) noteName(found, textOf(bytes, from, at));
+    if (at === from) at++;
+  }
+}
+
+function textOf(bytes: Uint8Array, start: number, end: number): string {
+  let text = "";
+  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i]);
+  return text;
 }
 
 /** Whether it may be in a name that is followed. */

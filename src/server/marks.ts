@@ -13,7 +13,7 @@
 
 import { CONFORMING, continuesWord, ESCAPING, isBlank, scanner } from "../protocol/sql/scanner.ts";
 import { follows, precedes } from "../protocol/sql/words.ts";
-import { type Found, nothingFound } from "./found_names.ts";
+import { type Found, likelyNames, nothingFound } from "./found_names.ts";
 import { look } from "./statement_look.ts";
 import { LOCAL_SET, UNKNOWN, UNKNOWN_NAMES } from "./mark_bits.ts";
 
@@ -59,11 +59,27 @@ export function statementMarks(body: Uint8Array): number {
   return textMarks(body, 0, body.length);
 }
 
-/** What a text with marks names: parameters that it sets, channels. One that is not read has `UNKNOWN_NAMES`. */
+/**
+ * What a text with marks names: parameters that it sets, channels. Where that is not certain, it has `UNKNOWN_NAMES`, and
+ * whatever could be a name.
+ */
 export function findNames(bytes: Uint8Array, start: number, end: number): Found {
   const found = nothingFound();
   found.marks = read(bytes, start, end, found) & UNKNOWN_NAMES;
+  if (found.marks !== 0) addLikelyNames(found, bytes, start, end);
   return found;
+}
+
+/** The same of a piece of one. */
+export function findNamesInPiece(bytes: Uint8Array, start: number, end: number): Found {
+  const found = nothingFound();
+  found.marks = UNKNOWN_NAMES;
+  addLikelyNames(found, bytes, start, end);
+  return found;
+}
+
+function addLikelyNames(found: Found, bytes: Uint8Array, start: number, end: number): void {
+  likelyNames(found, bytes, start, Math.min(end, start + MOST_NOTICED_BYTES));
 }
 
 /** The channels that the text names in UNLISTEN, as PostgreSQL compares them; `*`: all. */

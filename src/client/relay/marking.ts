@@ -8,6 +8,7 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { DIRTY_MARKS, LOCAL_SET, NAMES, UNKNOWN_NAMES, UNLISTENS } from "../../server/mark_bits.ts";
 import {
   findNames,
+  findNamesInPiece,
   firstPieceMarks,
   MARK_BYTES,
   pieceMarks,
@@ -67,7 +68,11 @@ function marksOf(
     state.marking = marking;
     state.carry = bytes.slice(Math.max(start, stop - MARK_BYTES), stop);
   }
-  if (!whole) return firstPieceMarks(bytes, start, stop);
+  if (!whole) {
+    const marks = firstPieceMarks(bytes, start, stop);
+    if ((marks & NAMES) !== 0) noteNames(state, findNamesInPiece(bytes, start, stop));
+    return marks;
+  }
   const marks = textMarks(bytes, start, stop);
   if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
   return marks | noteNames(state, findNames(bytes, start, stop));
@@ -104,6 +109,10 @@ export function markPiece(
   const begins = carry.length < MARK_BYTES;
   const marks = pieceMarks(bytes, start, end) |
     (begins ? firstPieceMarks : pieceMarks)(joined, 0, joined.length);
+  if ((marks & NAMES) !== 0) {
+    noteNames(state, findNamesInPiece(joined, 0, joined.length));
+    noteNames(state, findNamesInPiece(bytes, start, end));
+  }
   if (state.marking === Marking.Query) server.state.dirty |= marks & DIRTY_MARKS;
   else state.unnamedMarks |= marks;
   if (end - start >= MARK_BYTES) state.carry = bytes.slice(end - MARK_BYTES, end);
