@@ -211,6 +211,23 @@ Deno.test("prepared: DEALLOCATE and DISCARD by SQL", async () => {
   ], DISTURB);
 });
 
+Deno.test("prepared: DEALLOCATE with comments, and among other statements", async () => {
+  await same([
+    [P("s1", "SELECT 1"), P("Two", "SELECT 2"), P("s3", "SELECT 3"), P("s4", "SELECT 4"), S],
+    [wire.query("/* c */ DEALLOCATE s1")],
+    [B("s1"), E, S],
+    [wire.query("SELECT 1; DEALLOCATE/**/PREPARE \"Two\";; SELECT ';'")],
+    [B("Two"), E, S],
+    [wire.query("-- c\nDEALLOCATE s3;;")],
+    [B("s3"), E, S],
+    [wire.query("SELECT 1; DEALLOCATE nobody")],
+    [wire.query("SELECT 1/0; DEALLOCATE s4")],
+    [B("s4"), E, S],
+    [wire.query("PREPARE own AS SELECT 5; DEALLOCATE s4; DEALLOCATE own")],
+    [B("s4"), E, S],
+  ], DISTURB);
+});
+
 Deno.test("prepared: after a change of the schema a new Parse is a new statement", async () => {
   await postgres.query("CREATE TABLE changing(a int); INSERT INTO changing VALUES (1)");
   await using doorman = await start();

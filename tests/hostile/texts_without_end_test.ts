@@ -66,7 +66,7 @@ const TEXTS: [what: string, text: string, taken?: boolean][] = [
 ];
 
 for (const [what, text, taken = false] of TEXTS) {
-  Deno.test(`texts without end: ${what}: everybody else is answered`, async () => {
+  Deno.test(`texts without end: ${what}`, async () => {
     await using _bystander = await Bystander.start(doorman.port, "postgres", "app");
     using client = await WireClient.login({
       port: doorman.port,
