@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
+import { scanner } from "../protocol/sql/scanner.ts";
 import {
   DEALLOCATES,
   LOCAL_SET,
@@ -336,6 +337,32 @@ Deno.test("marks: a statement's marks are those of its text, without what follow
   const body = encoder.encode("SELECT 1;\0set_config");
   assert.equal(statementMarks(body), 0);
   assert.equal(statementMarks(encoder.encode("SET LOCAL a = 1\0..")), NAMES | LOCAL_SET);
+});
+
+Deno.test("marks: no text is read more than a few times, and long ones not at all", () => {
+  const pieces = [
+    ..."/**/|;/*|/*|'|\\'|$a$|\"|--|a|a.|set_config(|set_config('a.b',|default |temp |create temp "
+      .split(
+        "|",
+      ),
+    "UNLISTEN a;/**/",
+    "SET a.b = 1;",
+    "pg_temp",
+  ];
+  for (const start of ["UNLISTEN a;", "SET app.x='", "select set_config('a.b', '", ";/*", ""]) {
+    for (const piece of pieces) {
+      for (const size of [60_000, 16 << 20]) {
+        if (size > 60_000 && start !== "SET app.x='") continue;
+        const bytes = encoder.encode(`${start}${piece.repeat(Math.ceil(size / piece.length))}\0`);
+        const before = scanner.work;
+        textMarks(bytes, 0, bytes.length);
+        findNames(bytes, 0, bytes.length);
+        const work = scanner.work - before;
+        const most = bytes.length > MOST_READ_BYTES ? 0 : 20 * bytes.length;
+        assert.ok(work <= most, `${start}${piece}: ${work} for ${bytes.length}`);
+      }
+    }
+  }
 });
 
 /** As client/relay/marking.ts does it. */

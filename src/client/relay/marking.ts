@@ -53,7 +53,7 @@ export function markUnnamed(
   state.unnamedMarks = marksOf(state, Marking.Unnamed, bytes, start, next, end);
 }
 
-/** Marks of a text, of its first piece if there is more to come; of a whole one whether it is a SET for its transaction. */
+/** Marks of a text, or of its first piece if there is more to come. */
 function marksOf(
   state: SessionState,
   marking: number,
@@ -67,8 +67,6 @@ function marksOf(
   if (!whole) {
     state.marking = marking;
     state.carry = bytes.slice(Math.max(start, stop - MARK_BYTES), stop);
-  }
-  if (!whole) {
     const marks = firstPieceMarks(bytes, start, stop);
     if ((marks & NAMES) !== 0) noteNames(state, findNamesInPiece(bytes, start, stop));
     return marks;
