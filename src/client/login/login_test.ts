@@ -96,7 +96,11 @@ class World {
         admin_password: { kind: "md5", hash: md5Hash("pencil", "admin") },
       },
       hba: { match: () => ({ method: this.method }) },
-      log: { warn: (_: string, message: string) => this.warnings.push(message) },
+      log: {
+        warn: (_: string, message: string) => this.warnings.push(message),
+        provoked: (_: string, _target: string, _by: object, message: string) =>
+          this.warnings.push(message),
+      },
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
       draining: false,
       logins: {

@@ -8,7 +8,7 @@ import { type Scanner, Token } from "./scanner.ts";
 const UNDERSCORE = 0x5f;
 const DOUBLE_QUOTE = 0x22;
 /** `NAMEDATALEN` − 1. */
-export const MOST_NAME_BYTES = 63;
+const MOST_NAME_BYTES = 63;
 
 const decoder = new TextDecoder();
 
