@@ -3,7 +3,7 @@
  * writes its answers. One request is under way at a time; meanwhile the client's next ones stay in its socket.
  */
 
-import { frontendLimit, readLength } from "../protocol/codes.ts";
+import { Frontend, frontendLimit, readLength } from "../protocol/codes.ts";
 import { REASONS } from "../reasons.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientView } from "./parts.ts";
 
@@ -35,7 +35,7 @@ export class AdminSession {
         session.fail("FATAL", REASONS.protocolViolation, "invalid message on the console", "");
         return;
       }
-      if (bytes[next] === 0x58) {
+      if (bytes[next] === Frontend.Terminate) {
         session.close(REASONS.clientTerminated, "");
         return;
       }

@@ -64,7 +64,7 @@ export function endRecording(session: Session, status: number): void {
 }
 
 /** What a client is sent in answer to the check query, up to the first ReadyForQuery. */
-export class CheckRecording {
+class CheckRecording {
   readonly #pool: Pool;
   readonly #query: Uint8Array;
   #bytes = new Uint8Array(0);

@@ -5,7 +5,7 @@
  * returned tells rewrite.ts how to go on.
  */
 
-import { Frontend, TransactionStatus } from "../../protocol/codes.ts";
+import { Frontend, Named, TransactionStatus } from "../../protocol/codes.ts";
 import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -48,14 +48,13 @@ export interface PreparingSession extends ClientView, ClientInput, ClientEnd, Cl
 export const MOST_WAITING_BYTES = READ_BYTES / 4;
 /** Names of portal and statement must be over within this. */
 const MOST_HEAD_BYTES = 8192;
-const STATEMENT = 0x53;
 const UNDERSCORE = 0x5f;
 
 // What became of a message: where the bytes begin that go as they are (≥ 0), or one of these.
 /** All of it must be there. */
 export const WANTS_WHOLE = -1;
 /** More of it must be there. */
-export const WANTS_MORE = -2;
+const WANTS_MORE = -2;
 /** Others went in its place. */
 export const REPLACED = -3;
 /** PostgreSQL is asked first what a statement returns. */
@@ -228,7 +227,7 @@ export function describeOrClose(
   const { owed } = server;
   const close = bytes[at] === Frontend.Close;
   server.state.unsynced = true;
-  if (bytes[at + 5] !== STATEMENT) {
+  if (bytes[at + 5] !== Named.Statement) {
     owed.push(close ? Owed.Close : Owed.DescribePortal);
     return from;
   }

@@ -6,14 +6,13 @@
  */
 
 import { copyBytes } from "../../reactor/copy.ts";
-import { Frontend } from "../../protocol/codes.ts";
+import { Frontend, Named } from "../../protocol/codes.ts";
 import { Owed, SWALLOW } from "../../protocol/owed_replies.ts";
 import { writeBuffer } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 
 /** Longer ranges are sent from where they are. */
 const MOST_GATHERED_BYTES = 8192;
-const STATEMENT = 0x53;
 
 const out = writeBuffer;
 let outLength = 0;
@@ -106,7 +105,7 @@ export function sendParse(
 export function sendClose(server: ServerConnection, name: Uint8Array<ArrayBuffer>): void {
   room(server, 7 + name.length);
   header(Frontend.Close, 6 + name.length);
-  out[outLength++] = STATEMENT;
+  out[outLength++] = Named.Statement;
   for (let i = 0; i < name.length; i++) out[outLength++] = name[i];
   out[outLength++] = 0;
 }
@@ -133,7 +132,7 @@ export function addByte(server: ServerConnection, byte: number): void {
 export function sendDescribe(server: ServerConnection, name: Uint8Array<ArrayBuffer>): void {
   room(server, 7 + name.length);
   header(Frontend.Describe, 6 + name.length);
-  out[outLength++] = STATEMENT;
+  out[outLength++] = Named.Statement;
   add(server, name, 0, name.length);
   out[outLength++] = 0;
 }

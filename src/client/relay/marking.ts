@@ -23,7 +23,7 @@ import type { SessionState } from "../state.ts";
 interface Session extends Pick<ClientView, "state"> {}
 
 /** What the pieces that come belong to. */
-export const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
+const Marking = { None: 0, Query: 1, Unnamed: 2 } as const;
 
 /** A Query, or a Parse that is not rewritten, whose text begins at `start`; the message goes on until `next`. Its marks. */
 export function markQuery(

@@ -4,7 +4,7 @@
  * whole ranges on as they are. Long messages pass in pieces; only their headers are looked at.
  */
 
-import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
+import { Frontend, frontendLimit, Named, readLength } from "../../protocol/codes.ts";
 import { Owed } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import { REASONS } from "../../reasons.ts";
@@ -100,7 +100,7 @@ export function relay(
           finish(session, server, bytes, from, at, end);
           return;
         }
-        owed.push(bytes[at + 5] === 0x53 ? Owed.DescribeStatement : Owed.DescribePortal);
+        owed.push(bytes[at + 5] === Named.Statement ? Owed.DescribeStatement : Owed.DescribePortal);
         server.state.unsynced = true;
         break;
       case Frontend.Execute:
