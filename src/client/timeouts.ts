@@ -26,7 +26,7 @@ interface Session extends ClientView, ClientOutput, ClientEnd, ClientTimes {
 
 const TARGET = "pg_doorman::client";
 /** How long PostgreSQL may take to end a query that it was asked to cancel. */
-const CANCEL_GRACE_MS = 5000;
+export const CANCEL_GRACE_MS = 5000;
 
 /** The client has sent something: a request begins if the server owes nothing. */
 export function noteRequest(session: ClientView & ClientTimes, server: ServerConnection): void {
