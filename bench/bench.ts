@@ -9,8 +9,10 @@
  *
  * PG_DOORMAN_BENCH_PGBOUNCER=/path names the PgBouncer to compare with; prepared statements need 1.21 or later.
  *
+ * PG_DOORMAN_BENCH_BASE=/path names another build of PgDoorman, which takes part as `base`.
+ *
  *   --clients 1,20,100,500   --modes simple,extended,prepared   --seconds 5   --rounds 3
- *   --only doorman,pgbouncer,direct   --pool-size 20   --workers 2   --short
+ *   --only doorman,base,pgbouncer,direct   --pool-size 20   --workers 2   --short
  *   --save NAME   --compare NAME     to and with bench/baselines/
  */
 
@@ -24,6 +26,7 @@ import { type BaselineOptions, beginBaseline, loadBaseline, settleBaseline } fro
 import { compare, figuresOf, type Run, table } from "./comparison.ts";
 import { type Mode, runPgbench } from "./pgbench.ts";
 import {
+  baseBinary,
   keepsPrepared,
   pgbenchVersion,
   pgbouncerVersion,
@@ -33,7 +36,7 @@ import {
 } from "./targets.ts";
 
 const MODES: Mode[] = ["simple", "extended", "prepared"];
-const TARGETS: TargetName[] = ["direct", "pgbouncer", "doorman"];
+const TARGETS: TargetName[] = ["direct", "pgbouncer", "base", "doorman"];
 const WARM_UP_SECONDS = 3;
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 
@@ -133,6 +136,9 @@ async function bench(plan: Plan): Promise<void> {
   if (plan.targets.includes("pgbouncer") && await pgbouncerVersion() === null) {
     say("PgBouncer is not installed: left out, and so are the ratios");
     plan.targets = plan.targets.filter((name) => name !== "pgbouncer");
+  }
+  if (baseBinary() === undefined) {
+    plan.targets = plan.targets.filter((name) => name !== "base");
   }
   // Better to know before the rounds than after them.
   if (plan.baseline.compare) await loadBaseline("pgbench", plan.baseline.compare);

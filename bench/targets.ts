@@ -1,9 +1,9 @@
 /**
- * The three ways to the same PostgreSQL that are compared: direct, through PgBouncer, through PgDoorman. All by TCP on
- * this machine, trusted, with the same pool size in transaction mode.
+ * The ways to the same PostgreSQL that are compared: direct, through PgBouncer, through PgDoorman, and through another
+ * build of it, the base of a change. All by TCP on this machine, trusted, with the same pool size in transaction mode.
  *
  * PG_DOORMAN_BENCH_PGBOUNCER names the PgBouncer to compare with, where the installed one is not meant: Debian's is
- * older than 1.21 and has no prepared statements in transaction mode.
+ * older than 1.21 and has no prepared statements in transaction mode. PG_DOORMAN_BENCH_BASE names the other build.
  */
 
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import { serverUser } from "../tests/support/postgres_binaries.ts";
 import { makeTestFolder, removeFolder } from "../tests/support/test_folder.ts";
 
 /** Name of a target. */
-export type TargetName = "direct" | "pgbouncer" | "doorman";
+export type TargetName = "direct" | "pgbouncer" | "base" | "doorman";
 
 /** A running target. */
 export interface Target extends AsyncDisposable {
@@ -131,8 +131,13 @@ ${keepsPrepared(program.version) ? `max_prepared_statements = ${PREPARED_STATEME
   };
 }
 
-async function startDoorman(postgres: Postgres, options: TargetOptions): Promise<Target> {
+async function startDoorman(
+  name: "base" | "doorman",
+  postgres: Postgres,
+  options: TargetOptions,
+): Promise<Target> {
   const doorman = await Doorman.start({
+    program: name === "base" ? baseBinary() : undefined,
     config: {
       general: {
         max_connections: MAX_CLIENTS,
@@ -150,10 +155,10 @@ async function startDoorman(postgres: Postgres, options: TargetOptions): Promise
     },
   });
   return {
-    name: "doorman",
+    name,
     port: doorman.port,
     pid: doorman.pid,
-    version: "pg_doorman, this source tree",
+    version: name === "base" ? `pg_doorman, ${baseBinary()}` : "pg_doorman, this source tree",
     [Symbol.asyncDispose]: () => doorman[Symbol.asyncDispose](),
   };
 }
@@ -168,6 +173,11 @@ async function direct(postgres: Postgres): Promise<Target> {
   };
 }
 
+/** The build that a change is compared with, if there is one. */
+export function baseBinary(): string | undefined {
+  return Deno.env.get("PG_DOORMAN_BENCH_BASE") || undefined;
+}
+
 /** Starts a target. */
 export function startTarget(
   name: TargetName,
@@ -179,7 +189,9 @@ export function startTarget(
       return direct(postgres);
     case "pgbouncer":
       return startPgbouncer(postgres, options);
+    case "base":
+      return startDoorman("base", postgres, options);
     case "doorman":
-      return startDoorman(postgres, options);
+      return startDoorman("doorman", postgres, options);
   }
 }

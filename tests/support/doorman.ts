@@ -29,6 +29,8 @@ export interface DoormanOptions {
   config: Config | string;
   /** Name of the configuration file; its ending chooses the format of a text. */
   configName?: string;
+  /** Another build than the one under test. */
+  program?: string;
   /** Command line before the configuration file. */
   args?: string[];
   env?: Record<string, string>;
@@ -117,7 +119,7 @@ export class Doorman extends Instance {
     this.#process = await this.launch({
       command: [
         ...this.#options.launcher ?? [],
-        await doormanExecutable(),
+        this.#options.program ?? await doormanExecutable(),
         ...this.#options.args ?? [],
         this.configPath,
       ],
