@@ -42,7 +42,7 @@ function pool(limits: Config, users: Users = PLENTY): Config {
 const WAITS: Config = { query_wait_timeout: "3s", retain_connections_time: "300ms" };
 
 /** Every user might have more than all together: the pooler says so. */
-const CAPPED = /max_db_connections caps it/;
+const CAPPED = /max_db_connections(?: and reserve_pool_size)? caps? it/;
 
 function start(pools: Record<string, Config>, ...allowLog: RegExp[]): Promise<Doorman> {
   return Doorman.start({ config: { general: WAITS, pools }, allowLog: [CAPPED, ...allowLog] });
