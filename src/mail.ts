@@ -191,7 +191,7 @@ export type WorkerToControl =
   | {
     kind: "derive";
     request: number;
-    password: string;
+    password: string | Uint8Array;
     salt: Uint8Array;
     iterations: number;
   }

@@ -49,6 +49,11 @@ export const REASONS = {
     "28P01",
     'password authentication failed for user "{0}"',
   ),
+  tooManyChecks: reason(
+    "too_many_password_checks",
+    "53300",
+    "too many passwords wait to be checked, try again later",
+  ),
   methodUnavailable: reason("method_unavailable", "28000", "{0}"),
   noUser: reason("invalid_startup", "28000", "no PostgreSQL user name specified in startup packet"),
   noPool: reason("no_pool", "3D000", 'no pool configured for database "{0}" and user "{1}"'),

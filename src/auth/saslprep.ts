@@ -96,11 +96,23 @@ function directionsAgree(codes: number[]): boolean {
     contains(rightToLeft, codes[0]) && contains(rightToLeft, codes[codes.length - 1]);
 }
 
+/**
+ * Longest password that is prepared; a longer one is taken as it is. Normalisation takes the square of the length where
+ * combining characters follow one another: 5 s for 64 kB, which a stranger may send.
+ */
+export const MOST_PREPARED_BYTES = 1024;
+
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+
 /** The bytes that go into SCRAM's key derivation for a password. */
 export function passwordBytes(password: string | Uint8Array): Uint8Array {
   if (typeof password === "string") {
+    const bytes = new TextEncoder().encode(password);
+    // Preparation leaves it as it is.
+    if (PRINTABLE_ASCII.test(password) || bytes.length > MOST_PREPARED_BYTES) return bytes;
     return new TextEncoder().encode(saslprep(password) ?? password);
   }
+  if (password.length > MOST_PREPARED_BYTES) return password;
   const text = decodeUtf8(password);
   const prepared = text === undefined ? undefined : saslprep(text);
   return prepared === undefined ? password : new TextEncoder().encode(prepared);

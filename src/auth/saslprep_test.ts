@@ -55,3 +55,12 @@ Deno.test("saslprep: any bytes give a password, and a prepared one stays what it
     assert.deepEqual(passwordBytes(prepared), prepared);
   }));
 });
+
+Deno.test("saslprep: a long password is taken as it is, whatever work it would be to prepare it", () => {
+  const short = "é\u00ad".repeat(256);
+  assert.deepEqual(passwordBytes(short), encode("é".repeat(256)));
+  // Of these characters, preparation would take seconds.
+  const long = "a" + "\u0316\u0301".repeat(16_000);
+  assert.deepEqual(passwordBytes(long), encode(long));
+  assert.deepEqual(passwordBytes(encode(long)), encode(long));
+});

@@ -6,6 +6,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
+import type { Derivations } from "../auth/derivations.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { StoredPassword } from "../config/settings.ts";
@@ -49,6 +50,8 @@ export interface ClientContext {
   /** Connections by kind, for SHOW CONNECTIONS. */
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
   readonly logins: LoginsUnderWay;
+  /** Checks of passwords that came in clear. */
+  readonly passwords: Pick<Derivations, "ask">;
   findPool(database: string, user: string): PoolLookup;
   handOver(worker: number, client: number): void;
   /** A CancelRequest came: the client may be on any worker. */

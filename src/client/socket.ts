@@ -152,7 +152,7 @@ export abstract class ClientSocket implements Handler, Sender {
         return !this.#throttled && !this.#held && this.server?.congested !== true;
       case Stage.Startup:
       case Stage.Login:
-        return true;
+        return !this.#held;
       case Stage.Preparing:
         // Only to see whether it leaves.
         return this.#tail === undefined;
@@ -181,6 +181,12 @@ export abstract class ClientSocket implements Handler, Sender {
   goOn(): void {
     this.#held = false;
     this.takeKept();
+    this.resume();
+  }
+
+  /** The answer is there, and whoever held it looks at what was kept when the time has come. */
+  unhold(): void {
+    this.#held = false;
     this.resume();
   }
 
@@ -218,7 +224,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   #goneWhileNotReading(events: number): void {
     const { stage } = this.state;
-    const waits = stage === Stage.Waiting || stage === Stage.Preparing;
+    const waits = stage === Stage.Waiting || stage === Stage.Preparing || stage === Stage.Login;
     if (waits || (events & (EPOLLHUP | EPOLLERR)) !== 0) {
       this.close(REASONS.clientGone, "");
       // Half closed: what it sent before is read when there is room, and then the end.

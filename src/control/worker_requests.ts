@@ -3,8 +3,7 @@
  * while.
  */
 
-import { pbkdf2 } from "node:crypto";
-import { passwordBytes } from "../auth/saslprep.ts";
+import { Derivations, deriveElsewhere, processDerivations } from "../auth/derivations.ts";
 import type { ControlToWorker, WorkerToControl } from "../mail.ts";
 import { Resolver } from "./resolver.ts";
 
@@ -13,6 +12,10 @@ type Send = (worker: number, mail: ControlToWorker) => void;
 export class WorkerRequests {
   readonly #send: Send;
   readonly #resolver: Pick<Resolver, "resolve">;
+  readonly #derivations = new Derivations(
+    deriveElsewhere,
+    processDerivations(navigator.hardwareConcurrency),
+  );
 
   constructor(send: Send, resolver: Pick<Resolver, "resolve"> = new Resolver()) {
     this.#send = send;
@@ -34,11 +37,9 @@ export class WorkerRequests {
     this.#send(worker, { kind: "resolved", request, addresses, error });
   }
 
-  /** PBKDF2 on Deno's thread pool (RFC 5802 §2.2, Hi). */
   derive(worker: number, mail: WorkerToControl & { kind: "derive" }): void {
     const { request, password, salt, iterations } = mail;
-    pbkdf2(passwordBytes(password), salt, iterations, 32, "sha256", (error, key) => {
-      const saltedPassword = error === null ? new Uint8Array(key) : undefined;
+    this.#derivations.ask(password, salt, iterations, (saltedPassword) => {
       this.#send(worker, { kind: "derived", request, saltedPassword });
     });
   }

@@ -10,6 +10,7 @@ import { checkQueryMessage } from "../client/local/check_query.ts";
 import { ClientLogin } from "../client/login/login.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
+import { Derivations, type Derive } from "../auth/derivations.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
@@ -61,6 +62,13 @@ function throughBytes<T>(snapshot: T): T {
 export class World {
   readonly reactor: FakeReactor = new FakeReactor();
   readonly warnings: string[] = [];
+  /** Passwords that are being checked. */
+  readonly checks: Parameters<Derive>[] = [];
+  readonly passwords = new Derivations((...run) => this.checks.push(run), {
+    atOnce: 1,
+    waiting: 1,
+    waitingBytes: 100,
+  });
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
   pool: Pool;
@@ -79,7 +87,7 @@ export class World {
   #lastFd = 100;
   #lastStatementId = 0;
 
-  constructor(change: Partial<PoolSettings> = {}, { checkQuery = ";" } = {}) {
+  constructor(change: Partial<PoolSettings> = {}, { checkQuery = ";", method = "trust" } = {}) {
     const reactor = this.reactor as unknown as Reactor;
     const log = createRecordLog({
       filter: levelFilter("warn"),
@@ -121,7 +129,7 @@ export class World {
         log_client_connections: false,
         log_client_disconnections: false,
       } as ClientContext["general"],
-      hba: { match: () => ({ method: "trust" }) } as unknown as HbaMatcher,
+      hba: { match: () => ({ method }) } as unknown as HbaMatcher,
       checkQuery: checkQueryMessage(checkQuery),
       draining: false,
       longBytes: 0,
@@ -129,6 +137,7 @@ export class World {
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
       findPool: () => ({ kind: "here", pool: this.pool }),
       logins: { waits: () => {}, over: () => {} },
+      passwords: this.passwords,
       handOver: unused,
       cancel: unused,
       leave: () => {},

@@ -36,7 +36,12 @@ export class Requests {
     this.#toControl({ kind: "resolve", request, host });
   }
 
-  derive(password: string, salt: Uint8Array, iterations: number, done: Derived): void {
+  derive(
+    password: string | Uint8Array,
+    salt: Uint8Array,
+    iterations: number,
+    done: Derived,
+  ): void {
     const request = ++this.#last;
     this.#deriving.set(request, done);
     this.#toControl({ kind: "derive", request, password, salt, iterations });

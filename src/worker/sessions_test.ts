@@ -38,6 +38,7 @@ class Host implements Disposable {
       mostLongBytes: 1_000_000,
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
       logins: { waits: () => {}, over: () => {} },
+      passwords: { ask: () => assert.fail("no password") },
       findPool: () => ({ kind: "elsewhere", worker: 1 }),
       handOver: (worker, client) => this.sessions.handOver(worker, client),
       cancel: () => assert.fail("nobody cancels"),

@@ -6,6 +6,7 @@
 import type { Fd } from "../os/fd.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
+import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { ClientContext } from "../client/context.ts";
@@ -72,6 +73,7 @@ class Worker
   readonly interner: QueryInterner = this.texts.named;
   readonly statements: StatementSource = this;
   readonly logins = new Logins(this);
+  readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
@@ -281,7 +283,7 @@ class Worker
   }
 
   derive(
-    password: string,
+    password: string | Uint8Array,
     salt: Uint8Array,
     iterations: number,
     done: (salted: Uint8Array | undefined) => void,

@@ -14,7 +14,7 @@ import {
   parseVerifier,
   SCRAM_MECHANISM,
   type ScramVerifier,
-  verifyPassword,
+  verifySalted,
 } from "../../auth/scram.ts";
 import {
   advanceScramServer,
@@ -35,6 +35,12 @@ export interface AuthenticatingLogin {
     readonly mockSecret: Uint8Array;
   };
   write(bytes: Uint8Array): void;
+  /** Salts a password on another thread, unless the login ends before; what the client has sent behind it waits. */
+  salt(
+    password: Uint8Array,
+    verifier: ScramVerifier,
+    done: (saltedPassword: Uint8Array | undefined) => void,
+  ): void;
   /** `clientKey` of SCRAM can log in to PostgreSQL. */
   accepted(clientKey: Uint8Array | undefined): void;
   refused(reason: Reason, first: string): void;
@@ -51,6 +57,8 @@ export interface Account {
 export type Challenge =
   | { readonly method: "password" }
   | { readonly method: "md5"; readonly hash: string; readonly salt: Uint8Array }
+  /** Nothing: its password is being checked. */
+  | { readonly method: "checking" }
   | { readonly method: "scram"; readonly state: ScramServerState };
 
 const MECHANISMS = new TextEncoder().encode(`${SCRAM_MECHANISM}\0\0`);
@@ -112,9 +120,13 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
 export function answer(
   login: AuthenticatingLogin,
   account: Account,
-  asked: Challenge,
+  asked: Challenge | undefined,
   body: Uint8Array,
 ): Challenge | undefined {
+  if (asked === undefined || asked.method === "checking") {
+    login.refused(REASONS.protocolViolation, "unexpected password message");
+    return undefined;
+  }
   if (asked.method === "scram") return answerScram(login, asked.state, body);
   const zero = body.indexOf(0);
   if (zero < 0) {
@@ -122,12 +134,10 @@ export function answer(
     return undefined;
   }
   const given = body.subarray(0, zero);
-  if (asked.method === "password") answerCleartext(login, account, given);
-  else {
-    const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
-    if (right && account.mock === undefined) login.accepted(undefined);
-    else wrong(login);
-  }
+  if (asked.method === "password") return answerCleartext(login, account, given);
+  const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
+  if (right && account.mock === undefined) login.accepted(undefined);
+  else wrong(login);
   return undefined;
 }
 
@@ -153,16 +163,21 @@ function answerCleartext(
   login: AuthenticatingLogin,
   account: Account,
   password: Uint8Array,
-): void {
+): Challenge | undefined {
   const { stored, mock } = account;
   if (stored.kind === "md5" && mock === undefined) {
     if (md5VerifyPassword(stored.hash, login.state.user, password)) login.accepted(undefined);
     else wrong(login);
-    return;
+    return undefined;
   }
-  const keys = verifyPassword(verifierOf(login, account), password);
-  if (keys !== undefined && mock === undefined) login.accepted(keys.clientKey);
-  else wrong(login);
+  const verifier = verifierOf(login, account);
+  login.salt(password, verifier, (salted) => {
+    const keys = salted === undefined ? undefined : verifySalted(verifier, salted);
+    if (keys !== undefined && mock === undefined) login.accepted(keys.clientKey);
+    else if (salted === undefined) login.refused(REASONS.internalError, "");
+    else wrong(login);
+  });
+  return { method: "checking" };
 }
 
 function answerScram(

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { md5Hash, md5Response, mockMd5Hash } from "../../auth/md5.ts";
-import { deriveKeys, formatVerifier, makeVerifier, repeatableSalt } from "../../auth/scram.ts";
+import {
+  deriveKeys,
+  formatVerifier,
+  makeVerifier,
+  repeatableSalt,
+  saltPassword,
+  type ScramVerifier,
+} from "../../auth/scram.ts";
 import {
   answerChallenge,
   beginScramClient,
@@ -51,6 +58,8 @@ class FakeLogin implements AuthenticatingLogin {
   readonly written: { code: number; data: Uint8Array }[] = [];
   verdict: string | undefined;
   clientKey: Uint8Array | undefined;
+  /** Whatever is to be salted waits for the test. */
+  waits = false;
 
   /** `method` of the rule that matches; none: no rule does; `undefined`: there are no rules. */
   constructor(method?: HbaRule["method"] | "none") {
@@ -72,6 +81,18 @@ class FakeLogin implements AuthenticatingLogin {
       const code = new DataView(body.buffer, body.byteOffset).getUint32(0);
       this.written.push({ code, data: body.subarray(4) });
     }
+  }
+
+  /** Of the password that is being checked. */
+  done: ((salted: Uint8Array | undefined) => void) | undefined;
+
+  salt(
+    password: Uint8Array,
+    { salt, iterations }: ScramVerifier,
+    done: (salted: Uint8Array | undefined) => void,
+  ): void {
+    this.done = done;
+    if (!this.waits) done(saltPassword(password, salt, iterations));
   }
 
   accepted(clientKey: Uint8Array | undefined): void {
@@ -271,7 +292,8 @@ Deno.test("authentication: an unknown user's challenge is one that the known use
 Deno.test("authentication: a password in clear, against each stored form", () => {
   for (const stored of [SCRAM, PLAIN, MD5]) {
     const right = new FakeLogin("password");
-    assert.equal(cleartext(right, known(stored), "pencil"), undefined);
+    const next = cleartext(right, known(stored), "pencil");
+    assert.equal(next?.method, stored === MD5 ? undefined : "checking");
     assert.equal(right.verdict, "accepted");
     assert.deepEqual(right.codes, [3]);
     assert.deepEqual(right.clientKey, stored === MD5 ? undefined : CLIENT_KEY);
@@ -290,6 +312,15 @@ Deno.test("authentication: a password in clear of an unknown user, or of one wit
   const none = new FakeLogin("password");
   cleartext(none, known(EMPTY), "");
   for (const login of [unknown, stranger, none]) assert.equal(login.verdict, WRONG);
+});
+
+Deno.test("authentication: there is no verdict before a password in clear is checked, and no entry when that fails", () => {
+  const login = new FakeLogin("password");
+  login.waits = true;
+  cleartext(login, known(SCRAM), "pencil");
+  assert.equal(login.verdict, undefined);
+  login.done!(undefined);
+  assert.match(login.verdict!, /^XX000/);
 });
 
 Deno.test("authentication: a password without its terminator is a violation", () => {

@@ -17,6 +17,7 @@ import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { clientParameters, type ParameterSet } from "../../server/parameters.ts";
+import type { ScramVerifier } from "../../auth/scram.ts";
 import { AdminSession } from "../admin_session.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
@@ -41,6 +42,7 @@ interface Session
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
   prepare(): void;
   own(server: ServerConnection): void;
+  unhold(): void;
   moveTo(stage: number): void;
 }
 
@@ -56,6 +58,8 @@ export class ClientLogin implements AuthenticatingLogin {
   #encryptionAsked = 0;
   #account: Account | undefined;
   #challenge: Challenge | undefined;
+  /** Gives up the check of a password. */
+  #abandon: (() => void) | undefined;
   #admin = false;
 
   constructor(session: Session) {
@@ -83,13 +87,14 @@ export class ClientLogin implements AuthenticatingLogin {
   /** The session ends or is through: no timer may outlive it. */
   cancel(): void {
     this.#timer.cancel();
+    this.#abandon?.();
     this.#session.context.logins.over(this);
   }
 
   /** Notes a step, if the next one is the client's. */
   #waits(): void {
     const { context, state } = this.#session;
-    if (state.stage <= Stage.Login) context.logins.waits(this);
+    if (state.stage <= Stage.Login && !this.#checking) context.logins.waits(this);
   }
 
   /** The client has been silent for too long, and there are others. */
@@ -103,7 +108,7 @@ export class ClientLogin implements AuthenticatingLogin {
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const { state } = this.#session;
     settle();
-    while (at < end && state.stage <= Stage.Login) {
+    while (at < end && state.stage <= Stage.Login && !this.#checking) {
       const length = state.stage === Stage.Startup
         ? startupLength(bytes, at, end)
         : this.#passwordLength(bytes, at, end);
@@ -129,6 +134,10 @@ export class ClientLogin implements AuthenticatingLogin {
       if (state.stage <= Stage.Login) this.#session.keep(bytes, at, end);
       else this.#session.take(bytes, at, end);
     } else this.#session.keep(bytes, at, at);
+  }
+
+  get #checking(): boolean {
+    return this.#challenge?.method === "checking";
   }
 
   #passwordLength(bytes: Uint8Array, at: number, end: number): number {
@@ -260,13 +269,23 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   #password(bytes: Uint8Array, at: number, end: number): void {
-    const account = this.#account;
-    const asked = this.#challenge;
-    if (account === undefined || asked === undefined) {
-      this.#fail(REASONS.protocolViolation, "unexpected password message", "");
-      return;
-    }
-    this.#challenge = answer(this, account, asked, bytes.slice(at + 5, end));
+    this.#challenge = answer(this, this.#account!, this.#challenge, bytes.slice(at + 5, end));
+  }
+
+  salt(
+    password: Uint8Array,
+    { salt, iterations }: ScramVerifier,
+    done: (saltedPassword: Uint8Array | undefined) => void,
+  ): void {
+    const session = this.#session;
+    const { logins, passwords } = session.context;
+    logins.over(this);
+    session.hold();
+    this.#abandon = passwords.ask(password, salt, iterations, (salted) => {
+      session.unhold();
+      done(salted);
+    });
+    if (this.#abandon === undefined) this.#fail(REASONS.tooManyChecks, "", "");
   }
 
   // ── accepted ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { md5Hash } from "../../auth/md5.ts";
-import { formatVerifier, makeVerifier } from "../../auth/scram.ts";
+import { formatVerifier, makeVerifier, saltPassword } from "../../auth/scram.ts";
+import type { Derive } from "../../auth/derivations.ts";
 import type { PoolSettings, StoredPassword } from "../../config/settings.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ReplicationRequest } from "../../pool/replication.ts";
@@ -73,6 +74,8 @@ class World {
   hasHba = true;
   readonly warnings: string[] = [];
   readonly mail: unknown[] = [];
+  /** The password that is being checked. */
+  checked: Parameters<Derive> | undefined;
   readonly context: ClientContext;
   readonly session: Session;
   readonly login: ClientLogin;
@@ -107,6 +110,12 @@ class World {
         waits: () => this.events.push("waits"),
         over: () => this.events.push("over"),
       },
+      passwords: {
+        ask: (...run: Parameters<Derive>) => {
+          this.checked = run;
+          return () => this.checked = undefined;
+        },
+      },
       findPool: () => this.found,
       handOver: (worker: number, client: number) => this.events.push(`${client} to ${worker}`),
       cancel: (pid: number, secret: Uint8Array) => this.events.push(`cancel ${pid} ${secret}`),
@@ -131,6 +140,8 @@ class World {
       write: (bytes) => this.written.push(bytes),
       keep: (bytes, at, end) => this.kept = bytes.slice(at, end),
       take: (bytes, at, end) => events.push(`take ${bytes.slice(at, end).toHex()}`),
+      hold: () => events.push("hold"),
+      unhold: () => events.push("unhold"),
       takeKept: () => events.push("takeKept"),
       moveTo: (stage) => state.stage = stage,
       prepare: () => events.push("prepare"),
@@ -161,6 +172,13 @@ class World {
     const bytes = concat(this.kept, ...pieces);
     this.kept = new Uint8Array(0);
     this.login.take(bytes, 0, bytes.length);
+  }
+
+  /** The password that came in clear has been salted. */
+  check(): void {
+    const [password, salt, iterations, done] = this.checked!;
+    this.checked = undefined;
+    done(saltPassword(password, salt, iterations));
   }
 
   /** What happened since the last call. */
@@ -221,11 +239,18 @@ Deno.test("login: a challenge, its answer, and what came behind them", () => {
   assert.equal(world.state.stage, Stage.Login);
   assert.deepEqual(world.happened(), ["waits"]);
   world.send(PASSWORD, hex("51 00000005 00"));
+  assert.equal(world.told(), "");
+  assert.deepEqual(world.happened(), ["over", "hold"]);
+  assert.deepEqual(world.kept, hex("51 00000005 00"));
+  world.check();
   assert.equal(world.told(), "R0SKZ");
-  assert.deepEqual(
-    world.happened(),
-    ["over", "over", "takeKept", "take 510000000500"],
-  );
+  assert.deepEqual(world.happened(), ["unhold", "over", "over", "takeKept"]);
+  const md5 = new World({ password: { kind: "md5", hash: md5Hash("pencil", "me") } });
+  md5.method = "password";
+  md5.send(ME);
+  md5.send(PASSWORD, hex("51 00000005 00"));
+  assert.equal(md5.told(), "R3 R0SKZ");
+  assert.deepEqual(md5.happened(), ["waits", "over", "over", "takeKept", "take 510000000500"]);
 });
 
 Deno.test("login: in pieces of one byte, and all in one piece", () => {
@@ -233,11 +258,13 @@ Deno.test("login: in pieces of one byte, and all in one piece", () => {
   const world = new World({ password: { kind: "scram", verifier: VERIFIER } });
   world.method = "password";
   for (const byte of bytes) world.send(Uint8Array.of(byte));
+  world.check();
   assert.equal(world.told(), "N R3 R0SKZ");
   assert.equal(world.kept.length, 0);
   const other = new World({ password: { kind: "scram", verifier: VERIFIER } });
   other.method = "password";
   other.send(ME, PASSWORD);
+  other.check();
   assert.equal(other.told(), "R3 R0SKZ");
 });
 
@@ -253,8 +280,12 @@ Deno.test("login: a wrong password", () => {
   world.method = "password";
   world.send(ME);
   world.send(frontend("p", "pen"), hex("51 00000005 00"));
+  world.check();
   assert.deepEqual(world.happened(), [
     "waits",
+    "over",
+    "hold",
+    "unhold",
     "over",
     'FATAL 28P01 password authentication failed for user "me"',
   ]);
@@ -421,7 +452,11 @@ Deno.test("login: no place of max_connections, before the user is looked for and
   after.shared[Shared.LoggedIn] = 2;
   after.happened();
   after.send(PASSWORD);
-  assert.deepEqual(after.happened(), ["over", "FATAL 53300 sorry, too many clients already"]);
+  after.check();
+  assert.deepEqual(after.happened().slice(-2), [
+    "over",
+    "FATAL 53300 sorry, too many clients already",
+  ]);
   assert.equal(after.shared[Shared.LoggedIn], 2);
 });
 
@@ -445,6 +480,7 @@ Deno.test("login: the key of a SCRAM proof goes to a pool that passes it through
     world.method = "password";
     world.pool.clientKey = has;
     world.send(ME, PASSWORD);
+    world.check();
     assert.equal(world.told(), "R3 R0SKZ");
     return world.pool;
   };
@@ -476,6 +512,7 @@ Deno.test("login: the console has its own user, and no replication", () => {
     stranger.method = "password";
     stranger.send(startup({ user: "me", database }));
     stranger.send(PASSWORD);
+    stranger.check();
     assert.equal(
       stranger.happened().at(-1),
       'FATAL 28P01 password authentication failed for user "me"',

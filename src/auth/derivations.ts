@@ -1,0 +1,119 @@
+/**
+ * PBKDF2 takes milliseconds, and as many as a verifier's iterations want: so many runs at once, so many in line, first
+ * come, first served. Each worker has one for the passwords that its clients send in clear, and asks the control plane;
+ * that one has another, before the threads that do the work. So whoever tries passwords keeps neither a worker nor all
+ * processors from those who are logged in.
+ *
+ * What must hold: `done` is called once, later, unless the run was abandoned; nothing in line outlives who asked for it.
+ */
+
+import { pbkdf2 } from "node:crypto";
+import { passwordBytes } from "./saslprep.ts";
+
+/** Does one run; tells the salted password, or nothing if it failed. */
+export type Derive = (
+  password: string | Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+  done: (saltedPassword: Uint8Array | undefined) => void,
+) => void;
+
+/** Bounds. */
+export interface DerivationLimits {
+  atOnce: number;
+  /** Runs in line. */
+  waiting: number;
+  /** Bytes of the passwords in line. */
+  waitingBytes: number;
+}
+
+/** Of a worker: two, so that one is there when the other comes back. Log-ins beyond its line are refused. */
+export const WORKER_DERIVATIONS: DerivationLimits = {
+  atOnce: 2,
+  waiting: 10_000,
+  waitingBytes: 4_194_304,
+};
+
+/** Of the process: half of the processors are for those who have logged in. Its line is bounded by those of the workers. */
+export function processDerivations(processors: number): DerivationLimits {
+  const atOnce = Math.max(1, Math.floor(processors / 2));
+  return { atOnce, waiting: Infinity, waitingBytes: Infinity };
+}
+
+/** SaltedPassword on the runtime's thread pool (RFC 5802 §2.2, Hi). */
+export function deriveElsewhere(
+  password: string | Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+  done: (saltedPassword: Uint8Array | undefined) => void,
+): void {
+  pbkdf2(
+    passwordBytes(password),
+    salt,
+    iterations,
+    32,
+    "sha256",
+    (error, key) => done(error === null ? new Uint8Array(key) : undefined),
+  );
+}
+
+interface Run {
+  password: string | Uint8Array;
+  salt: Uint8Array;
+  iterations: number;
+  done: (saltedPassword: Uint8Array | undefined) => void;
+  abandoned: boolean;
+}
+
+export class Derivations {
+  readonly #derive: Derive;
+  readonly #limits: DerivationLimits;
+  readonly #line = new Set<Run>();
+  #lineBytes = 0;
+  #running = 0;
+
+  constructor(derive: Derive, limits: DerivationLimits) {
+    this.#derive = derive;
+    this.#limits = limits;
+  }
+
+  /** Gets in line. The answer abandons the run; `undefined`: the line is full, and nothing will come. */
+  ask(
+    password: string | Uint8Array,
+    salt: Uint8Array,
+    iterations: number,
+    done: (saltedPassword: Uint8Array | undefined) => void,
+  ): (() => void) | undefined {
+    const run: Run = { password, salt, iterations, done, abandoned: false };
+    if (this.#running < this.#limits.atOnce) this.#start(run);
+    else {
+      const { waiting, waitingBytes } = this.#limits;
+      if (this.#line.size >= waiting || this.#lineBytes + password.length > waitingBytes) {
+        return undefined;
+      }
+      this.#line.add(run);
+      this.#lineBytes += password.length;
+    }
+    return () => {
+      run.abandoned = true;
+      this.#leave(run);
+    };
+  }
+
+  #leave(run: Run): void {
+    if (this.#line.delete(run)) this.#lineBytes -= run.password.length;
+  }
+
+  #start(run: Run): void {
+    this.#running++;
+    this.#derive(run.password, run.salt, run.iterations, (saltedPassword) => {
+      this.#running--;
+      for (const next of this.#line) {
+        this.#leave(next);
+        this.#start(next);
+        break;
+      }
+      if (!run.abandoned) run.done(saltedPassword);
+    });
+  }
+}

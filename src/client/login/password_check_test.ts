@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { formatVerifier, makeVerifier, saltPassword } from "../../auth/scram.ts";
+import { concat, frontend, messagesIn, query, startup } from "../../protocol/testing/wire.ts";
+import { readError } from "../../protocol/error_response.ts";
+import { type FakeClient, World } from "../../testing/world.ts";
+import { Stage } from "../state.ts";
+
+const VERIFIER = formatVerifier(makeVerifier("right", new Uint8Array(16), 2));
+
+function world(): World {
+  return new World(
+    { password: { kind: "scram", verifier: VERIFIER } },
+    { method: "password" },
+  );
+}
+
+function password(text: string): Uint8Array {
+  return frontend("p", text);
+}
+
+/** A client that sends its password, and what it has behind it, in one piece. */
+function login(world: World, text: string, behind = new Uint8Array(0)): FakeClient {
+  const client = world.addNewClient(
+    concat(startup({ user: "me", database: "db" }), password(text), behind),
+  );
+  world.settle();
+  return client;
+}
+
+/** Types of the messages that a client got. */
+function types({ received }: FakeClient): string {
+  return messagesIn(received).map(({ type }) => type).join("");
+}
+
+/** The oldest check that was begun is done. */
+function check(world: World): void {
+  const [text, salt, iterations, done] = world.checks.shift()!;
+  done(saltPassword(text, salt, iterations));
+  world.settle();
+}
+
+function errorCode({ received }: FakeClient): string {
+  const last = messagesIn(received).at(-1)!;
+  assert.equal(last.type, "E");
+  return readError(received, received.length - last.body.length, received.length).code;
+}
+
+Deno.test("login: a password in clear is checked elsewhere, and what follows it waits", () => {
+  const place = world();
+  place.addServer();
+  const client = login(place, "right", query("none"));
+  assert.equal(types(client), "R");
+  assert.equal(client.session.state.stage, Stage.Login);
+  check(place);
+  assert.equal(client.session.state.stage, Stage.Idle);
+  assert.match(types(client), /^RRS+KZCZ$/);
+});
+
+Deno.test("login: a wrong password is refused when it has been checked", () => {
+  const place = world();
+  const client = login(place, "wrong", query("none"));
+  check(place);
+  assert.equal(types(client), "RE");
+  assert.equal(errorCode(client), "28P01");
+});
+
+Deno.test("login: a derivation that fails lets nobody in", () => {
+  const place = world();
+  const client = login(place, "right");
+  place.checks.shift()![3](undefined);
+  place.settle();
+  assert.equal(errorCode(client), "XX000");
+});
+
+Deno.test("login: who leaves gives up the check, and makes room", () => {
+  const place = world();
+  const first = login(place, "right");
+  const second = login(place, "right");
+  const third = login(place, "right");
+  // One at once, and one in line.
+  assert.equal(errorCode(third), "53300");
+  second.session.close({ name: "", code: "", text: "", level: "info" }, "");
+  const fourth = login(place, "right");
+  assert.equal(types(fourth), "R");
+  first.session.close({ name: "", code: "", text: "", level: "info" }, "");
+  check(place);
+  assert.equal(types(first), "R");
+  check(place);
+  assert.equal(fourth.session.state.stage, Stage.Idle);
+  assert.equal(place.checks.length, 0);
+});
