@@ -6,10 +6,10 @@
 
 import type {
   GeneralSettings,
+  PasswordShape,
   PoolMode,
   PoolSettings,
   Settings,
-  StoredPassword,
 } from "./config/settings.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
@@ -142,7 +142,7 @@ export interface PoolPlace {
   database: string;
   user: string;
   home: number;
-  kind: StoredPassword["kind"];
+  shape: PasswordShape;
 }
 
 /** A slice of a reload, small enough to be applied between two events. */

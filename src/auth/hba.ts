@@ -4,7 +4,6 @@
  * those of PostgreSQL's manual, "The pg_hba.conf File"; what upstream does otherwise is noted at `decideMethod`.
  */
 
-import { createHmac } from "node:crypto";
 import { cidrContains, hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { Cidr, IpAddress } from "../config/address.ts";
 import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
@@ -203,19 +202,4 @@ export function decideMethod(method: HbaMethod, stored: StoredPasswordKind): Log
     default:
       return method satisfies never;
   }
-}
-
-/**
- * The password form that an unknown user pretends to have: that of one of the known users, always the same for a name,
- * so that neither the kind of challenge nor its change gives the user away.
- * @param kinds of the users that could be meant (those of the database asked for)
- */
-export function mockPasswordKind(
-  user: string,
-  secret: Uint8Array,
-  kinds: readonly StoredPasswordKind[],
-): StoredPasswordKind {
-  if (kinds.length === 0) return "empty";
-  const digest = createHmac("sha256", secret).update("kind\0" + user).digest();
-  return kinds[digest.readUInt32BE(0) % kinds.length];
 }

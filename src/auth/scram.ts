@@ -12,6 +12,8 @@ import { passwordBytes } from "./saslprep.ts";
 export const SCRAM_MECHANISM = "SCRAM-SHA-256";
 /** PostgreSQL's default of `scram_iterations`. */
 export const DEFAULT_ITERATIONS = 4096;
+/** PostgreSQL's length of a new salt (SCRAM_DEFAULT_SALT_LEN). */
+export const NEW_SALT_BYTES = 16;
 /** At this a PBKDF2 run takes seconds; beyond it a hostile server could stall us. */
 export const MAX_ITERATIONS = 10_000_000;
 /** PostgreSQL's own limit for a SASL message of a client (PG_MAX_SASL_MESSAGE_LENGTH). */
@@ -19,7 +21,6 @@ const MAX_MESSAGE_BYTES = 1024;
 
 const KEY_BYTES = 32;
 const MAX_SALT_BYTES = 256;
-const NEW_SALT_BYTES = 16;
 const NONCE_BYTES = 18;
 
 /** What a server keeps of a password; as text `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`. */
@@ -215,8 +216,17 @@ export function verifierOfKeys(
  * A salt that depends on the user alone. For mock verifiers, and for verifiers made of plain passwords: a salt that
  * changed between two attempts, where a known user's stays, would tell them apart.
  */
-export function repeatableSalt(user: string, secret: Uint8Array): Uint8Array {
-  return hmac(secret, "salt\0" + user).slice(0, NEW_SALT_BYTES);
+export function repeatableSalt(
+  user: string,
+  secret: Uint8Array,
+  bytes: number = NEW_SALT_BYTES,
+): Uint8Array {
+  const salt = new Uint8Array(bytes);
+  for (let at = 0; at < bytes; at += KEY_BYTES) {
+    const block = hmac(secret, `salt${at === 0 ? "" : at}\0${user}`);
+    salt.set(block.subarray(0, bytes - at), at);
+  }
+  return salt;
 }
 
 /** The verifier of an unknown user: the same at each attempt, and one that nobody can satisfy. */
@@ -224,10 +234,11 @@ export function mockVerifier(
   user: string,
   secret: Uint8Array,
   iterations: number = DEFAULT_ITERATIONS,
+  saltBytes: number = NEW_SALT_BYTES,
 ): ScramVerifier {
   return {
     iterations,
-    salt: repeatableSalt(user, secret),
+    salt: repeatableSalt(user, secret, saltBytes),
     storedKey: hmac(secret, "stored key\0" + user),
     serverKey: hmac(secret, "server key\0" + user),
     doomed: true,

@@ -9,14 +9,14 @@ import type { WorkerToControl } from "../mail.ts";
 import type { Derivations } from "../auth/derivations.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { StoredPassword } from "../config/settings.ts";
+import type { PasswordShape } from "../config/settings.ts";
 
 /** Where the pool of a (database, user) is, or why there is none. */
 export type PoolLookup =
   | { kind: "here"; pool: Pool }
   | { kind: "elsewhere"; worker: number }
-  /** The database is configured, the user is not; `kinds` tells how the known users of it log in. */
-  | { kind: "no_user"; kinds: StoredPassword["kind"][] }
+  /** The database is configured, the user is not; `known` tells how the users that it has log in. */
+  | { kind: "no_user"; known: PasswordShape[] }
   | { kind: "no_database" };
 
 /** A log-in, as the worker sees it. */

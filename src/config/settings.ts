@@ -19,6 +19,14 @@ export type StoredPassword =
   /** A form whose feature is not there yet (JWT, PAM): logins are refused with this reason. */
   | { kind: "unsupported"; what: string };
 
+/** What a challenge tells of a stored password. */
+export interface PasswordShape {
+  kind: StoredPassword["kind"];
+  /** Of its SCRAM verifier; where it has none, what a new one would have. */
+  iterations: number;
+  saltBytes: number;
+}
+
 /** How a pool proves itself to PostgreSQL. */
 export type ServerCredentials =
   /** `server_username` + `server_password`. */

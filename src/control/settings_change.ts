@@ -5,6 +5,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
+import { shapeOf } from "../auth/mock_password.ts";
 import { poolKey } from "../config/homes.ts";
 import type { PoolSettings, Settings } from "../config/settings.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
@@ -31,9 +32,8 @@ export function settingsChange(before: Settings, after: Settings): ProcessChange
     if (old === undefined) added.add(pool);
     else if (isDeepStrictEqual(old, pool)) continue;
     pools.push(pool);
-    if (old?.home !== pool.home || old.password.kind !== pool.password.kind) {
-      places.push(placeOf(pool));
-    }
+    const place = placeOf(pool);
+    if (old === undefined || !isDeepStrictEqual(placeOf(old), place)) places.push(place);
   }
   return {
     general: isDeepStrictEqual(before.general, after.general) ? undefined : after.general,
@@ -45,7 +45,7 @@ export function settingsChange(before: Settings, after: Settings): ProcessChange
 }
 
 function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
-  return { database, user, home, kind: password.kind };
+  return { database, user, home, shape: shapeOf(password) };
 }
 
 /** Whether there is anything to tell. */

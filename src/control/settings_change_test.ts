@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { shapeOf } from "../auth/mock_password.ts";
 import type { GeneralSettings, PoolSettings, Settings } from "../config/settings.ts";
 import { isEmpty, otherSlices, ownSlices, settingsChange } from "./settings_change.ts";
 
@@ -39,8 +40,13 @@ Deno.test("settings change: only what differs, each kind apart", () => {
   assert.deepEqual(change.pools, after.pools.slice(1));
   assert.deepEqual([...change.added], [after.pools[3]]);
   assert.deepEqual(change.places, [
-    { database: "rekeyed", user: "u", home: 0, kind: "md5" },
-    { database: "fresh", user: "u", home: 1, kind: "empty" },
+    {
+      database: "rekeyed",
+      user: "u",
+      home: 0,
+      shape: { ...shapeOf({ kind: "empty" }), kind: "md5" },
+    },
+    { database: "fresh", user: "u", home: 1, shape: shapeOf({ kind: "empty" }) },
   ]);
 });
 

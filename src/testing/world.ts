@@ -11,6 +11,7 @@ import { ClientLogin } from "../client/login/login.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import { Derivations, type Derive } from "../auth/derivations.ts";
+import { shapeOf } from "../auth/mock_password.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
@@ -62,6 +63,8 @@ function throughBytes<T>(snapshot: T): T {
 export class World {
   readonly reactor: FakeReactor = new FakeReactor();
   readonly warnings: string[] = [];
+  /** A user that the pool's database does not know. */
+  readonly stranger = "stranger";
   /** Passwords that are being checked. */
   readonly checks: Parameters<Derive>[] = [];
   readonly passwords = new Derivations((...run) => this.checks.push(run), {
@@ -135,7 +138,10 @@ export class World {
       longBytes: 0,
       mostLongBytes: 1_000_000,
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
-      findPool: () => ({ kind: "here", pool: this.pool }),
+      findPool: (_, user) =>
+        user === this.stranger
+          ? { kind: "no_user", known: [shapeOf(this.pool.settings.password)] }
+          : { kind: "here", pool: this.pool },
       logins: { waits: () => {}, over: () => {} },
       passwords: this.passwords,
       handOver: unused,

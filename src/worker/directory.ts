@@ -8,6 +8,7 @@ import type { PoolSettings, Settings } from "../config/settings.ts";
 import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
+import { shapeOf } from "../auth/mock_password.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 
 const TARGET = "pg_doorman::pool";
@@ -50,7 +51,7 @@ export class Directory {
     if (users === undefined) return { kind: "no_database" };
     const place = users.get(user);
     if (place === undefined) {
-      return { kind: "no_user", kinds: Array.from(users.values(), ({ kind }) => kind) };
+      return { kind: "no_user", known: Array.from(users.values(), ({ shape }) => shape) };
     }
     if (place.home !== this.#index) return { kind: "elsewhere", worker: place.home };
     return { kind: "here", pool: this.#pools.get(key(database, user))! };
@@ -169,5 +170,5 @@ export class Directory {
 }
 
 function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
-  return { database, user, home, kind: password.kind };
+  return { database, user, home, shape: shapeOf(password) };
 }

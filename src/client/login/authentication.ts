@@ -7,21 +7,22 @@
  */
 
 import { getRandomValues } from "node:crypto";
-import { decideMethod, type HbaMatcher, mockPasswordKind } from "../../auth/hba.ts";
-import { md5Verify, md5VerifyPassword, mockMd5Hash } from "../../auth/md5.ts";
+import { decideMethod, type HbaMatcher } from "../../auth/hba.ts";
+import { md5Verify, md5VerifyPassword } from "../../auth/md5.ts";
 import {
-  mockVerifier,
-  parseVerifier,
-  SCRAM_MECHANISM,
-  type ScramVerifier,
-  verifySalted,
-} from "../../auth/scram.ts";
+  type Claim,
+  md5HashFor,
+  mockShape,
+  shapeOf,
+  verifierFor,
+} from "../../auth/mock_password.ts";
+import { SCRAM_MECHANISM, type ScramVerifier, verifySalted } from "../../auth/scram.ts";
 import {
   advanceScramServer,
   beginScramServer,
   type ScramServerState,
 } from "../../auth/scram_server.ts";
-import type { StoredPassword } from "../../config/settings.ts";
+import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
 import { Authentication } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
@@ -48,9 +49,10 @@ export interface AuthenticatingLogin {
 
 /** Who wants in. */
 export interface Account {
-  readonly stored: StoredPassword;
-  /** There is no such user: the exchange runs to its end and fails. It is one that known users may have. */
-  readonly mock: "scram" | "md5" | undefined;
+  /** `undefined`: there is no such user. The exchange runs to its end and fails. */
+  readonly stored: StoredPassword | undefined;
+  /** Of what is stored, or of what stands in for it. */
+  readonly shape: PasswordShape;
 }
 
 /** What the client has to show next. */
@@ -63,13 +65,17 @@ export type Challenge =
 
 const MECHANISMS = new TextEncoder().encode(`${SCRAM_MECHANISM}\0\0`);
 
-/** A user who does not exist, in a database whose users have passwords of these kinds. */
+/** A user who exists. */
+export function knownAccount(stored: StoredPassword): Account {
+  return { stored, shape: shapeOf(stored) };
+}
+
+/** A user who does not exist; `known` are the passwords that could have been meant. */
 export function unknownAccount(
   { state, context }: Pick<AuthenticatingLogin, "state" | "context">,
-  kinds: readonly StoredPassword["kind"][],
+  known: readonly PasswordShape[],
 ): Account {
-  const kind = mockPasswordKind(state.user, context.mockSecret, kinds);
-  return { stored: { kind: "empty" }, mock: kind === "md5" ? "md5" : "scram" };
+  return { stored: undefined, shape: mockShape(state.user, context.mockSecret, known) };
 }
 
 /** Asks for what the account has to show. `undefined`: it is accepted or refused already. */
@@ -87,15 +93,16 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     refusedByHba(login);
     return undefined;
   }
-  const { stored, mock } = account;
-  const method = decideMethod(rule?.method ?? "auto", mock ?? stored.kind);
+  const { stored, shape } = account;
+  const mock = shape.kind === "md5" ? "md5" : "scram";
+  const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mock);
   switch (method) {
     case "trust":
-      if (mock === undefined) login.accepted(undefined);
-      else wrong(login);
+      if (stored === undefined) wrong(login);
+      else login.accepted(undefined);
       return undefined;
     case "reject":
-      if (stored.kind === "unsupported") login.refused(REASONS.methodUnavailable, stored.what);
+      if (stored?.kind === "unsupported") login.refused(REASONS.methodUnavailable, stored.what);
       else refusedByHba(login);
       return undefined;
     case "password":
@@ -104,10 +111,10 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     case "md5": {
       const salt = getRandomValues(new Uint8Array(4));
       login.write(messages.authentication(Authentication.MD5Password, salt));
-      return { method, hash: md5HashOf(login, account), salt };
+      return { method, hash: md5HashFor(stored, claim(login, account)), salt };
     }
     case "scram-sha-256": {
-      const begun = beginScramServer(verifierOf(login, account));
+      const begun = beginScramServer(verifierFor(stored, claim(login, account)));
       login.write(messages.authentication(Authentication.SASL, MECHANISMS));
       return { method: "scram", state: begun };
     }
@@ -136,27 +143,13 @@ export function answer(
   const given = body.subarray(0, zero);
   if (asked.method === "password") return answerCleartext(login, account, given);
   const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
-  if (right && account.mock === undefined) login.accepted(undefined);
+  if (right && account.stored !== undefined) login.accepted(undefined);
   else wrong(login);
   return undefined;
 }
 
-function md5HashOf({ state, context }: AuthenticatingLogin, { stored, mock }: Account): string {
-  if (mock === undefined) {
-    if (stored.kind === "md5") return stored.hash;
-    if (stored.kind === "plain") return stored.md5;
-  }
-  return mockMd5Hash(state.user, context.mockSecret);
-}
-
-function verifierOf(
-  { state, context }: AuthenticatingLogin,
-  { stored, mock }: Account,
-): ScramVerifier {
-  const known = mock === undefined && (stored.kind === "scram" || stored.kind === "plain")
-    ? parseVerifier(stored.verifier)
-    : undefined;
-  return known ?? mockVerifier(state.user, context.mockSecret);
+function claim({ state, context }: AuthenticatingLogin, { shape }: Account): Claim {
+  return { user: state.user, secret: context.mockSecret, shape };
 }
 
 function answerCleartext(
@@ -164,16 +157,18 @@ function answerCleartext(
   account: Account,
   password: Uint8Array,
 ): Challenge | undefined {
-  const { stored, mock } = account;
-  if (stored.kind === "md5" && mock === undefined) {
-    if (md5VerifyPassword(stored.hash, login.state.user, password)) login.accepted(undefined);
+  const { stored, shape } = account;
+  if (shape.kind === "md5") {
+    const hash = md5HashFor(stored, claim(login, account));
+    const right = md5VerifyPassword(hash, login.state.user, password);
+    if (right && stored !== undefined) login.accepted(undefined);
     else wrong(login);
     return undefined;
   }
-  const verifier = verifierOf(login, account);
+  const verifier = verifierFor(stored, claim(login, account));
   login.salt(password, verifier, (salted) => {
     const keys = salted === undefined ? undefined : verifySalted(verifier, salted);
-    if (keys !== undefined && mock === undefined) login.accepted(keys.clientKey);
+    if (keys !== undefined && stored !== undefined) login.accepted(keys.clientKey);
     else if (salted === undefined) login.refused(REASONS.internalError, "");
     else wrong(login);
   });

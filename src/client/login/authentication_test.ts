@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { shapeOf } from "../../auth/mock_password.ts";
 import { md5Hash, md5Response, mockMd5Hash } from "../../auth/md5.ts";
 import {
   deriveKeys,
@@ -24,6 +25,7 @@ import {
   type AuthenticatingLogin,
   type Challenge,
   challenge,
+  knownAccount,
   unknownAccount,
 } from "./authentication.ts";
 
@@ -115,7 +117,9 @@ class FakeLogin implements AuthenticatingLogin {
   }
 }
 
-const known = (stored: StoredPassword): Account => ({ stored, mock: undefined });
+const known = knownAccount;
+const MD5_SHAPE = shapeOf(MD5);
+const SCRAM_SHAPE = shapeOf(SCRAM);
 const WRONG = '28P01 password authentication failed for user "me"';
 
 /** Goes through SCRAM with a password. */
@@ -158,7 +162,7 @@ Deno.test("authentication: trust asks for nothing, and an unknown user fails all
     assert.deepEqual(login.written, []);
   }
   const unknown = new FakeLogin("trust");
-  assert.equal(challenge(unknown, unknownAccount(unknown, ["md5"])), undefined);
+  assert.equal(challenge(unknown, unknownAccount(unknown, [MD5_SHAPE])), undefined);
   assert.equal(unknown.verdict, WRONG);
 });
 
@@ -233,13 +237,13 @@ Deno.test("authentication: SCRAM with a wrong password, an unknown user, no pass
 });
 
 Deno.test("authentication: an unknown user's salt is the same at each attempt", () => {
-  const account = unknownAccount(new FakeLogin(), ["scram"]);
+  const account = unknownAccount(new FakeLogin(), [SCRAM_SHAPE]);
   const salts = [1, 2].map(() => {
     const login = new FakeLogin();
     scram(login, account, "x");
     return new TextDecoder().decode(login.last).split(",")[1];
   });
-  assert.equal(salts[0], `s=${repeatableSalt("me", SECRET).toBase64()}`);
+  assert.equal(salts[0], `s=${repeatableSalt("me", SECRET, VERIFIER.salt.length).toBase64()}`);
   assert.equal(salts[1], salts[0]);
 });
 
@@ -267,8 +271,7 @@ Deno.test("authentication: md5, of a hash or a plain password", () => {
 
 Deno.test("authentication: an unknown user among users with md5 gets an md5 challenge and fails", () => {
   const login = new FakeLogin();
-  const account = unknownAccount(login, ["md5", "md5"]);
-  assert.equal(account.mock, "md5");
+  const account = unknownAccount(login, [MD5_SHAPE, MD5_SHAPE]);
   md5(login, account, "pencil");
   assert.equal(login.verdict, WRONG);
   assert.deepEqual(login.codes, [5]);
@@ -281,12 +284,16 @@ Deno.test("authentication: an unknown user among users with md5 gets an md5 chal
 });
 
 Deno.test("authentication: an unknown user's challenge is one that the known users have", () => {
-  const login = new FakeLogin();
-  const mocks = [[], ["scram"], ["plain"], ["empty"], ["unsupported"], ["md5"]] as const;
-  assert.deepEqual(
-    mocks.map((kinds) => unknownAccount(login, kinds).mock),
-    ["scram", "scram", "scram", "scram", "scram", "md5"],
-  );
+  for (
+    const [stored, code] of [[SCRAM, 10], [PLAIN, 10], [EMPTY, 10], [LATER, 10], [MD5, 5]] as const
+  ) {
+    const login = new FakeLogin();
+    challenge(login, unknownAccount(login, [shapeOf(stored)]));
+    assert.deepEqual(login.codes, [code]);
+  }
+  const nobody = new FakeLogin();
+  challenge(nobody, unknownAccount(nobody, []));
+  assert.deepEqual(nobody.codes, [10]);
 });
 
 Deno.test("authentication: a password in clear, against each stored form", () => {
@@ -305,10 +312,10 @@ Deno.test("authentication: a password in clear, against each stored form", () =>
 
 Deno.test("authentication: a password in clear of an unknown user, or of one without a password", () => {
   const unknown = new FakeLogin("password");
-  cleartext(unknown, unknownAccount(unknown, ["md5"]), "pencil");
+  cleartext(unknown, unknownAccount(unknown, [MD5_SHAPE]), "pencil");
   // As the console's: its password is known, its user is another.
   const stranger = new FakeLogin("password");
-  cleartext(stranger, { stored: PLAIN, mock: "scram" }, "pencil");
+  cleartext(stranger, { stored: undefined, shape: shapeOf(PLAIN) }, "pencil");
   const none = new FakeLogin("password");
   cleartext(none, known(EMPTY), "");
   for (const login of [unknown, stranger, none]) assert.equal(login.verdict, WRONG);

@@ -28,6 +28,7 @@ import {
   type AuthenticatingLogin,
   type Challenge,
   challenge,
+  knownAccount,
   unknownAccount,
 } from "./authentication.ts";
 import { placesTaken, takePlace } from "./places.ts";
@@ -223,8 +224,10 @@ export class ClientLogin implements AuthenticatingLogin {
       }
       this.#admin = true;
       const { admin_username, admin_password } = context.general;
-      const mock = state.user === admin_username ? undefined : "scram";
-      this.#authenticate({ stored: admin_password, mock });
+      const admin = knownAccount(admin_password);
+      this.#authenticate(
+        state.user === admin_username ? admin : { stored: undefined, shape: admin.shape },
+      );
       return true;
     }
     const found = context.findPool(state.database, state.user);
@@ -237,12 +240,12 @@ export class ClientLogin implements AuthenticatingLogin {
         this.#fail(REASONS.noPool, state.database, state.user);
         return false;
       case "no_user":
-        this.#authenticate(unknownAccount(this, found.kinds));
+        this.#authenticate(unknownAccount(this, found.known));
         return true;
       case "here":
         session.pool = found.pool;
         found.pool.enter();
-        this.#authenticate({ stored: found.pool.settings.password, mock: undefined });
+        this.#authenticate(knownAccount(found.pool.settings.password));
         return true;
       default:
         return found satisfies never;

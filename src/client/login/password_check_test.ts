@@ -89,3 +89,44 @@ Deno.test("login: who leaves gives up the check, and makes room", () => {
   assert.equal(fourth.session.state.stage, Stage.Idle);
   assert.equal(place.checks.length, 0);
 });
+
+/** What a client is told after StartupMessage and password, of a user who exists and of one who does not. */
+function bothTold(world: World, password: Uint8Array): [FakeClient, FakeClient] {
+  const clients = ["me", world.stranger].map((user) => {
+    const client = world.addNewClient(concat(startup({ user, database: "db" }), password));
+    world.settle();
+    return client;
+  });
+  return clients as [FakeClient, FakeClient];
+}
+
+Deno.test("login: the password of a user who does not exist costs as much to check as another's", () => {
+  const place = world();
+  bothTold(place, password("wrong"));
+  const [known, unknown] = [place.checks[0]!, (check(place), place.checks[0]!)];
+  assert.equal(unknown[2], known[2]);
+  assert.equal(unknown[1].length, known[1].length);
+  const md5 = new World(
+    { password: { kind: "md5", hash: `md5${"0".repeat(32)}` } },
+    { method: "password" },
+  );
+  const [one, other] = bothTold(md5, password("wrong"));
+  assert.equal(types(one), "RE");
+  assert.equal(types(other), "RE");
+  assert.equal(md5.checks.length, 0);
+});
+
+Deno.test("login: the SCRAM challenge of a user who does not exist looks like another's", () => {
+  const place = new World(
+    { password: { kind: "scram", verifier: VERIFIER } },
+    { method: "scram-sha-256" },
+  );
+  const first = new TextEncoder().encode("n,,n=,r=abc");
+  const message = frontend("p", "SCRAM-SHA-256", [0, 0, 0, first.length], first);
+  const [known, unknown] = bothTold(place, message).map(({ received }) =>
+    new TextDecoder().decode(messagesIn(received)[1]!.body)
+  );
+  assert.match(known!, /i=2$/);
+  assert.match(unknown!, /i=2$/);
+  assert.equal(unknown!.length, known!.length);
+});

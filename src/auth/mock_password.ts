@@ -1,0 +1,72 @@
+/**
+ * What stands in for the password of a user who does not exist, so that neither the challenge, nor its change between two
+ * attempts, nor the work done gives it away. It is shaped like that of a user who could have been meant: which one
+ * depends on the name and on the process's secret alone.
+ */
+
+import { createHmac } from "node:crypto";
+import type { PasswordShape, StoredPassword } from "../config/settings.ts";
+import { mockMd5Hash } from "./md5.ts";
+import {
+  DEFAULT_ITERATIONS,
+  formatVerifier,
+  mockVerifier,
+  NEW_SALT_BYTES,
+  parseVerifier,
+  type ScramVerifier,
+} from "./scram.ts";
+
+/** A user as it was claimed. */
+export interface Claim {
+  user: string;
+  /** Of the process, and of those that take over from it. */
+  secret: Uint8Array;
+  /** What a mock is shaped like. */
+  shape: PasswordShape;
+}
+
+/** What a challenge tells of a stored password. */
+export function shapeOf(password: StoredPassword): PasswordShape {
+  const { kind } = password;
+  const verifier = kind === "scram" || kind === "plain"
+    ? parseVerifier(password.verifier)
+    : undefined;
+  return {
+    kind,
+    iterations: verifier?.iterations ?? DEFAULT_ITERATIONS,
+    saltBytes: verifier?.salt.length ?? NEW_SALT_BYTES,
+  };
+}
+
+/** The shape of an unknown user's password; `known` are those of the users that could be meant. */
+export function mockShape(
+  user: string,
+  secret: Uint8Array,
+  known: readonly PasswordShape[],
+): PasswordShape {
+  if (known.length === 0) return shapeOf({ kind: "empty" });
+  const digest = createHmac("sha256", secret).update("kind\0" + user).digest();
+  return known[digest.readUInt32BE(0) % known.length];
+}
+
+/** The verifier to run an exchange against; one that nobody can satisfy where there is none. The work is the same. */
+export function verifierFor(
+  stored: StoredPassword | undefined,
+  { user, secret, shape }: Claim,
+): ScramVerifier {
+  const mock = mockVerifier(user, secret, shape.iterations, shape.saltBytes);
+  const mockText = formatVerifier(mock);
+  const text = stored?.kind === "scram" || stored?.kind === "plain" ? stored.verifier : undefined;
+  const parsed = parseVerifier(text ?? mockText);
+  return text === undefined || parsed === undefined ? mock : parsed;
+}
+
+/** The md5 hash to run an exchange against; one that no password has where there is none. */
+export function md5HashFor(
+  stored: StoredPassword | undefined,
+  { user, secret }: Omit<Claim, "shape">,
+): string {
+  const mock = mockMd5Hash(user, secret);
+  if (stored?.kind === "md5") return stored.hash;
+  return stored?.kind === "plain" ? stored.md5 : mock;
+}
