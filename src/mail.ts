@@ -57,7 +57,9 @@ export type ControlToWorker =
    * process takes long byte arrays by a file of their own.
    */
   | { kind: "move"; pools: { database: string; user: string }[]; apart: boolean }
-  /** The new process has taken a batch, all but the items of these indexes. */
+  /** The new process has a batch whole, but for the items of these indexes, and is about to thaw it: `taken` follows. */
+  | { kind: "acknowledged"; batch: number; refused: number[] }
+  /** A batch lives there, all but the items of these indexes. */
   | { kind: "taken"; batch: number; refused: number[] }
   /** A batch did not get through, for now: send it again. */
   | { kind: "not_taken"; batch: number }
@@ -67,8 +69,11 @@ export type ControlToWorker =
   | { kind: "expect"; pools: { database: string; user: string }[]; counts: ConnectionCounts }
   /** Items to be taken, not thawed yet; answered by `held`. `blobs` is the descriptor of the file with their long bytes. */
   | { kind: "hold"; ticket: number; items: FrozenItem[]; blobs: number | undefined }
-  /** The old process has been told of what was held: it lives here. */
-  | { kind: "thaw_held"; ticket: number }
+  /**
+   * The old process has been told of what was held: it lives here; answered by `thawed`. `returns`: the old process takes
+   * back what can't be thawed.
+   */
+  | { kind: "thaw_held"; ticket: number; returns: boolean }
   /** Nothing more will come. */
   | { kind: "expect_over" }
   | { kind: "listen"; listeners: ListenerMail[] }
@@ -185,6 +190,8 @@ export type WorkerToControl =
   | { kind: "frozen"; batch: number; items: FrozenItem[]; blobs: number | undefined }
   /** Items are here whole but for those of these indexes, whose descriptors are closed. */
   | { kind: "held"; ticket: number; refused: number[] }
+  /** All of them live here now but these clients: they go back, or were told and closed. */
+  | { kind: "thawed"; ticket: number; failed: number[] }
   /** A CancelRequest for a client that is not on this worker. */
   | { kind: "cancel_elsewhere"; processId: number; secret: Uint8Array }
   | { kind: "resolve"; request: number; host: string }

@@ -367,6 +367,9 @@ export class Doorman {
       case "held":
         this.#succession?.held(mail.ticket, mail.refused);
         return;
+      case "thawed":
+        this.#succession?.thawed(mail.ticket, mail.failed);
+        return;
       case "cancel_elsewhere":
         this.#upgrade.cancel(mail.processId, mail.secret);
         this.#succession?.cancel(mail.processId, mail.secret);

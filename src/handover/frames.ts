@@ -31,6 +31,8 @@ export const FrameKind = {
   Cancel: 6,
   /** Old → new: no more batches will come. */
   Done: 7,
+  /** New → old: the batch is thawed, but for these: they come back. Who does not know it has forgotten all of them. */
+  Thawed: 8,
 } as const;
 
 /** A frame as it was received. */

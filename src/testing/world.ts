@@ -23,6 +23,7 @@ import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import { ModelServer } from "../protocol/testing/model_server.ts";
 import { concat } from "../protocol/testing/wire.ts";
+import type { Fd } from "../os/fd.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { ServerConnection } from "../server/connection.ts";
 import type { ServerSnapshot } from "../server/link.ts";
@@ -217,6 +218,11 @@ export class World {
     const client = { session, stream, unsent, received: new Uint8Array(0) };
     this.clients.push(client);
     return client;
+  }
+
+  /** A session that another process has frozen. */
+  openThawed(fd: Fd, state: SessionState): Session {
+    return new Session(this.#context, new FakeStream(fd), state);
   }
 
   /**

@@ -29,7 +29,7 @@ import type {
 } from "../mail.ts";
 import { Shared } from "../stats/shared.ts";
 import type { Departure } from "./moving/departure.ts";
-import type { Holding } from "./moving/holding.ts";
+import type { HeldItem, Holding } from "./moving/holding.ts";
 import type { Requests } from "./requests.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -42,13 +42,15 @@ export interface Recipients {
   readonly requests: Pick<Requests, "resolved" | "derived">;
   readonly listeners: { open(listeners: readonly ListenerMail[]): void };
   /** Of the binary upgrade that is under way. */
-  readonly departure: Pick<Departure, "taken" | "notTaken"> | undefined;
+  readonly departure: Pick<Departure, "acknowledged" | "taken" | "notTaken"> | undefined;
   readonly holding: Holding;
   depart(pools: { database: string; user: string }[], apart: boolean): void;
   departureFailed(): void;
   /** Only of these pools servers will come. */
   expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void;
   thaw(items: FrozenItem[]): void;
+  /** Returns the indexes of clients that can't be thawed; they are closed here, and told unless they return. */
+  thawHeld(held: readonly HeldItem[], returns: boolean): number[];
   /** No server will come any more, of the named pool or of all. */
   thawOver(pool: { database: string; user: string } | undefined): void;
   cancelHere(processId: number, secret: Uint8Array): void;
@@ -151,6 +153,9 @@ export class Mailbox implements Handler {
       case "move":
         to.depart(mail.pools, mail.apart);
         return;
+      case "acknowledged":
+        to.departure?.acknowledged(mail.batch, mail.refused);
+        return;
       case "taken":
         to.departure?.taken(mail.batch, mail.refused);
         return;
@@ -168,9 +173,11 @@ export class Mailbox implements Handler {
         this.toControl({ kind: "held", ticket: mail.ticket, refused });
         return;
       }
-      case "thaw_held":
-        to.thaw(to.holding.release(mail.ticket));
+      case "thaw_held": {
+        const failed = to.thawHeld(to.holding.release(mail.ticket), mail.returns);
+        this.toControl({ kind: "thawed", ticket: mail.ticket, failed });
         return;
+      }
       case "expect_over":
         to.thawOver(undefined);
         return;

@@ -24,7 +24,11 @@ class Post {
 
   constructor() {
     const note = (name: string) => (...given: unknown[]) => void this.told.push([name, ...given]);
-    const departure = { taken: note("taken"), notTaken: note("notTaken") };
+    const departure = {
+      acknowledged: note("acknowledged"),
+      taken: note("taken"),
+      notTaken: note("notTaken"),
+    };
     const isDeparting = () => this.departing;
     const recipients: Recipients = {
       log: { setFilter: note("setFilter") },
@@ -45,6 +49,10 @@ class Post {
       departureFailed: note("departureFailed"),
       expect: note("expect"),
       thaw: note("thaw"),
+      thawHeld: (held, returns) => {
+        this.told.push(["thawHeld", held, returns]);
+        return [2];
+      },
       thawOver: note("thawOver"),
       cancelHere: note("cancelHere"),
       consoleAnswer: note("consoleAnswer"),
@@ -93,7 +101,7 @@ Deno.test("mailbox: each mail goes to whom it is for, in the order that it came"
   const told = post.deliver(
     { kind: "listen", listeners: [{ fd: 9, transport: "tcp" }] },
     { kind: "expect", pools, counts },
-    { kind: "thaw_held", ticket: 6 },
+    { kind: "thaw_held", ticket: 6, returns: true },
     { kind: "expect_over" },
     { kind: "cancel", processId: 7, secret },
     { kind: "admin_reply", client: 3, bytes: secret, close: true },
@@ -104,22 +112,28 @@ Deno.test("mailbox: each mail goes to whom it is for, in the order that it came"
     ["open", [{ fd: 9, transport: "tcp" }]],
     ["expect", pools, counts],
     ["release", 6],
-    ["thaw", []],
+    ["thawHeld", [], true],
     ["thawOver", undefined],
     ["cancelHere", 7, secret],
     ["consoleAnswer", 3, secret, true],
     ["resolved", 1, ["::1"], undefined],
     ["derived", 2, secret],
   ]);
+  assert.deepEqual(taken(post.control.port1), { kind: "thawed", ticket: 6, failed: [2] });
 });
 
 Deno.test("mailbox: what an upgrade says goes to the departure that is under way, or nowhere", () => {
   using post = new Post();
   const upgrade = [
+    { kind: "acknowledged", batch: 4, refused: [2] },
     { kind: "taken", batch: 4, refused: [1] },
     { kind: "not_taken", batch: 5 },
   ] satisfies ControlToWorker[];
-  assert.deepEqual(post.deliver(...upgrade), [["taken", 4, [1]], ["notTaken", 5]]);
+  assert.deepEqual(post.deliver(...upgrade), [
+    ["acknowledged", 4, [2]],
+    ["taken", 4, [1]],
+    ["notTaken", 5],
+  ]);
   post.departing = false;
   assert.deepEqual(post.deliver(...upgrade), []);
   assert.deepEqual(

@@ -40,9 +40,9 @@ import { cancelAnywhere, cancelHere, type CancelingWorker } from "./cancel.ts";
 import { Directory, type DirectoryEnvironment } from "./directory.ts";
 import { Logins } from "./logins.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
-import { type ArrivalPlace, thaw } from "./moving/arrival.ts";
+import { type ArrivalPlace, stackOf, tellLost, thaw } from "./moving/arrival.ts";
 import { Departure } from "./moving/departure.ts";
-import { Holding } from "./moving/holding.ts";
+import { type HeldItem, Holding } from "./moving/holding.ts";
 import { Relocations } from "./moving/relocation.ts";
 import { Requests } from "./requests.ts";
 import { Rounds } from "./rounds.ts";
@@ -228,22 +228,44 @@ class Worker
   }
 
   thaw(items: FrozenItem[]): void {
-    for (const item of items) this.#thaw(item);
+    for (const item of items) this.#thaw(item, "tell");
   }
 
-  #thaw(item: FrozenItem): void {
+  thawHeld(held: readonly HeldItem[], returns: boolean): number[] {
+    const failed: number[] = [];
+    for (const { item, index } of held) {
+      const isHere = this.#thaw(item, returns ? "return" : "tell");
+      if (!isHere && item.type === "session") failed.push(index);
+    }
+    return failed;
+  }
+
+  /** Whether it lives now. A client that neither does nor lives on where it came from is told. */
+  #thaw(item: FrozenItem, otherwise: "return" | "tell"): boolean {
     // It may be overdue already.
     this.#limits.lookSoon();
     const found = this.directory.find(item.database, item.user);
     if (found.kind === "elsewhere") {
       // It has moved on since this was sent.
       this.toPeer(found.worker, { kind: "thaw", items: [item] });
-      return;
+      return true;
     }
     try {
       thaw(item, this);
+      return true;
     } catch (error) {
-      this.#defect(undefined, error);
+      const { type, user, database } = item;
+      const end = type !== "session"
+        ? "closed"
+        : otherwise === "return"
+        ? "it stays with the old process"
+        : "its client is told";
+      this.log.error(
+        "pg_doorman::app",
+        `a ${type} of ${user}@${database} can't be taken over, ${end}: ${stackOf(error)}`,
+      );
+      if (type === "session" && otherwise === "tell") tellLost(item.fds[0] as Fd);
+      return false;
     }
   }
 
@@ -339,8 +361,7 @@ class Worker
 
   /** A handler threw. It costs that connection, not the worker. */
   #defect(handler: Handler | undefined, error: unknown): void {
-    const text = error instanceof Error ? error.stack ?? error.message : String(error);
-    this.log.error("pg_doorman::app", `defect, please report: ${text}`);
+    this.log.error("pg_doorman::app", `defect, please report: ${stackOf(error)}`);
     if (handler instanceof Session) handler.fail("FATAL", REASONS.internalError, "", "");
     else if (handler !== undefined && "close" in handler) {
       (handler as { close(reason: unknown, detail: string): void }).close(

@@ -1,8 +1,8 @@
 /**
  * Binary upgrade, new process: takes the listening sockets and the frame socket that it was started with, tells the old
  * process when it is ready, and passes what comes to its workers. It answers `Taken` when the workers hold a batch whole,
- * and before they thaw it: from then on the old process has forgotten these sessions, whatever happens to it, and until
- * then nobody but it has touched them.
+ * and before they thaw it: until then nobody but the old process has touched these sessions, and from then on it does not
+ * any more. `Thawed` follows, with those that could not be: they go back.
  */
 
 import type { Fd } from "../../os/fd.ts";
@@ -49,6 +49,8 @@ export interface CommonSecrets {
 /** Old → new, first of all. */
 export interface InitPayload extends SnapshotVersion {
   oldPid: number;
+  /** It takes back what can't be thawed. Absent from a program of before that. */
+  takesBack?: boolean;
   secrets: CommonSecrets;
   totals: UpgradeTotals;
 }
@@ -62,6 +64,8 @@ export interface ReadyPayload {
   pools: { database: string; user: string }[];
   /** Long byte arrays may come in a file of their own. Absent from a program of before that. */
   apart?: boolean;
+  /** After `Taken` it says what became of a batch by `Thawed`. Absent from a program of before that. */
+  thaws?: boolean;
 }
 
 /** Old → new, when the old process accepts no more. */
@@ -101,6 +105,13 @@ export interface TakenPayload {
   refused: number[];
   /** Nothing of it was taken, for want of descriptors: later perhaps. */
   again: boolean;
+}
+
+/** New → old: the batch lives here, but for the items of these indexes, which were not touched. */
+export interface ThawedPayload {
+  worker: number;
+  batch: number;
+  failed: number[];
 }
 
 /** Either direction: a cancel request that belongs to the other process. */
@@ -144,6 +155,8 @@ export class Succession {
   #next = 0;
   /** What workers were given to hold, by ticket: called with the indexes that they can't have. */
   readonly #holding = new Map<number, (refused: number[]) => void>();
+  /** What workers thaw, by ticket: called with the indexes of clients that can't be. */
+  readonly #thawing = new Map<number, (failed: number[]) => void>();
   #lastTicket = 0;
   /** Clients that have come and are not thawed, and the cancel requests that mean them. */
   readonly #inHand = new Set<number>();
@@ -182,7 +195,7 @@ export class Succession {
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
-    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, apart: true });
+    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, apart: true, thaws: true });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
       const payload = begin.payload as BeginPayload;
@@ -211,10 +224,12 @@ export class Succession {
 
   /** The old process's last word on them; what was refused here meanwhile it does not know. */
   #takeTotals(given: UpgradeTotals): void {
-    const { refused } = nextTotals(this.init.totals);
+    const { refused, lost } = nextTotals(this.init.totals);
     const refusedHere = this.totals.refused - refused;
+    const lostHere = this.totals.lost - lost;
     Object.assign(this.totals, nextTotals(given));
     this.totals.refused += refusedHere;
+    this.totals.lost += lostHere;
   }
 
   /** Takes what comes until the old process's last word; `undefined` when it ended without. */
@@ -271,13 +286,34 @@ export class Succession {
     const tickets = await Promise.all(Array.from(places, async ([home, place]) => {
       const { ticket, lacking } = await this.#hold(home, place, supervisor);
       for (const i of lacking) refused.push(place.indexes[i]);
-      return { home, ticket };
+      return { home, ticket, place };
     }));
     await this.#tell(FrameKind.Taken, { worker, batch, refused, again: false });
-    for (const { home, ticket } of tickets) supervisor.send(home, { kind: "thaw_held", ticket });
+    const failures = await Promise.all(tickets.map(async ({ home, ticket, place }) => {
+      const failed = await this.#thaw(home, ticket, supervisor);
+      return failed.map((i) => place.indexes[i]);
+    }));
+    const failed = failures.flat();
+    await this.#tell(FrameKind.Thawed, { worker, batch, failed });
+    if (this.init.takesBack !== true) this.totals.lost += failed.length;
     this.#inHand.clear();
     for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
-    return payload.items.filter((_, i) => !refused.includes(i));
+    return payload.items.filter((_, i) => !refused.includes(i) && !failed.includes(i));
+  }
+
+  /** Resolves when what the worker holds lives there, but for the clients of these indexes. */
+  #thaw(home: number, ticket: number, supervisor: SuccessionWorkers): Promise<number[]> {
+    return new Promise((resolve) => {
+      this.#thawing.set(ticket, resolve);
+      const returns = this.init.takesBack === true;
+      supervisor.send(home, { kind: "thaw_held", ticket, returns });
+    });
+  }
+
+  /** A worker has thawed what it held, but for these. */
+  thawed(ticket: number, failed: number[]): void {
+    this.#thawing.get(ticket)?.(failed);
+    this.#thawing.delete(ticket);
   }
 
   /** What each worker gets of a batch; `undefined` for want of descriptors, and then all of them are closed. */
@@ -363,7 +399,7 @@ export class Succession {
   /** An old process that is gone needs to be told nothing: what it sent is ours all the same. */
   async #tell(
     kind: number,
-    payload: ReadyPayload | TakenPayload | CancelPayload,
+    payload: ReadyPayload | TakenPayload | ThawedPayload | CancelPayload,
   ): Promise<void> {
     try {
       await this.#frames.send(kind, payload);

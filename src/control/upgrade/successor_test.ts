@@ -45,16 +45,17 @@ class NewProcess {
   }
 
   /** Begun: what was mailed so far is forgotten. */
-  static async begun(): Promise<NewProcess> {
+  static async begun(more: object = { takesBack: true }): Promise<NewProcess> {
     const [ours, theirs] = socketPair();
     const old = new FrameSocket(ours);
     const totals = newUpgradeTotals();
     const secrets = { mock: new Uint8Array(1), salt: new Uint8Array(1) };
-    await old.send(FrameKind.Init, { ...OURS, oldPid: 12, secrets, totals });
+    await old.send(FrameKind.Init, { ...OURS, oldPid: 12, secrets, totals, ...more });
     const one = new NewProcess(old, await Succession.open({ socket: theirs, listeners: [] }));
     const { kind, payload } = (await old.receive())!;
     assert.equal(kind, FrameKind.Ready);
-    assert.ok((payload as { apart: boolean }).apart);
+    const { apart, thaws } = payload as { apart: boolean; thaws: boolean };
+    assert.ok(apart && thaws);
     await old.send(FrameKind.Begin, {
       lastClientId: 9,
       lastServerId: 5,
@@ -143,8 +144,16 @@ Deno.test("succession: a batch is acknowledged when the workers hold it, and tha
     [0, "thaw_held"],
     [1, "thaw_held"],
   ]);
+  assert.ok((await process.mail("thaw_held")).returns);
+  // The second client of the first worker can't live.
+  process.succession.thawed(held[0]![1].ticket, [1]);
+  process.succession.thawed(held[1]![1].ticket, []);
+  const thawed = (await process.old.receive())!;
+  assert.equal(thawed.kind, FrameKind.Thawed);
+  assert.deepEqual(thawed.payload, { worker: 1, batch: 4, failed: [2] });
   assert.ok(await process.done());
-  assert.match(process.lines.at(-1)!, /hand-over from process 12 complete: took 2 clients/);
+  assert.match(process.lines.at(-1)!, /hand-over from process 12 complete: took 1 clients/);
+  assert.equal(process.succession.totals.lost, 0);
   for (const [, { items, blobs }] of held) {
     libc.close(blobs as Fd);
     for (const { fds } of items) libc.close(fds[0] as Fd);
@@ -161,6 +170,7 @@ Deno.test("succession: what has no pool here is refused and closed", async () =>
     again: false,
   });
   assert.equal(process.sent.length, 0);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
   await process.done();
 });
 
@@ -169,6 +179,7 @@ Deno.test("succession: a batch of another version is refused whole", async () =>
   await process.batch([session("a", 1), session("b", 2)], { version: SNAPSHOT_VERSION + 1 });
   const { refused } = (await process.old.receive())!.payload as { refused: number[] };
   assert.deepEqual(refused, [0, 1]);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
   await process.done();
 });
 
@@ -181,6 +192,9 @@ Deno.test("succession: a cancel request waits for a client that has come and is 
   assert.equal(process.sent.length, 0);
   process.succession.held(ticket, []);
   assert.equal((await process.old.receive())!.kind, FrameKind.Taken);
+  await process.mail("thaw_held");
+  process.succession.thawed(ticket, []);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
   await process.mail("cancel");
   assert.deepEqual(process.sent.map(([, { kind }]) => kind), ["thaw_held", "cancel"]);
   // One that is not here is the old process's.
@@ -197,4 +211,17 @@ Deno.test("succession: when the old process ends in the middle, what was taken s
   assert.match(process.lines.at(-1)!, /the old process ended in the middle: took 0 clients/);
   assert.equal(process.succession.totals.failed.old_process_ended, 1);
   assert.equal(process.sent.at(-1)![1].kind, "expect_over");
+});
+
+Deno.test("succession: what an old process can't have back is lost, and counted", async () => {
+  const process = await NewProcess.begun({});
+  await process.batch([session("a", 8)]);
+  const { ticket, items } = await process.mail("hold");
+  process.succession.held(ticket, []);
+  assert.ok(!(await process.mail("thaw_held")).returns);
+  process.succession.thawed(ticket, [0]);
+  await process.done();
+  assert.match(process.lines.at(-1)!, /complete: took 0 clients/);
+  assert.equal(process.succession.totals.lost, 1);
+  libc.close(items[0]!.fds[0] as Fd);
 });

@@ -48,11 +48,12 @@ import {
   type InitPayload,
   type ReadyPayload,
   type TakenPayload,
+  type ThawedPayload,
 } from "./successor.ts";
 import type { Supervisor } from "../supervisor.ts";
+import { validate } from "./validation.ts";
 
 const TARGET = "pg_doorman::app";
-const VALIDATION_MS = 10_000;
 const READY_MS = 10_000;
 const LOOK_MS = 25;
 /** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
@@ -110,8 +111,10 @@ export class Upgrade {
   #phase: Phase = "idle";
   #frames: FrameSocket | undefined;
   #new: RunningProcess | undefined;
-  /** Batches that the new process has not acknowledged. */
+  /** Batches of which it is not known what became of them. */
   #underWay = 0;
+  /** The new process says when a batch is thawed. */
+  #thaws = false;
   /** When it last said anything. */
   #heardAt = 0;
   #reloadWanted = false;
@@ -149,7 +152,8 @@ export class Upgrade {
     this.#phase = "validating";
     upgradeBegun(totals, Date.now());
     log.info(TARGET, `${cause}: binary upgrade, validating ${program.path} -t ${configFile}`);
-    const fault = await this.#validate();
+    this.#stopValidation = new AbortController();
+    const fault = await validate(this.#environment, this.#stopValidation.signal);
     if (fault !== undefined) {
       this.#abort("validation", `the new binary does not accept the configuration: ${fault}`);
       return;
@@ -190,28 +194,6 @@ export class Upgrade {
     this.#phase = "idle";
   }
 
-  async #validate(): Promise<string | undefined> {
-    const { program, configFile } = this.#environment;
-    this.#stopValidation = new AbortController();
-    const signals = [this.#stopValidation.signal, AbortSignal.timeout(VALIDATION_MS)];
-    try {
-      const { code, stdout, stderr } = await new Deno.Command(program.path, {
-        args: [...program.prefix, "-t", configFile],
-        cwd: this.#environment.directory,
-        stdin: "null",
-        stdout: "piped",
-        stderr: "piped",
-        signal: AbortSignal.any(signals),
-      }).output();
-      if (code === 0) return undefined;
-      const decoder = new TextDecoder();
-      const said = (decoder.decode(stderr) + decoder.decode(stdout)).trim();
-      return `exit status ${code}${said === "" ? "" : `\n${said}`}`;
-    } catch (error) {
-      return `${program.path}: ${error instanceof Error ? error.message : String(error)}`;
-    }
-  }
-
   // ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #start(): Promise<void> {
@@ -227,7 +209,13 @@ export class Upgrade {
     this.#stuck = false;
     const started = this.#environment.launched ? "starts the new one" : "started";
     log.info(TARGET, `binary upgrade: process ${fresh.pid} ${started}`);
-    const init: InitPayload = { ...OURS, oldPid: Deno.pid, secrets: secrets(), totals };
+    const init: InitPayload = {
+      ...OURS,
+      oldPid: Deno.pid,
+      takesBack: true,
+      secrets: secrets(),
+      totals,
+    };
     // One that has ended already is not ready, either; nor is one that does not read it.
     frames.send(FrameKind.Init, init).catch(() => {});
     const ready = await this.#ready(frames);
@@ -285,6 +273,7 @@ export class Upgrade {
   async #move(pid: number, frames: FrameSocket, ready: ReadyPayload): Promise<void> {
     const { log, supervisor } = this.#environment;
     this.#phase = "moving";
+    this.#thaws = ready.thaws === true;
     const begunAt = performance.now();
     const understood = ready.versions.includes(SNAPSHOT_VERSION);
     const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
@@ -447,16 +436,27 @@ export class Upgrade {
       const frame = await frames.receive();
       if (frame === undefined) return;
       this.#heardAt = performance.now();
-      if (frame.kind === FrameKind.Taken) {
+      if (frame.kind === FrameKind.Taken) this.#taken(frame.payload as TakenPayload);
+      else if (frame.kind === FrameKind.Thawed) {
         this.#underWay--;
-        const { worker, batch, refused, again } = frame.payload as TakenPayload;
-        if (again) supervisor.send(worker, { kind: "not_taken", batch });
-        else supervisor.send(worker, { kind: "taken", batch, refused });
+        const { worker, batch, failed } = frame.payload as ThawedPayload;
+        supervisor.send(worker, { kind: "taken", batch, refused: failed });
       } else if (frame.kind === FrameKind.Cancel) {
         const { processId, secret } = frame.payload as CancelPayload;
         supervisor.broadcast({ kind: "cancel", processId, secret });
       }
     }
+  }
+
+  #taken({ worker, batch, refused, again }: TakenPayload): void {
+    const { supervisor } = this.#environment;
+    if (this.#thaws && !again) {
+      supervisor.send(worker, { kind: "acknowledged", batch, refused });
+      return;
+    }
+    this.#underWay--;
+    if (again) supervisor.send(worker, { kind: "not_taken", batch });
+    else supervisor.send(worker, { kind: "taken", batch, refused });
   }
 
   /** A worker has frozen a batch. What can't be sent stays here. */

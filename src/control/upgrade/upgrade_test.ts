@@ -238,3 +238,23 @@ Deno.test("upgrade: at shutdown_timeout what is left is sent home, and counted",
   assert.match(service.lines.at(-1)!, /left behind 6$/);
   assert.equal(service.totals.left.refused, 2);
 });
+
+Deno.test("upgrade: a batch is taken when the new process has thawed it, if it says so", async () => {
+  const service = new Service();
+  service.row.late = 1;
+  const over = service.upgrade.begin("SIGUSR2 received");
+  await service.ready({ thaws: true });
+  service.freeze([session(), session()]);
+  await service.theirs!.receive();
+  const one = { worker: 0, batch: 1 };
+  await service.theirs!.send(FrameKind.Taken, { ...one, refused: [], again: false });
+  while (service.mail("acknowledged") === undefined) await new Promise((r) => setTimeout(r, 1));
+  assert.equal(service.mail("taken"), undefined);
+  await service.theirs!.send(FrameKind.Thawed, { ...one, failed: [1] });
+  while (service.mail("taken") === undefined) await new Promise((r) => setTimeout(r, 1));
+  assert.deepEqual(service.mail("taken"), { kind: "taken", batch: 1, refused: [1] });
+  Object.assign(service.row, NOTHING_LEFT);
+  assert.equal((await service.theirs!.receive())!.kind, FrameKind.Done);
+  service.end();
+  await over;
+});

@@ -1,6 +1,7 @@
 /**
- * Binary upgrade, new process: makes sessions and servers of what the old process froze. By then the old process has
- * been told that they live here, so whatever goes wrong with one ends that one.
+ * What was frozen comes to life here: in the new process of a binary upgrade, or in the worker that a pool moves to. Each
+ * thing comes whole or not at all: what can't be thawed leaves nothing behind, no descriptor, no place in a pool. A
+ * session is not listened to before it is whole, so one that fails can go on where it came from.
  */
 
 import type { FrozenItem } from "../../mail.ts";
@@ -13,6 +14,8 @@ import type { SessionState } from "../../client/state.ts";
 import type { Log } from "../../log/log.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Replication } from "../../pool/replication.ts";
+import { errorResponse } from "../../protocol/error_response.ts";
+import { REASONS, reasonText } from "../../reasons.ts";
 import { ServerConnection } from "../../server/connection.ts";
 import type { ServerSnapshot } from "../../server/link.ts";
 import type { SocketTuner } from "../../server/login.ts";
@@ -28,7 +31,7 @@ export interface ArrivalPlace {
   openThawed(fd: Fd, state: SessionState): Session;
 }
 
-/** Thaws one item. */
+/** Thaws one item. Throws when it can't be, and then all of it that was here is gone. */
 export function thaw(item: FrozenItem, place: ArrivalPlace): void {
   const pool = place.pool(item.database, item.user);
   switch (item.type) {
@@ -40,7 +43,7 @@ export function thaw(item: FrozenItem, place: ArrivalPlace): void {
       return;
     case "server":
       if (pool === undefined) closeAll(item.fds);
-      else thawServer(item.fds[0] as Fd, completeServer(item.server), pool, place);
+      else thawLoneServer(item, pool, place);
       return;
     case "listener":
       if (pool === undefined) closeAll(item.fds);
@@ -61,9 +64,24 @@ function thawServer(
   place: ArrivalPlace,
 ): ServerConnection {
   place.tune(fd, snapshot.state.address[0] === 1);
-  const server = ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, keeper);
-  keeper.adoptThawed(server);
-  return server;
+  return ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, keeper);
+}
+
+function thawLoneServer(
+  { fds, server }: FrozenItem & { type: "server" },
+  pool: Pool,
+  place: ArrivalPlace,
+): void {
+  const [fd] = fds as Fd[];
+  let thawed: ServerConnection;
+  try {
+    thawed = thawServer(fd, completeServer(server), pool, place);
+  } catch (error) {
+    place.reactor.close(fd);
+    pool.moving.arrived();
+    throw error;
+  }
+  pool.adoptThawed(thawed);
 }
 
 function thawListener(
@@ -71,9 +89,15 @@ function thawListener(
   pool: Pool,
   place: ArrivalPlace,
 ): void {
-  const snapshot = completeListener(listener);
-  place.tune(fds[0] as Fd, snapshot.line.server.state.address[0] === 1);
-  pool.listener.thaw(fds[0] as Fd, snapshot);
+  const [fd] = fds as Fd[];
+  try {
+    const snapshot = completeListener(listener);
+    place.tune(fd, snapshot.line.server.state.address[0] === 1);
+    pool.listener.thaw(fd, snapshot);
+  } catch (error) {
+    place.reactor.close(fd);
+    throw error;
+  }
 }
 
 function thawSession(
@@ -81,29 +105,80 @@ function thawSession(
   pool: Pool | undefined,
   place: ArrivalPlace,
 ): void {
-  const snapshot = completeSession(item.session);
-  const { state } = snapshot;
-  if (pool === undefined && state.user !== "") {
-    place.log.error(
-      "pg_doorman::client",
-      `[#c${state.id}] came with the upgrade for a pool that is not here: closed`,
-    );
-    closeAll(item.fds);
-    return;
-  }
   const [clientFd, serverFd] = item.fds as Fd[];
-  place.tune(clientFd, state.unix);
-  const keeper = state.replication === "none" ? pool : pool?.replication;
-  const server = snapshot.server === undefined
-    ? undefined
-    : thawServer(serverFd, snapshot.server, keeper!, place);
-  state.connectedAtMs = place.reactor.now - state.connectedAtMs;
-  const session = place.openThawed(clientFd, state);
-  if (pool !== undefined) {
-    session.pool = pool;
-    pool.enter();
+  const half: HalfThawed = { keeper: undefined, server: undefined, session: undefined };
+  try {
+    const snapshot = completeSession(item.session);
+    const { state } = snapshot;
+    if (pool === undefined && state.user !== "") {
+      throw new Error(`there is no pool for client ${state.id} here`);
+    }
+    place.tune(clientFd, state.unix);
+    if (snapshot.server !== undefined) {
+      const keeper = state.replication === "none" ? pool! : pool!.replication;
+      half.server = thawServer(serverFd, snapshot.server, keeper, place);
+      half.keeper = keeper;
+      keeper.adoptThawed(half.server);
+    }
+    state.connectedAtMs = place.reactor.now - state.connectedAtMs;
+    half.session = place.openThawed(clientFd, state);
+    if (pool !== undefined) {
+      half.session.pool = pool;
+      pool.enter();
+    }
+    half.session.thaw(snapshot, half.server);
+  } catch (error) {
+    const { session, server } = half;
+    if (session?.server !== undefined && session.server !== server) {
+      // It has one of this process, and has begun to speak with it.
+      place.log.error("pg_doorman::app", `defect, please report: ${stackOf(error)}`);
+      session.fail("FATAL", REASONS.internalError, "", "");
+      return;
+    }
+    undo(half, item, { pool, place });
+    throw error;
   }
-  session.thaw(snapshot, server);
+}
+
+/** How far a session has come. */
+interface HalfThawed {
+  keeper: Pool | Replication | undefined;
+  server: ServerConnection | undefined;
+  session: Session | undefined;
+}
+
+function undo(
+  { keeper, server, session }: HalfThawed,
+  { fds }: FrozenItem,
+  { pool, place }: { pool: Pool | undefined; place: ArrivalPlace },
+): void {
+  const [clientFd, serverFd] = fds as Fd[];
+  if (keeper !== undefined) keeper.takeOut(server!);
+  else if (serverFd !== undefined) {
+    place.reactor.close(serverFd);
+    pool?.moving.arrived();
+  }
+  if (session === undefined) place.reactor.close(clientFd);
+  else pool?.leaveQueue(session);
+  // Its link may be there, or not yet.
+  const linked = session?.server === server;
+  session?.forget();
+  if (!linked) server?.forget();
+}
+
+/** The client of a session that could not be thawed and lives nowhere else hears of it: in the turn in which it failed. */
+export function tellLost(fd: Fd): void {
+  const bytes = errorResponse({
+    severity: "FATAL",
+    code: REASONS.internalError.code,
+    message: reasonText(REASONS.internalError),
+  });
+  libc.write(fd, bytes.slice(), bytes.length);
+}
+
+/** Of an error, for the log. */
+export function stackOf(error: unknown): string {
+  return error instanceof Error ? error.stack ?? error.message : String(error);
 }
 
 function closeAll(fds: readonly number[]): void {

@@ -1,7 +1,8 @@
 /**
  * Binary upgrade, old process: freezes the sessions and servers of this worker between two events and mails them in
- * batches. Nothing is forgotten before the new process has it: until `taken` a frozen thing stays here, out of the event
- * loop, and `failed` brings it back as it was.
+ * batches. Nothing is forgotten before the new process has thawed it: until `taken` a frozen thing stays here, out of the
+ * event loop, and comes back as it was if it can't be thawed there, or if the new process fails. Only what that one had
+ * begun to thaw (`acknowledged`) is lost then: it may have spoken with the client already.
  *
  * ```
  *   start ─▶ pools with their servers, linked and waiting sessions ─▶ the others, batch by batch ─▶ what was in the way
@@ -20,6 +21,7 @@ import { Stage } from "../../client/state.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Replication } from "../../pool/replication.ts";
 import type { ServerConnection } from "../../server/connection.ts";
+import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
 import type { Directory } from "../directory.ts";
 import { pack, sizeOf } from "./blobs.ts";
@@ -53,6 +55,8 @@ interface Held {
 interface Batch {
   held: Held[];
   bytes: number;
+  /** The new process has it whole but for these, and thaws it. */
+  acknowledged: readonly number[] | undefined;
 }
 
 export class Departure {
@@ -236,7 +240,7 @@ export class Departure {
       const full = descriptors + one.item.fds.length > MOST_DESCRIPTORS ||
         bytes + size > MOST_BATCH_BYTES;
       if (full && batch.length > 0) {
-        this.#send({ held: batch, bytes });
+        this.#send({ held: batch, bytes, acknowledged: undefined });
         batch = [];
         descriptors = 0;
         bytes = 0;
@@ -245,7 +249,7 @@ export class Departure {
       descriptors += one.item.fds.length;
       bytes += size;
     }
-    if (batch.length > 0) this.#send({ held: batch, bytes });
+    if (batch.length > 0) this.#send({ held: batch, bytes, acknowledged: undefined });
   }
 
   #send(batch: Batch): void {
@@ -326,42 +330,61 @@ export class Departure {
       (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
   }
 
-  /** The new process has these: here they are forgotten. */
+  /** The new process is about to thaw these, but for those it refuses. */
+  acknowledged(batch: number, refused: readonly number[]): void {
+    const known = this.#batches.get(batch);
+    if (known !== undefined) known.acknowledged = refused;
+  }
+
+  /** These live in the new process: here they are forgotten. */
   taken(batch: number, refused: readonly number[]): void {
     const known = this.#batches.get(batch);
     if (known === undefined) return;
     this.#batches.delete(batch);
     this.#bytesUnderWay -= known.bytes;
     known.held.forEach((one, i) => {
-      if (refused.includes(i)) this.#keep(one);
-      else if (one.session !== undefined) {
-        this.#movedClients++;
-        if (one.server !== undefined) this.#movedServers++;
-        this.#frozen.delete(one.session);
-        one.session.forget();
-      } else if (one.server !== undefined) {
-        this.#movedServers++;
-        one.server.forget();
-      } else if (one.item.type === "listener") {
-        this.#movedServers++;
-        one.pool!.listener.forget();
-      }
+      const stays = refused.includes(i) || known.acknowledged?.includes(i) === true;
+      if (stays) this.#keep(one);
+      else this.#forget(one);
     });
     this.#mailNext();
     this.#sweep();
+  }
+
+  #forget({ item, pool, session, server }: Held): void {
+    if (session !== undefined) {
+      this.#movedClients++;
+      if (server !== undefined) this.#movedServers++;
+      this.#frozen.delete(session);
+      session.forget();
+    } else if (server !== undefined) {
+      this.#movedServers++;
+      server.forget();
+    } else if (item.type === "listener") {
+      this.#movedServers++;
+      pool!.listener.forget();
+    }
   }
 
   /** A refused one stays for good: `#frozen` still has it, so that it is not tried again. */
   #keep(held: Held): void {
     putBack(held);
     held.session?.unfreeze();
+    // Nobody would use it here, and it would be waited for.
+    if (held.session === undefined) held.server?.close(REASONS.poolClosed, "");
   }
 
   /** The new process is gone. */
   failed(): void {
     this.#ended = true;
     this.#sweepTimer?.cancel();
-    const batches = Array.from(this.#batches.values(), ({ held }) => held);
+    const batches = Array.from(this.#batches.values(), ({ held, acknowledged }) => {
+      if (acknowledged === undefined) return held;
+      held.forEach((one, i) => {
+        if (!acknowledged.includes(i)) this.#forget(one);
+      });
+      return held.filter((_, i) => acknowledged.includes(i));
+    });
     this.#batches.clear();
     this.#unsent.length = 0;
     this.#frozen.clear();
@@ -392,8 +415,12 @@ export class Departure {
       else if (session.pool === undefined || session.pool.moved) row.underWay++;
       else row.unknownPool++;
     }
-    for (const { held } of this.#batches.values()) {
-      for (const { session } of held) if (session !== undefined) row.frozen++;
+    for (const { held, acknowledged } of this.#batches.values()) {
+      held.forEach(({ session, server }, i) => {
+        const theirs = acknowledged?.includes(i) === false;
+        if (session !== undefined) row[theirs ? "movedClients" : "frozen"]++;
+        if (server !== undefined && theirs) row.movedServers++;
+      });
     }
     for (const pool of this.#pools) row.late += pool.size;
     return row;

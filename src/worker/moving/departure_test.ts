@@ -230,3 +230,48 @@ Deno.test("departure: what is too large for a frame stays and goes on", () => {
   assert.deepEqual([refused, movedClients, frozen], [1, 1, 0]);
   assert.ok(!large!.session.frozen);
 });
+
+Deno.test("departure: what can't be thawed comes back, the rest is forgotten only then", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  const [first] = leaving.batches;
+  assert.deepEqual(first!.items.map(({ type }) => type), ["pool", "session", "session", "session"]);
+  leaving.departure.acknowledged(first!.batch, [3]);
+  const row = () => {
+    const { movedClients, movedServers, frozen, refused } = leaving.departure.row();
+    return [movedClients, movedServers, frozen, refused];
+  };
+  for (const { batch } of leaving.batches.slice(1)) leaving.departure.taken(batch, []);
+  assert.deepEqual(row(), [3, 2, 1, 0]);
+  leaving.departure.taken(first!.batch, [1]);
+  assert.deepEqual(row(), [2, 1, 0, 2]);
+  const [returned, , waits] = world.clients;
+  for (const { session } of [returned!, waits!]) assert.ok(!session.frozen);
+  returned!.unsent = query("commit");
+  world.settle();
+  assert.equal(returned!.session.state.stage, Stage.Idle);
+});
+
+Deno.test("departure: when the new process dies, only what it had begun to thaw is lost", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world);
+  leaving.start();
+  leaving.departure.acknowledged(leaving.batches[0]!.batch, [2]);
+  assert.equal(leaving.departure.row().movedClients, 2);
+  leaving.departure.failed();
+  const stages = world.clients.map(({ session }) => session.state.stage);
+  assert.deepEqual(stages, [Stage.Closed, Stage.Linked, Stage.Closed, Stage.Idle]);
+  assert.equal(world.pool.size, 1);
+});
+
+Deno.test("departure: a server that was refused is closed and not waited for", () => {
+  const world = new World({ pool_size: 1 });
+  const server = world.addServer();
+  const leaving = new Leaving(world);
+  leaving.start();
+  leaving.departure.taken(leaving.batches[0]!.batch, [1]);
+  assert.ok(server.connection.stream.fd >= 0 && !world.pool.moving.has(server.connection));
+  for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
+  assert.equal(leaving.departure.row().late, 0);
+});

@@ -9,10 +9,17 @@ import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
 import type { Log } from "../../log/log.ts";
 import { unpack } from "./blobs.ts";
+import { completeListener, completePool, completeServer, completeSession } from "./completion.ts";
+
+/** An item that is here whole, and its place in what it came with. */
+export interface HeldItem {
+  item: FrozenItem;
+  index: number;
+}
 
 export class Holding {
   readonly #log: Pick<Log, "error">;
-  readonly #held = new Map<number, FrozenItem[]>();
+  readonly #held = new Map<number, HeldItem[]>();
 
   constructor({ log }: { log: Pick<Log, "error"> }) {
     this.#log = log;
@@ -21,11 +28,11 @@ export class Holding {
   /** Takes items whose long byte arrays are in a file; returns the indexes of those that it can't have. */
   take(ticket: number, items: readonly FrozenItem[], blobs: number | undefined): number[] {
     const refused: number[] = [];
-    const held: FrozenItem[] = [];
+    const held: HeldItem[] = [];
     for (const [i, item] of items.entries()) {
       try {
         if (blobs !== undefined) unpack(item, blobs as Fd);
-        held.push(item);
+        held.push({ item: completed(item), index: i });
       } catch (error) {
         this.#log.error(
           "pg_doorman::app",
@@ -41,9 +48,27 @@ export class Holding {
   }
 
   /** The old process knows: they are this one's to thaw. */
-  release(ticket: number): FrozenItem[] {
+  release(ticket: number): HeldItem[] {
     const held = this.#held.get(ticket) ?? [];
     this.#held.delete(ticket);
     return held;
+  }
+}
+
+/** The item with all that this version has. Throws when it has not the form of one. */
+function completed(item: FrozenItem): FrozenItem {
+  switch (item.type) {
+    case "pool":
+      return { ...item, pool: completePool(item.pool) };
+    case "server":
+      return { ...item, server: completeServer(item.server) };
+    case "session":
+      return { ...item, session: completeSession(item.session) };
+    case "listener":
+      return { ...item, listener: completeListener(item.listener) };
+    case "lost":
+      return item;
+    default:
+      return item satisfies never;
   }
 }
