@@ -1,0 +1,356 @@
+/**
+ * Every way crossed with every form, in three lanes, each with a database of its own so that locks and channels don't
+ * meet:
+ *
+ * - `direct`: a client at PostgreSQL, which tells what A has to see of its own
+ * - `leaves`: one server; A leaves, then B looks
+ * - `stays`: two servers; B looks at the one that A has used, if it gets it, then A looks, leaves, and B looks again
+ *
+ * B has to see what it sees of a fresh connection, and A what a direct connection does.
+ */
+
+import assert from "node:assert/strict";
+import { type Config, Doorman, poolOf } from "../../support/doorman.ts";
+import { Postgres } from "../../support/postgres.ts";
+import { WireClient } from "../../support/wire_client.ts";
+import * as wire from "../../support/wire_messages.ts";
+import { fixture } from "./fixture.ts";
+import { BODIES, FORMS, LEAVING } from "./forms.ts";
+import { changed, differences, QUESTION, readAnswer } from "./probe.ts";
+import type { Way, Ways } from "./way.ts";
+
+/** How a pool is set up, and what is known of it. */
+export interface Mode {
+  /** More settings of the pool. */
+  settings: Config;
+  /** Whether what a function hides in its body is promised to reach nobody. */
+  seesBodies: boolean;
+  /** What reaches others, and must not: struck from here when it does no more. */
+  knownLeaks: Known;
+  /** Where a client sees other things than it would at a direct connection. */
+  knownDifferences: Known;
+}
+
+/** Forms, separated by blanks, by way; by reason. */
+export type Known = Record<string, Record<string, string>>;
+
+/** What came of a case. */
+export interface Outcome {
+  /** What others saw, by kind. */
+  leak: string[];
+  /** What the client saw itself and a direct connection does not, or the reverse. */
+  different: string[];
+}
+
+interface Case {
+  name: string;
+  way: Way;
+  form: string;
+  steps: (lane: string) => Uint8Array[];
+}
+
+/** What is left behind a case: what the question tells, and what the way's own does. */
+interface Look {
+  pid: number;
+  state: Record<string, unknown>;
+  own?: string;
+}
+
+const HERS = "SELECT 'of B' AS x";
+const PREPARE = [wire.parse("question", QUESTION), wire.parse("hers", HERS)];
+const LOOK = [
+  wire.bind("", "question"),
+  wire.execute(),
+  wire.bind("", "hers"),
+  wire.execute(),
+  wire.SYNC,
+];
+const LANES = ["direct", "leaves", "stays"];
+/** How often B asks for a server that it may not get, since A keeps it. */
+const TRIES = 3;
+
+/** The cases of a way. */
+function casesOf(name: string, way: Way, number: number): Case[] {
+  const { bytes, sql = [], values = [], only } = way;
+  if (bytes !== undefined) return [{ name, way, form: "raw", steps: bytes }];
+  const cases: Case[] = [];
+  for (const [form, make] of Object.entries(FORMS)) {
+    if (only !== undefined && !only.includes(form)) continue;
+    const steps = (lane: string) =>
+      make({ sql: sql.map((each) => each.replaceAll("{lane}", lane)), values, number });
+    if (steps("") === undefined) continue;
+    cases.push({ name, way, form, steps: (lane) => steps(lane)! });
+  }
+  return cases;
+}
+
+/** How often ReadyForQuery answers. */
+function readies(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  let count = 0;
+  for (let at = 0; at < bytes.length; at += 1 + view.getInt32(at + 1)) {
+    if ("QSF".includes(String.fromCharCode(bytes[at]!))) count++;
+  }
+  return count;
+}
+
+async function send(client: WireClient, steps: Uint8Array[], last: "answered" | "unanswered") {
+  for (const [i, step] of steps.entries()) {
+    client.send(step);
+    if (i === steps.length - 1 && last === "unanswered") return await client.flushed();
+    for (let n = readies(step); n > 0; n--) await client.readUntil("Z");
+  }
+}
+
+/** The first value of a query, or its SQLSTATE. */
+async function firstValue(client: WireClient, sql: string): Promise<string> {
+  const messages = await client.query(sql);
+  return wire.errorCodes(messages)[0] ?? String(wire.rowsOf(messages)[0]?.[0]);
+}
+
+export class Crossing {
+  readonly mode: Mode;
+  readonly postgres: Postgres;
+  readonly doorman: Doorman;
+  readonly #numbers = new Map<Way, number>();
+  /** Texts that clients prepare by the protocol. */
+  readonly #texts = new Set<string>([QUESTION, HERS]);
+  /** Clients that have prepared theirs. */
+  readonly #prepared = new WeakSet<WireClient>();
+  /** Parameters that were reported at the first login to a lane, and to whom they are usual. */
+  readonly #usual = new Map<string, Map<string, string>>();
+  readonly #parameters = new WeakMap<WireClient, Map<string, string>>();
+  #direct!: WireClient;
+  #leaves!: WireClient;
+  #stays!: WireClient;
+  readonly #fresh = new Map<WireClient, Look>();
+  #used = 0;
+  /** How often B got the server that A had used and that A had not kept. */
+  met = 0;
+
+  private constructor(mode: Mode, postgres: Postgres, doorman: Doorman) {
+    this.mode = mode;
+    this.postgres = postgres;
+    this.doorman = doorman;
+  }
+
+  /** Starts PostgreSQL and PgDoorman, with databases for these ways. */
+  static async start(mode: Mode, ways: Ways): Promise<Crossing> {
+    const postgres = await Postgres.start({
+      settings: ["max_connections = 20", "wal_level = replica", "max_prepared_transactions = 5"],
+    });
+    await postgres.query("CREATE ROLE weak");
+    await postgres.query("CREATE DATABASE direct");
+    await postgres.query(fixture(ways), "direct");
+    for (const lane of LANES) {
+      if (lane !== "direct") await postgres.query(`CREATE DATABASE ${lane} TEMPLATE direct`);
+      await postgres.query(`SELECT pg_replication_origin_create('${lane}')`);
+    }
+    const pool = (lane: string, pool_size: number) =>
+      poolOf(postgres, {
+        server_database: lane,
+        users: [{ username: "postgres", password: "postgres", pool_size }],
+        ...mode.settings,
+      });
+    const doorman = await Doorman.start({
+      config: {
+        general: { pg_hba: { content: "host all all 127.0.0.1/32 trust" } },
+        pools: { leaves: pool("leaves", 1), stays: pool("stays", 2) },
+      },
+    });
+    const crossing = new Crossing(mode, postgres, doorman);
+    Object.values(ways).forEach((way, number) => crossing.#numbers.set(way, number));
+    crossing.#direct = await crossing.#login("direct");
+    crossing.#leaves = await crossing.#login("leaves");
+    crossing.#stays = await crossing.#login("stays");
+    for (const client of [crossing.#direct, crossing.#leaves, crossing.#stays]) {
+      crossing.#fresh.set(client, await crossing.#look(client));
+    }
+    return crossing;
+  }
+
+  /** Stops both. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of [this.#direct, this.#leaves, this.#stays]) client?.close();
+    await this.doorman[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+  }
+
+  async #login(lane: string, parameters: Record<string, string> = {}): Promise<WireClient> {
+    const { port } = lane === "direct" ? this.postgres : this.doorman;
+    const client = await WireClient.login({ port, user: "postgres", database: lane, parameters });
+    const first = this.#usual.get(lane) ?? new Map(client.parameters);
+    this.#usual.set(lane, first);
+    this.#parameters.set(client, first);
+    return client;
+  }
+
+  /** What a client sees now. Its statements are prepared once, so that it costs PostgreSQL little. */
+  async #look(client: WireClient, way: Way = {}): Promise<Look> {
+    const own = way.look === undefined ? undefined : await firstValue(client, way.look);
+    const prepares = this.#prepared.has(client) ? [] : PREPARE;
+    this.#prepared.add(client);
+    const messages = await client.ask(...prepares, ...LOOK);
+    const [[answer] = [], [hers] = []] = wire.rowsOf(messages);
+    if (!answer?.startsWith("{")) {
+      const error = wire.errorCodes(messages)[0] ?? answer;
+      return { pid: 0, state: { error }, own };
+    }
+    const { pid, state } = readAnswer(answer, (text) => this.#texts.has(text));
+    const parameters = changed(this.#parameters.get(client)!, client.parameters);
+    if (parameters !== undefined) state.parameters = parameters;
+    if (hers !== "of B") state.statement = hers ?? wire.errorCodes(messages)[0];
+    return { pid, state, own };
+  }
+
+  /** Kinds of what B sees that it would not on a fresh server. */
+  #leaked(client: WireClient, found: Look, direct: Look): string[] {
+    const fresh = this.#fresh.get(client)!;
+    const kinds = Object.keys(differences(fresh.state, found.state));
+    const told = found.own !== undefined && found.own === direct.own;
+    return told ? [...kinds, "memory"] : kinds;
+  }
+
+  /** Whatever was left is not to be there at the next case. */
+  async #clean(client: WireClient, way: Way, leaked: string[]): Promise<void> {
+    if (way.stays !== undefined) await client.query(way.stays);
+    if (leaked.length > 0) {
+      await client.query("DISCARD ALL");
+      this.#prepared.delete(client);
+      client.parameters.clear();
+      for (const [name, value] of this.#parameters.get(client)!) client.parameters.set(name, value);
+    }
+    if (way.after !== undefined) await client.query(way.after);
+  }
+
+  /** What a client sees of its own at a direct connection; `undefined` where it has left. */
+  async #atPostgres({ way, form, steps }: Case): Promise<Look> {
+    const direct = this.#direct;
+    if (LEAVING.includes(form)) return this.#fresh.get(direct)!;
+    const client = way.login ? await this.#login("direct", way.login) : direct;
+    try {
+      await send(client, steps("direct"), "answered");
+      const look = await this.#look(client, way);
+      if (way.stays !== undefined) await client.query(way.stays);
+      return look;
+    } finally {
+      if (client !== direct) client.close();
+      await direct.query("ROLLBACK");
+      await direct.query("DISCARD ALL");
+      this.#prepared.delete(direct);
+      if (way.after !== undefined) await direct.query(way.after);
+    }
+  }
+
+  async #whenItLeaves({ way, form, steps }: Case, direct: Promise<Look>): Promise<string[]> {
+    const a = await this.#login("leaves", way.login);
+    try {
+      await send(a, steps("leaves"), LEAVING.includes(form) ? "unanswered" : "answered");
+      await a.terminate();
+    } finally {
+      a.close();
+    }
+    const b = this.#leaves;
+    const leaked = this.#leaked(b, await this.#look(b, way), await direct);
+    await this.#clean(b, way, leaked);
+    return leaked;
+  }
+
+  async #whenItStays({ way, form, steps }: Case, direct: Promise<Look>): Promise<Outcome> {
+    if (LEAVING.includes(form)) return { leak: [], different: [] };
+    const b = this.#stays;
+    const used = this.#used;
+    const expected = await direct;
+    using a = await this.#login("stays", way.login);
+    const fresh = this.#fresh.get(b)!;
+    await send(a, steps("stays"), "answered");
+    const leaked = new Set<string>();
+    for (let i = 0; i < TRIES; i++) {
+      const look = await this.#look(b, way);
+      for (const kind of this.#leaked(b, look, expected)) leaked.add(kind);
+      if (look.pid !== used) continue;
+      this.met++;
+      break;
+    }
+    const own = await this.#look(a, way);
+    await a.terminate();
+    for (let i = 0; i < TRIES; i++) {
+      const look = await this.#look(b, way);
+      for (const kind of this.#leaked(b, look, expected)) leaked.add(kind);
+      // Whom it meets last goes back last, and is the next to go.
+      this.#used = look.pid;
+      if (look.pid === used) break;
+    }
+    await this.#clean(b, way, [...leaked]);
+    const different = differences(
+      differences(this.#fresh.get(this.#direct)!.state, expected.state),
+      differences(fresh.state, own.state),
+    );
+    return { leak: [...leaked], different: Object.keys(different) };
+  }
+
+  /** All cases of some ways; the outcomes by `way | form`. */
+  async run(ways: Ways): Promise<Map<string, Outcome>> {
+    const cases = Object.entries(ways).flatMap(([name, way]) =>
+      casesOf(name, way, this.#numbers.get(way)!)
+    );
+    for (const { steps } of cases) {
+      for (const lane of LANES) for (const step of steps(lane)) this.#note(step);
+    }
+    let last: Promise<unknown> = Promise.resolve();
+    const direct = cases.map((each) => {
+      const look = last.then(() => this.#atPostgres(each));
+      last = look.catch(() => undefined);
+      return look;
+    });
+    const outcomes = new Map<string, Outcome>();
+    const leave = async () => {
+      const leaks: string[][] = [];
+      for (const [i, each] of cases.entries()) {
+        leaks.push(await told(each, this.#whenItLeaves(each, direct[i]!)));
+      }
+      return leaks;
+    };
+    const stay = async () => {
+      const found: Outcome[] = [];
+      for (const [i, each] of cases.entries()) {
+        found.push(await told(each, this.#whenItStays(each, direct[i]!)));
+      }
+      return found;
+    };
+    const [leaving, staying] = await Promise.all([leave(), stay()]);
+    for (const [i, { name, form, way }] of cases.entries()) {
+      const leak = [...new Set([...leaving[i]!, ...staying[i]!.leak])].sort();
+      outcomes.set(`${name} | ${form}`, { leak, different: staying[i]!.different });
+      // It would be no test if a direct connection had nothing either.
+      if (form !== "simple" && form !== "raw" || way.look !== undefined) continue;
+      const seen = differences(this.#fresh.get(this.#direct)!.state, (await direct[i]!).state);
+      const something = Object.keys(seen).length > 0;
+      if (way.nothing) assert.ok(!something, `${name} leaves ${JSON.stringify(seen)}`);
+    }
+    return outcomes;
+  }
+
+  /** Takes note of the texts that are parsed. */
+  #note(step: Uint8Array): void {
+    const reader = new wire.MessageReader();
+    reader.push(step);
+    for (let message = reader.next(); message !== undefined; message = reader.next()) {
+      if (message.type === "P") this.#texts.add(wire.strings(message)[1]!);
+    }
+  }
+
+  /** Whether a form is one that this mode promises nothing of. */
+  isHidden(form: string): boolean {
+    return !this.mode.seesBodies && BODIES.includes(form);
+  }
+}
+
+/** A failure says in which case. */
+async function told<T>({ name, form }: Case, outcome: Promise<T>): Promise<T> {
+  try {
+    return await outcome;
+  } catch (error) {
+    throw new Error(`${name} | ${form}: ${(error as Error).message}`, { cause: error });
+  }
+}
