@@ -360,7 +360,16 @@ export type WorkerToWorker =
   | { kind: "thaw"; items: FrozenItem[] }
   /** That was all of it. */
   | { kind: "thaw_over"; database: string; user: string }
-  | { kind: "cancel"; processId: number; secret: Uint8Array };
+  /** Answered by `cancel_through`. */
+  | { kind: "cancel"; processId: number; secret: Uint8Array; from: CancelAsker }
+  /** The client is not here, or nothing for it is on its way to PostgreSQL any more. */
+  | { kind: "cancel_through"; ticket: number };
+
+/** Who has a CancelRequest whose client other workers are asked for. */
+export interface CancelAsker {
+  worker: number;
+  ticket: number;
+}
 
 /** What a worker is started with; ports can't be mailed later. */
 export interface WorkerStart {

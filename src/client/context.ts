@@ -54,8 +54,11 @@ export interface ClientContext {
   readonly passwords: Pick<Derivations, "ask">;
   findPool(database: string, user: string): PoolLookup;
   handOver(worker: number, client: number): void;
-  /** A CancelRequest came: the client may be on any worker. */
-  cancel(processId: number, secret: Uint8Array): void;
+  /**
+   * A CancelRequest came: the client may be on any worker. `through` is called once, perhaps before this returns: from
+   * then on no statement can be hit by it.
+   */
+  cancel(processId: number, secret: Uint8Array, through: () => void): void;
   /** The session is closed. */
   leave(client: number): void;
   toControl(mail: WorkerToControl): void;

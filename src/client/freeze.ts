@@ -31,7 +31,7 @@ interface Session
   frozen: boolean;
   pool: Pool | undefined;
   server: ServerConnection | undefined;
-  login: { cancel(): void; resume(): void } | undefined;
+  login: { readonly canceling: boolean; cancel(): void; resume(): void } | undefined;
   rewrites: boolean;
   freezeSocket(): SocketSnapshot;
   unfreezeSocket(): void;
@@ -154,9 +154,11 @@ export function forgetSession(session: Session): void {
 }
 
 /** Whether a session can be frozen: a login under way and a console live where they began. */
-export function isMovable({ server, state }: Pick<Session, "server" | "state">): boolean {
+export function isMovable(
+  { login, server, state }: Pick<Session, "login" | "server" | "state">,
+): boolean {
   const { stage, replication } = state;
-  if (server !== undefined && server.cancelsUnderWay > 0) return false;
+  if (server !== undefined && server.cancelsUnderWay > 0 || login?.canceling) return false;
   // Its own login at PostgreSQL lives where it began.
   if (stage === Stage.Preparing && replication !== "none") return false;
   return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);

@@ -37,6 +37,7 @@ import { askLeftovers, mustAsk, settleLeftovers } from "./pinning/leftovers.ts";
 import {
   isMoving,
   type Listening,
+  noteListen,
   notifiedByServer,
   stopListening,
   transactionEnded,
@@ -157,6 +158,12 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   #relay(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const server = this.server!;
+    if (server.cancelsUnderWay > 0 && server.owed.length === 0) {
+      // A cancel that was meant for what is done could hit it.
+      this.keep(bytes, at, end);
+      this.stall();
+      return;
+    }
     noteRequest(this, server);
     if (this.rewrites) relayPrepared(this, server, bytes, at, end);
     else relay(this, server, bytes, at, end);
@@ -273,6 +280,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   #releaseIfDone(server: ServerConnection): void {
     if (
       this.state.stage === Stage.Linked && (this.state.left === 0 || this.state.leftDropped) &&
+      !this.awaitsCancel &&
       server.state.status === TransactionStatus.Idle && !server.state.unsynced &&
       server.owed.length === 0 && !server.owed.skipping && !server.congested
     ) this.#releaseUnlessLeft(server);
@@ -335,6 +343,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     notifiedByServer(this, bytes, start, end);
+  }
+
+  listened(): void {
+    noteListen(this);
   }
 
   unlistened(channels: readonly string[] | undefined): void {
@@ -449,16 +461,20 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     return this.state.deferredBegin || this.server !== undefined && !this.atRest;
   }
 
-  /** A CancelRequest with this session's key came. */
-  cancel(): void {
-    if (this.state.stage === Stage.Waiting) {
+  /** A CancelRequest with this session's key came. `through`: whatever the client sends from now on is not hit by it. */
+  cancel(through: () => void = () => {}): void {
+    const { stage } = this.state;
+    if (stage === Stage.Linked && this.server!.owed.owesClient()) {
+      this.pool!.cancel(this.server!, through);
+      return;
+    }
+    if (stage === Stage.Waiting) {
       this.pool!.leaveQueue(this);
       this.refuse(REASONS.canceled, "", "");
-    } else if (this.state.stage === Stage.Syncing) {
+    } else if (stage === Stage.Syncing) {
       // The request has not been sent: it is answered when the server is free of what was.
       this.state.canceled = true;
-    } else if (this.state.stage === Stage.Linked && this.server!.owed.length > 0) {
-      this.pool!.cancel(this.server!);
     }
+    through();
   }
 }

@@ -69,7 +69,7 @@ export abstract class ClientSocket implements Handler, Sender {
   #tailLength = 0;
   /** The tail is the beginning of a long message: it is looked at when it has this many bytes. */
   #need = 0;
-  /** The tail waits for PostgreSQL to take bytes again. */
+  /** The tail waits for PostgreSQL to take bytes again, or for a cancel request that is under way. */
   #stalled = false;
   #events = EPOLLIN | EPOLLRDHUP;
   /** So much is owed to it that its next messages are left in its socket. */
@@ -149,7 +149,8 @@ export abstract class ClientSocket implements Handler, Sender {
   get mayBeRead(): boolean {
     switch (this.state.stage) {
       case Stage.Linked:
-        return !this.#throttled && !this.#held && this.server?.congested !== true;
+        return !this.#throttled && !this.#held && this.server?.congested !== true &&
+          !this.awaitsCancel;
       case Stage.Startup:
       case Stage.Login:
         return !this.#held;
@@ -293,7 +294,7 @@ export abstract class ClientSocket implements Handler, Sender {
     this.context.longBytes += need;
   }
 
-  /** Nothing more is read until PostgreSQL takes bytes again; what was kept comes first then. */
+  /** Nothing more is read until the server tells that it takes bytes again; what was kept comes first then. */
   stall(): void {
     this.#stalled = true;
   }
@@ -326,6 +327,11 @@ export abstract class ClientSocket implements Handler, Sender {
   /** The tail waits for PostgreSQL to take bytes again. */
   protected get stalled(): boolean {
     return this.#stalled;
+  }
+
+  /** What it has sent waits for a cancel request that is under way to its server. */
+  protected get awaitsCancel(): boolean {
+    return this.#stalled && this.server !== undefined && this.server.cancelsUnderWay > 0;
   }
 
   /** Looks again at what was kept. */

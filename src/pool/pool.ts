@@ -201,13 +201,21 @@ export class Pool
     this.afterUse(server);
   }
 
-  /** Asks PostgreSQL to cancel what this server runs. */
-  cancel(server: ServerConnection): void {
-    cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, () => {
-      if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
-        this.afterUse(server);
-      } else if (this.moved) this.#environment.lateServer(this, server);
+  /** Asks PostgreSQL to cancel what this server runs. `through`: what is sent to it now can't be hit. */
+  cancel(server: ServerConnection, through: () => void = () => {}): void {
+    const free = () => this.#canceled(server);
+    cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, {
+      through,
+      free,
     });
+  }
+
+  #canceled(server: ServerConnection): void {
+    if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
+      this.afterUse(server);
+    } else if (this.moved) this.#environment.lateServer(this, server);
+    // What its client has sent since waits.
+    else if (!server.congested) server.link?.serverWritable();
   }
 
   #lend(server: ServerConnection): void {
@@ -253,7 +261,11 @@ export class Pool
     }
     // A slow client may have stopped it.
     server.resumeReading();
-    if (server.cancelsUnderWay > 0) return;
+    if (server.cancelsUnderWay > 0) {
+      // The request has an end of its own; a deadline of before must not count.
+      this.#deadlines.limit(server, 2 * this.settings.connect_timeout);
+      return;
+    }
     const stale = this.share.over ? REASONS.serverSurplus : this.#servers.stale(server);
     if (stale !== undefined) {
       server.close(stale, "");

@@ -171,6 +171,14 @@ export class OwedReplies {
     return false;
   }
 
+  /** Whether anything is owed to the client, not to the pooler. */
+  owesClient(): boolean {
+    for (let i = 0; i < this.length; i++) {
+      if ((this.#ring[(this.#head + i) & (this.#ring.length - 1)] & SWALLOW) === 0) return true;
+    }
+    return false;
+  }
+
   /** Whether a COPY FROM STDIN runs and its end has not been sent. */
   get copyIn(): boolean {
     return this.#copyIn;

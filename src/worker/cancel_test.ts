@@ -1,61 +1,112 @@
 import assert from "node:assert/strict";
+import type { WorkerToWorker } from "../mail.ts";
 import type { Pool } from "../pool/pool.ts";
-import { cancelAnywhere, cancelHere, type CancelingWorker } from "./cancel.ts";
+import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
 
 const SECRET = Uint8Array.of(1, 2, 3, 4);
 const LEAVING = {} as Pool;
 
+interface TestedWorker extends CancelingWorker {
+  done: string[];
+  mail: WorkerToWorker[];
+  /** Ends the cancel request that is on its way to PostgreSQL. */
+  end: () => void;
+  through: () => void;
+}
+
 /** A worker that has client 7, and what it does. */
-function worker(
-  change: { frozen?: boolean; pool?: Pool; secret?: Uint8Array } = {},
-): CancelingWorker & { done: string[] } {
+function worker(change: { frozen?: boolean; pool?: Pool; secret?: Uint8Array } = {}): TestedWorker {
   const { frozen = false, pool, secret = SECRET } = change;
   const done: string[] = [];
-  const session = { frozen, pool, state: { secret }, cancel: () => void done.push("canceled") };
-  return {
+  const mail: WorkerToWorker[] = [];
+  const cancel = (through: () => void) => {
+    done.push("canceled");
+    it.end = through;
+  };
+  const session = { frozen, pool, state: { secret }, cancel };
+  const it: TestedWorker = {
+    index: 0,
     done,
+    mail,
+    end: () => {},
+    through: () => void done.push("through"),
     sessions: new Map([[7, session as never]]),
     peers: [1, 2],
     relocations: { homeOf: (pool) => pool === LEAVING ? 2 : undefined },
-    toPeer: (index, mail) => void done.push(`${mail.kind} to ${index}`),
+    tickets: new CancelTickets(),
+    toPeer: (index, one) => {
+      done.push(`${one.kind} to ${index}`);
+      mail.push(one);
+    },
     toControl: (mail) => void done.push(mail.kind),
   };
+  return it;
 }
 
-Deno.test("cancel: a client of this worker is found here, and nobody else is asked", () => {
+Deno.test("cancel: a client of this worker is found here, and it is through when PostgreSQL has hung up", () => {
   const here = worker();
-  cancelAnywhere(here, 7, SECRET.slice());
+  cancelAnywhere(here, 7, SECRET.slice(), here.through);
   assert.deepEqual(here.done, ["canceled"]);
+  here.end();
+  assert.deepEqual(here.done, ["canceled", "through"]);
 });
 
 Deno.test("cancel: a wrong secret cancels nothing, here or elsewhere", () => {
   for (const secret of [[], [1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, 5]]) {
     const here = worker();
-    cancelAnywhere(here, 7, Uint8Array.from(secret));
-    assert.deepEqual(here.done, [], String(secret));
+    cancelAnywhere(here, 7, Uint8Array.from(secret), here.through);
+    assert.deepEqual(here.done, ["through"], String(secret));
   }
   const withoutKey = worker({ secret: new Uint8Array(0) });
-  cancelAnywhere(withoutKey, 7, new Uint8Array(0));
-  assert.deepEqual(withoutKey.done, []);
+  cancelAnywhere(withoutKey, 7, new Uint8Array(0), withoutKey.through);
+  assert.deepEqual(withoutKey.done, ["through"]);
 });
 
-Deno.test("cancel: whom this worker does not have the others may have, or the other process", () => {
+Deno.test("cancel: whom this worker does not have the others may have, or the other process; all have to answer", () => {
   const here = worker();
-  cancelAnywhere(here, 8, SECRET);
-  assert.deepEqual(here.done, ["cancel to 1", "cancel to 2", "cancel_elsewhere"]);
+  cancelAnywhere(here, 8, SECRET, here.through);
+  assert.deepEqual(here.done, ["cancel_elsewhere", "cancel to 1", "cancel to 2"]);
+  const [first, second] = here.mail.map((one) => one.kind === "cancel" ? one.from.ticket : 0);
+  assert.equal(first, second);
+  here.tickets.answered(first!);
+  assert.equal(here.done.length, 3);
+  here.tickets.answered(first!);
+  here.tickets.answered(first!);
+  assert.deepEqual(here.done.slice(3), ["through"]);
 });
 
-Deno.test("cancel: what another worker or process asks for is not passed round again", () => {
+Deno.test("cancel: with one worker alone there is nobody to be waited for", () => {
+  const here = { ...worker(), peers: [] };
+  cancelAnywhere(here, 8, SECRET, here.through);
+  assert.deepEqual(here.done, ["cancel_elsewhere", "through"]);
+});
+
+Deno.test("cancel: who is asked by another worker answers when it is through, at once if it is not its client", () => {
   const here = worker();
-  assert.ok(!cancelHere(here, 8, SECRET));
+  cancelAsked(here, 8, SECRET, { worker: 2, ticket: 5 });
+  assert.deepEqual(here.mail, [{ kind: "cancel_through", ticket: 5 }]);
+  cancelAsked(here, 7, SECRET, { worker: 2, ticket: 6 });
+  assert.deepEqual(here.done, ["cancel_through to 2", "canceled"]);
+  here.end();
+  assert.deepEqual(here.done.slice(2), ["cancel_through to 2"]);
+});
+
+Deno.test("cancel: what another process asks for is not passed round again, and answered to nobody", () => {
+  const here = worker();
+  cancelAsked(here, 8, SECRET, undefined);
   assert.deepEqual(here.done, []);
+  cancelAsked(here, 7, SECRET, undefined);
+  here.end();
+  assert.deepEqual(here.done, ["canceled"]);
 });
 
 Deno.test("cancel: a frozen client is canceled where it is thawed", () => {
   const leaving = worker({ frozen: true, pool: LEAVING });
-  assert.ok(cancelHere(leaving, 7, SECRET));
+  cancelAnywhere(leaving, 7, SECRET, leaving.through);
   assert.deepEqual(leaving.done, ["cancel to 2"]);
+  leaving.tickets.answered(1);
+  assert.deepEqual(leaving.done, ["cancel to 2", "through"]);
   const upgrading = worker({ frozen: true, pool: {} as Pool });
-  assert.ok(cancelHere(upgrading, 7, SECRET));
-  assert.deepEqual(upgrading.done, ["cancel_elsewhere"]);
+  cancelAnywhere(upgrading, 7, SECRET, upgrading.through);
+  assert.deepEqual(upgrading.done, ["cancel_elsewhere", "through"]);
 });

@@ -14,6 +14,7 @@ import { readBuffer } from "../reactor/stream.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import type { Log } from "../log/log.ts";
 import type {
+  CancelAsker,
   ConnectionCounts,
   ControlToWorker,
   Envelope,
@@ -53,7 +54,9 @@ export interface Recipients {
   thawHeld(held: readonly HeldItem[], returns: boolean): number[];
   /** No server will come any more, of the named pool or of all. */
   thawOver(pool: { database: string; user: string } | undefined): void;
-  cancelHere(processId: number, secret: Uint8Array): void;
+  /** `from`: the worker that wants to hear when it is through. */
+  cancelHere(processId: number, secret: Uint8Array, from: CancelAsker | undefined): void;
+  cancelThrough(ticket: number): void;
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void;
   apply(change: SettingsChange): SettingsApplied;
   rows(what: WorkerQuestion, most: number | undefined): unknown[];
@@ -132,7 +135,10 @@ export class Mailbox implements Handler {
         to.thawOver(mail);
         return;
       case "cancel":
-        to.cancelHere(mail.processId, mail.secret);
+        to.cancelHere(mail.processId, mail.secret, mail.from);
+        return;
+      case "cancel_through":
+        to.cancelThrough(mail.ticket);
         return;
       default:
         mail satisfies never;
@@ -185,7 +191,7 @@ export class Mailbox implements Handler {
         to.listeners.open(mail.listeners);
         return;
       case "cancel":
-        to.cancelHere(mail.processId, mail.secret);
+        to.cancelHere(mail.processId, mail.secret, undefined);
         return;
       case "log_filter":
         to.log.setFilter(mail.filter);

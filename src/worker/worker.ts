@@ -14,6 +14,7 @@ import { checkQueryMessage } from "../client/local/check_query.ts";
 import { Session } from "../client/session.ts";
 import type { SessionState } from "../client/state.ts";
 import type {
+  CancelAsker,
   ConnectionCounts,
   FrozenItem,
   SettingsApplied,
@@ -36,7 +37,7 @@ import type { ServerAddress } from "../server/login.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
-import { cancelAnywhere, cancelHere, type CancelingWorker } from "./cancel.ts";
+import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
 import { Directory, type DirectoryEnvironment } from "./directory.ts";
 import { Logins } from "./logins.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
@@ -74,6 +75,7 @@ class Worker
   readonly statements: StatementSource = this;
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
+  readonly tickets = new CancelTickets();
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
@@ -160,12 +162,16 @@ class Worker
     this.clients.leave(client);
   }
 
-  cancel(processId: number, secret: Uint8Array): void {
-    cancelAnywhere(this, processId, secret);
+  cancel(processId: number, secret: Uint8Array, through: () => void): void {
+    cancelAnywhere(this, processId, secret, through);
   }
 
-  cancelHere(processId: number, secret: Uint8Array): void {
-    cancelHere(this, processId, secret);
+  cancelHere(processId: number, secret: Uint8Array, from: CancelAsker | undefined): void {
+    cancelAsked(this, processId, secret, from);
+  }
+
+  cancelThrough(ticket: number): void {
+    this.tickets.answered(ticket);
   }
 
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void {

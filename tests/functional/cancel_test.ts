@@ -328,3 +328,97 @@ Deno.test("the key of a client that has gone cancels nobody, whoever has its ser
   await next.cancel(secret, pid);
   assert.deepEqual(wire.rowsOf(await next.readUntil("Z")), [["", "mine"]]);
 });
+
+/** A race of statements and cancels for one client: the SQLSTATEs of the statements that were sent behind. */
+async function late(
+  client: WireClient,
+  { rounds, before }: { rounds: number; before: string },
+): Promise<{ wrong: string[]; canceled: number; missed: number }> {
+  const wrong: string[] = [];
+  let canceled = 0;
+  let missed = 0;
+  let sleepMs = 1.5;
+  for (let i = 0; i < rounds; i++) {
+    await client.query(before);
+    // It ends about when the cancel arrives, before or after.
+    client.send(wire.query(`SELECT pg_sleep(${(sleepMs / 1000).toFixed(5)})`));
+    const cancels = [client.cancel()];
+    if (i % 3 === 0) cancels.push(client.cancel());
+    const codes = wire.errorCodes(await client.readUntil("Z"));
+    if (codes.length === 0) {
+      missed++;
+      sleepMs = Math.min(50, sleepMs * 1.05);
+    } else {
+      canceled++;
+      sleepMs = Math.max(0.05, sleepMs * 0.95);
+      if (before !== "SELECT 1") await client.query("ROLLBACK");
+    }
+    await Promise.all(cancels);
+    const answer = await client.query("SELECT count(*) FROM generate_series(1, 20000)");
+    wrong.push(...wire.errorCodes(answer));
+    if (before !== "SELECT 1") await client.query("ROLLBACK");
+  }
+  return { wrong, canceled, missed };
+}
+
+Deno.test("a cancel that came too late never hits the client's next statement: in every mode, on any worker", async () => {
+  for (const database of ["one", "many", "session", "a", "b", "c", "d"]) {
+    for (const before of ["SELECT 1", "START TRANSACTION"]) {
+      using client = await login(database);
+      const { wrong, canceled, missed } = await late(client, { rounds: 100, before });
+      const where = `${database}, ${before}`;
+      assert.deepEqual(wrong, [], where);
+      assert.ok(canceled > 2 && missed > 2, `${where}: canceled ${canceled}, missed ${missed}`);
+      await client.terminate();
+    }
+  }
+});
+
+Deno.test("the connection of a CancelRequest ends when PostgreSQL has hung up, and not before", async () => {
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  const { promise: mayEnd, resolve: end } = Promise.withResolvers<void>();
+  let ran = 0;
+  await using server = new WireServer(async (peer, nth) => {
+    if (nth > 0) {
+      await peer.startup();
+      ask();
+      await mayEnd;
+      peer.hangUp();
+    }
+    await peer.welcome({ application_name: "pg_doorman" });
+    for (;;) {
+      await peer.read();
+      if (++ran === 1) await asked;
+      await peer.answer("1");
+    }
+  });
+  await using own = await Doorman.start({
+    config: {
+      general: { worker_threads: 2 },
+      pools: {
+        app: {
+          server_host: "127.0.0.1",
+          server_port: server.port,
+          users: [{ username: "postgres", password: "postgres", pool_size: 1 }],
+        },
+      },
+    },
+  });
+  using client = await WireClient.login({ port: own.port, user: "postgres", database: "app" });
+  client.send(wire.query("SELECT 1"));
+  let ended = false;
+  const canceling = client.cancel().then(() => void (ended = true));
+  try {
+    await client.readUntil("Z");
+    // It is done, and the request that was meant for it is still under way: nothing new may be sent to that server.
+    client.send(wire.query("SELECT 2"));
+    assert.ok(await client.silent(300));
+    assert.equal(ended, false);
+    assert.equal(ran, 1);
+  } finally {
+    end();
+  }
+  await canceling;
+  await client.readUntil("Z");
+  assert.equal(ran, 2);
+});

@@ -52,6 +52,7 @@ const MOST_PASSWORD_BYTES = 65_000;
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
 const TARGET = "pg_doorman::auth";
 const NOT_ENCRYPTED = Uint8Array.of(0x4e);
+const NOTHING = new Uint8Array(0);
 
 export class ClientLogin implements AuthenticatingLogin {
   #session: Session;
@@ -62,6 +63,8 @@ export class ClientLogin implements AuthenticatingLogin {
   /** Gives up the check of a password. */
   #abandon: (() => void) | undefined;
   #admin = false;
+  /** It brought a CancelRequest, and is open until that is through. */
+  #canceling = false;
 
   constructor(session: Session) {
     this.#session = session;
@@ -75,8 +78,13 @@ export class ClientLogin implements AuthenticatingLogin {
     const elapsed = reactor.now - state.connectedAtMs;
     return reactor.at(
       reactor.now + Math.max(0, general.client_login_timeout - elapsed),
-      () => this.#fail(REASONS.loginTimeout, "", ""),
+      () => this.#timeIsOver(),
     );
+  }
+
+  #timeIsOver(): void {
+    if (this.#canceling) this.#session.say(NOTHING);
+    else this.#fail(REASONS.loginTimeout, "", "");
   }
 
   /** After a `cancel` that was for nothing: the session stays. */
@@ -95,7 +103,13 @@ export class ClientLogin implements AuthenticatingLogin {
   /** Notes a step, if the next one is the client's. */
   #waits(): void {
     const { context, state } = this.#session;
-    if (state.stage <= Stage.Login && !this.#checking) context.logins.waits(this);
+    if (state.stage > Stage.Login || this.#checking || this.#canceling) return;
+    context.logins.waits(this);
+  }
+
+  /** A client that waits for the end of a CancelRequest is this worker's matter. */
+  get canceling(): boolean {
+    return this.#canceling;
   }
 
   /** The client has been silent for too long, and there are others. */
@@ -108,15 +122,13 @@ export class ClientLogin implements AuthenticatingLogin {
   /** Takes what was read. */
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const { state } = this.#session;
+    if (this.#canceling) return;
     settle();
     while (at < end && state.stage <= Stage.Login && !this.#checking) {
       const length = state.stage === Stage.Startup
         ? startupLength(bytes, at, end)
         : this.#passwordLength(bytes, at, end);
-      if (length < 0) {
-        this.#fail(REASONS.protocolViolation, "invalid length of startup packet", "");
-        return;
-      }
+      if (length < 0) return this.#rubbish(bytes[at]);
       if (length === 0 || end - at < length) break;
       const next = at + length;
       if (state.stage === Stage.Startup) {
@@ -139,6 +151,22 @@ export class ClientLogin implements AuthenticatingLogin {
 
   get #checking(): boolean {
     return this.#challenge?.method === "checking";
+  }
+
+  /** Whatever this is, it does not begin with what is expected. */
+  #rubbish(type: number): void {
+    const { stage } = this.#session.state;
+    if (stage === Stage.Startup) {
+      // As PostgreSQL does it: who sends this may not know the protocol, or has thought better of it (Terminate).
+      this.#logFailure(REASONS.protocolViolation, "invalid length of startup packet", "");
+      this.cancel();
+      this.#session.say(NOTHING);
+    } else if (type === Frontend.Password) {
+      this.#fail(REASONS.protocolViolation, "invalid length of password message", "");
+    } else {
+      const what = `expected password response, got message type ${type}`;
+      this.#fail(REASONS.protocolViolation, what, "");
+    }
   }
 
   #passwordLength(bytes: Uint8Array, at: number, end: number): number {
@@ -166,10 +194,10 @@ export class ClientLogin implements AuthenticatingLogin {
         return true;
       case "cancel":
         context.counts.cancel++;
-        context.cancel(packet.processId, packet.secret);
-        this.cancel();
+        this.#canceling = true;
+        context.logins.over(this);
         // Half-closed and then closed, so that libpq does not see a reset.
-        session.say(new Uint8Array(0));
+        context.cancel(packet.processId, packet.secret, () => session.say(NOTHING));
         return false;
       case "malformed":
         this.#fail(REASONS.protocolViolation, packet.why, "");
@@ -383,18 +411,19 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   #fail(reason: Reason, first: string, second: string, code?: string): void {
-    const session = this.#session;
-    const { context, state } = session;
     this.cancel();
+    this.#logFailure(reason, first, second);
+    this.#session.fail("FATAL", reason, first, second, code);
+  }
+
+  #logFailure(reason: Reason, first: string, second: string): void {
+    const { context, name, state } = this.#session;
     const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
     context.log.provoked(
       "warn",
       TARGET,
       { kind: reason.name, address: peerAddress(state) },
-      `${session.name} login from ${state.address} ${claim} failed: ${
-        reasonText(reason, first, second)
-      }`,
+      `${name} login from ${state.address} ${claim} failed: ${reasonText(reason, first, second)}`,
     );
-    session.fail("FATAL", reason, first, second, code);
   }
 }

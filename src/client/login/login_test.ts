@@ -63,6 +63,8 @@ class FakePool {
 class World {
   readonly reactor = new FakeReactor();
   /** What was done, in its order. */
+  /** Ends the cancel request that came last. */
+  canceled: () => void = () => assert.fail("none came");
   readonly events: string[] = [];
   readonly state = newSessionState(7, this.reactor.now);
   readonly shared = new Int32Array(32);
@@ -119,7 +121,10 @@ class World {
       },
       findPool: () => this.found,
       handOver: (worker: number, client: number) => this.events.push(`${client} to ${worker}`),
-      cancel: (pid: number, secret: Uint8Array) => this.events.push(`cancel ${pid} ${secret}`),
+      cancel: (pid: number, secret: Uint8Array, through: () => void) => {
+        this.events.push(`cancel ${pid} ${secret}`);
+        this.canceled = through;
+      },
       toControl: (mail: unknown) => this.mail.push(mail),
     } as unknown as ClientContext;
     this.session = this.#session();
@@ -384,19 +389,56 @@ Deno.test("login: encryption is refused, twice at most, and nothing may come wit
   assert.match(hasty.happened().at(-1)!, /^FATAL 08P01 .* encryption request/);
 });
 
-Deno.test("login: a CancelRequest is passed on and half-closed without a word", () => {
+Deno.test("login: a CancelRequest is passed on, and half-closed without a word when it is through", () => {
   const world = new World();
   world.send(firstPacket(80877102, [0, 0, 0, 9], [1, 2, 3, 4]));
-  assert.deepEqual(world.happened(), ["cancel 9 1,2,3,4", "over", "say 0"]);
+  assert.deepEqual(world.happened(), ["over", "cancel 9 1,2,3,4"]);
+  assert.ok(world.login.canceling);
+  world.send(ME);
+  assert.deepEqual(world.happened(), []);
+  world.canceled();
+  assert.deepEqual(world.happened(), ["say 0"]);
   assert.equal(world.context.counts.cancel, 1);
   assert.equal(world.context.counts.plain, 0);
   assert.equal(world.told(), "");
 });
 
+Deno.test("login: a CancelRequest that nobody ends does not last for ever", () => {
+  const world = new World();
+  world.send(firstPacket(80877102, [0, 0, 0, 9], [1, 2, 3, 4]));
+  world.happened();
+  world.reactor.timers.expire(world.reactor.now + 60_000);
+  assert.deepEqual(world.happened(), ["say 0"]);
+});
+
+Deno.test("login: Terminate or rubbish in place of a StartupMessage ends it without a word, and is logged", () => {
+  for (const packet of ["58 00000004", "00000007 00", "7fffffff 00030000"]) {
+    const world = new World();
+    world.send(hex(packet));
+    assert.deepEqual(world.happened(), ["over", "say 0"], packet);
+    assert.match(world.warnings.join(), /failed: .*invalid length of startup packet/);
+  }
+});
+
+Deno.test("login: another message, or one of a wrong length, in place of a password", () => {
+  for (
+    const [message, wanted] of [
+      ["58 00000004", "FATAL 08P01 expected password response, got message type 88"],
+      ["70 00000003", "FATAL 08P01 invalid length of password message"],
+      ["70 7fffffff", "FATAL 08P01 invalid length of password message"],
+    ]
+  ) {
+    const world = new World();
+    world.method = "md5";
+    world.send(ME);
+    world.happened();
+    world.send(hex(message!));
+    assert.equal(world.happened().at(-1), wanted);
+  }
+});
+
 Deno.test("login: first packets that are none, or make no sense", () => {
   const cases: [Uint8Array, RegExp][] = [
-    [hex("00000007 00"), /^FATAL 08P01 invalid length of startup packet$/],
-    [hex("7fffffff 00030000"), /^FATAL 08P01 invalid length of startup packet$/],
     [hex("0000000a 00030000 6100"), /^FATAL 08P01 invalid startup packet layout/],
     [hex("00000009 00020000 00"), /^FATAL 0A000 unsupported frontend protocol 2\.0: /],
     [startup({ database: "db" }), /^FATAL 28000 no PostgreSQL user name/],
