@@ -126,7 +126,7 @@ export const REASONS = {
     "53300",
     "all server connections {0} are in use ({1})",
   ),
-  loginFailed: reason("server_login_failed", "53300", "postgresql_login_error: {0}"),
+  loginFailed: reason("server_login_failed", "53300", "could not connect to PostgreSQL: {0}"),
   tooManyReplications: reason(
     "too_many_replications",
     "53300",

@@ -3,7 +3,7 @@
  */
 
 import assert from "node:assert/strict";
-import { Doorman } from "../support/doorman.ts";
+import { ADMIN, Doorman } from "../support/doorman.ts";
 import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { Refused, WireClient } from "../support/wire_client.ts";
@@ -624,4 +624,34 @@ Deno.test("no password, hash or verifier is in the log, at the level trace, or i
     assert.ok(!logs.includes(secret), `${secret} is in the log`);
     assert.ok(!shown.includes(secret), `${secret} is in the console`);
   }
+});
+
+Deno.test("Terminate or rubbish instead of a StartupMessage: the connection ends without a word, as PostgreSQL does it", async () => {
+  for (const port of [postgres.port, doorman.port]) {
+    for (
+      const bytes of [wire.TERMINATE, wire.text("GET / HTTP/1.1\r\n\r\n"), new Uint8Array(8)]
+    ) {
+      const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+      try {
+        await connection.write(bytes);
+        assert.equal(await connection.read(new Uint8Array(100)), null);
+      } finally {
+        connection.close();
+      }
+    }
+  }
+});
+
+Deno.test("Terminate instead of a password: the text is PostgreSQL's, and no word of a StartupMessage", async () => {
+  using other = await WireClient.open({ port: doorman.port });
+  other.send(wire.startup({ user: ADMIN.user, database: "pgdoorman" }));
+  await other.read();
+  other.send(wire.TERMINATE);
+  const [told] = await other.readToEnd();
+  const { C, M, S } = wire.errorFields(told!);
+  assert.deepEqual([S, C, M], [
+    "FATAL",
+    "08P01",
+    "expected password response, got message type 88",
+  ]);
 });
