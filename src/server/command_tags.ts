@@ -32,7 +32,10 @@ export function noteTag(server: TaggedServer, start: number, end: number): void 
       if (matches(start, end, "PREPARE")) state.dirty |= Dirty.SqlPrepare;
       break;
     case 0x4c: // L
-      if (matches(start, end, "LISTEN")) state.dirty |= Dirty.Listen;
+      if (matches(start, end, "LISTEN")) {
+        state.dirty |= Dirty.Listen;
+        server.link?.listened();
+      }
       break;
     case 0x44: // D
       if (matches(start, end, "DECLARE CURSOR")) state.dirty |= Dirty.Declare;

@@ -25,8 +25,10 @@ export function nothingFound(): Found {
   return { marks: 0, names: [], values: [], channels: [] };
 }
 
-/** Of each no more than this is told; beyond, names are unknown, and channels are heard on. */
+/** No more names than this are told; beyond, they are unknown. */
 export const MOST_FOUND = 100;
+/** Channels of one text; a client has no more of them without a server of its own. */
+export const MOST_CHANNELS_FOUND = 1000;
 /** Longest name of a parameter that is followed. */
 export const MOST_NAME_BYTES = 63;
 /** Values of a Bind that may be names. */

@@ -25,6 +25,8 @@ export interface ServerLink extends StatementLink {
   parametersChanged(parameters: ParameterSet): void;
   /** A whole NotificationResponse, valid during the call only. Those between the pooler's own replies come, too. */
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
+  /** LISTEN went through: its server listens when the transaction has ended. */
+  listened(): void;
   /** UNLISTEN of these channels (`*`: all) went through; `undefined`: what the transaction did was undone. */
   unlistened(channels: readonly string[] | undefined): void;
   /** The server takes bytes again. */
@@ -53,6 +55,7 @@ export abstract class SilentLink implements ServerLink {
   errorDelivered(_error: ReceivedError): void {}
   parametersChanged(_parameters: ParameterSet): void {}
   notified(_bytes: Uint8Array<ArrayBuffer>, _start: number, _end: number): void {}
+  listened(): void {}
   unlistened(_channels: readonly string[] | undefined): void {}
   serverWritable(): void {}
   answered(_error: ReceivedError | undefined): void {}

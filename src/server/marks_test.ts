@@ -426,6 +426,14 @@ Deno.test("marks: UNLISTEN at the beginning of a statement, and what it names", 
     ["UNLISTEN ümläut", ["ümläut"]],
     [`UNLISTEN ${"x".repeat(70)}`, ["x".repeat(63)]],
     [`UNLISTEN "${"ü".repeat(40)}"`, ["ü".repeat(31)]],
+    [String.raw`UNLISTEN U&"d\0061t\+000061 ""x\\"`, ['data "x\\']],
+    [String.raw`UNLISTEN U&"d!0061t!+000061 !!" UESCAPE '!'; unlisten b`, ["data !", "b"]],
+    [String.raw`UNLISTEN u&"\D83D\DE00" /* x */;UNLISTEN U&"plain"`, ["😀", "plain"]],
+    [String.raw`UNLISTEN U&"\006"`, []],
+    [
+      Array.from({ length: 500 }, (_, i) => `UNLISTEN c${i}`).join(";"),
+      Array.from({ length: 500 }, (_, i) => `c${i}`),
+    ],
   ];
   for (const [text, channels] of cases) {
     assert.notEqual(marks(text) & UNLISTENS, 0, text);

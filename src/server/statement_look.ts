@@ -7,10 +7,10 @@
  */
 
 import { scanner, Token } from "../protocol/sql/scanner.ts";
-import { follows, nameTextOf } from "../protocol/sql/words.ts";
+import { follows, isWord, nameTextOf, unicodeName } from "../protocol/sql/words.ts";
 import {
   type Found,
-  MOST_FOUND,
+  MOST_CHANNELS_FOUND,
   MOST_NAME_BYTES,
   MOST_VALUES,
   nameByte,
@@ -35,6 +35,7 @@ const SetStage = { None: 0, Begun: 1, Name: 2, AfterName: 3, Value: 4 } as const
 const Argument = { Begun: 0, Value: 1, Colon: 2, Type: 3, AfterType: 4, Other: 5 } as const;
 
 const DOT = 0x2e;
+const BACKSLASH = 0x5c;
 const COLON = 0x3a;
 const COMMA = 0x2c;
 const STAR = 0x2a;
@@ -68,6 +69,9 @@ let valueKind: number = Token.End;
 let valuePlain = false;
 let valueStart = 0;
 let valueEnd = 0;
+/** The content of the channel U&"…" whose UESCAPE may follow; 0: there is none. */
+let channelStart = 0;
+let channelEnd = 0;
 
 /** The marks of the text that the scanner stands at the beginning of. */
 export function look(into: Found | undefined): number {
@@ -102,11 +106,13 @@ function beginStatement(): void {
   set = SetStage.None;
   calls = false;
   call = depth = 0;
+  channelStart = 0;
 }
 
 function endStatement(): void {
   if (position > 0) statements++;
   if (set === SetStage.AfterName) endName();
+  if (channelStart > 0) endChannel(BACKSLASH);
   // Calls that do not end.
   if (calls || call > 0) marks |= Dirty.Config | NAMES | UNKNOWN_NAMES;
 }
@@ -118,13 +124,13 @@ function readToken(kind: number): void {
   else if (kind === Token.Quoted) {
     word = nameAt(scanner.bytes, scanner.contentStart, scanner.contentEnd);
     if (!scanner.plain) word = Word.Other;
-  } else if (kind === Token.UnicodeQuoted) word = unicodeName();
+  } else if (kind === Token.UnicodeQuoted) word = unicodeWord();
   else if (kind >= Token.String && kind <= Token.DollarString) {
     marks |= literalMarks(scanner.bytes, scanner.contentStart, scanner.contentEnd);
   }
   if (position === 1) begins(kind, word);
   else if (set !== SetStage.None) readSet(kind, word);
-  else if (first === Word.Unlisten && position === 2) readChannel();
+  else if (first === Word.Unlisten) readChannel(kind);
   if (calls) beginCall();
   else if (call > 0) readArgument(kind, word);
   if (kind === Token.Symbol) {
@@ -266,11 +272,28 @@ function addName(name: string): void {
   if (!noteName(found, name)) marks |= UNKNOWN_NAMES;
 }
 
-/** UNLISTEN channel, or `*`. */
-function readChannel(): void {
-  if (found === undefined || found.channels.length >= MOST_FOUND) return;
-  const channel = scanner.isSymbol(STAR) ? "*" : nameTextOf(scanner);
-  if (channel !== undefined && !found.channels.includes(channel)) found.channels.push(channel);
+/** UNLISTEN channel [UESCAPE 'x'], or `*`. */
+function readChannel(kind: number): void {
+  if (position === 2) {
+    if (kind === Token.UnicodeQuoted) {
+      channelStart = scanner.contentStart;
+      channelEnd = scanner.contentEnd;
+    } else addChannel(scanner.isSymbol(STAR) ? "*" : nameTextOf(scanner));
+  } else if (channelStart > 0 && !(position === 3 && isWord(scanner, "uescape"))) {
+    const { bytes, contentStart } = scanner;
+    endChannel(kind === Token.String ? bytes[contentStart] : BACKSLASH);
+  }
+}
+
+function endChannel(escape: number): void {
+  addChannel(unicodeName(scanner.bytes, channelStart, channelEnd, escape));
+  channelStart = 0;
+}
+
+function addChannel(channel: string | undefined): void {
+  if (found === undefined || channel === undefined) return;
+  if (found.channels.length >= MOST_CHANNELS_FOUND || found.channels.includes(channel)) return;
+  found.channels.push(channel);
 }
 
 /** What follows the name set_config. */
@@ -388,8 +411,8 @@ function addValue(): void {
   } else if (!found.values.includes(number)) found.values.push(number);
 }
 
-/** U&"…": without escapes it is the name that it shows, with them it may be any. */
-function unicodeName(): number {
+/** U&"…": without escapes it is the word that it shows, with them it may be any. */
+function unicodeWord(): number {
   for (let i = scanner.contentStart; i < scanner.contentEnd; i++) {
     if (nameByte(scanner.bytes[i])) continue;
     marks |= UNKNOWN;

@@ -43,6 +43,8 @@ export class FakeLink implements ServerLink {
     this.told.push(`notified ${new TextDecoder().decode(bytes.subarray(start + 9, end))}`);
   }
 
+  listened(): void {}
+
   unlistened(channels: readonly string[] | undefined): void {
     this.told.push(`unlistened ${channels}`);
   }

@@ -293,6 +293,46 @@ for (const database of ["app", "plain"]) {
   }
 }
 
+for (const database of ["app", "plain"]) {
+  const { parse, bind, execute, SYNC, query } = wire;
+  const ways: [name: string, sent: Uint8Array[]][] = [
+    ["UNLISTEN", [query("UNLISTEN quick")]],
+    ["UNLISTEN *", [query("UNLISTEN *")]],
+    ["DISCARD ALL", [query("DISCARD ALL")]],
+    ["asyncpg's reset query", [query("SELECT 1;\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;")]],
+    ["extended protocol", [parse("", "UNLISTEN quick"), bind("", ""), execute(), SYNC]],
+    ["extended protocol, *", [parse("", "UNLISTEN *"), bind("", ""), execute(), SYNC]],
+    ["an escaped name", [query(String.raw`UNLISTEN U&"qu!0069ck" UESCAPE '!'`)]],
+    ["among 300 others", [
+      query(Array.from({ length: 300 }, (_, i) => `UNLISTEN c${i}`).join(";") + ";UNLISTEN quick"),
+    ]],
+  ];
+  for (const [name, sent] of ways) {
+    Deno.test(`UNLISTEN right after LISTEN by ${name}, database ${database}, 100 times`, async () => {
+      for (let i = 0; i < 100; i++) {
+        using client = await login(database);
+        // Behind the first answer, in one piece, or when the listener is about to take over.
+        if (i % 4 === 3) client.send(query("LISTEN quick"), ...sent);
+        else {
+          await listen(client, "quick");
+          if (i % 4 === 1) await new Promise((resolve) => setTimeout(resolve, i % 16));
+          if (i % 4 === 2) await client.query("SELECT 1");
+          client.send(...sent);
+        }
+        await client.readUntil("Z");
+        if (i % 4 === 3) await client.readUntil("Z");
+        await postgres.query("NOTIFY quick");
+        // Answers come behind what PostgreSQL has sent before.
+        const seen = await client.query("SELECT pg_sleep(0.01)");
+        const later = await client.query("SELECT 1");
+        assert.equal(wire.letters([...seen, ...later]).includes("A"), false, `round ${i}`);
+        await client.terminate();
+      }
+      await listening(database, 0);
+    });
+  }
+}
+
 Deno.test("UNLISTEN in texts of several statements, and DISCARD ALL", async () => {
   using client = await login();
   await client.query("LISTEN a; LISTEN b");

@@ -133,6 +133,12 @@ function newListens(): Listens {
 
 // ── LISTEN ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** LISTEN went through. From here on its UNLISTENs count, though the listener does not know of it yet. */
+export function noteListen({ state, pool }: ClientView): void {
+  if (state.keepsServer || !pool!.settings.cleanup_server_connections) return;
+  state.listens ??= newListens();
+}
+
 /** Its server listens to these when its transaction has ended; returns why it has to keep it (`Dirty`), or 0. */
 export function settleChannels(
   session: ListeningSession,

@@ -10,7 +10,10 @@ const DOUBLE_QUOTE = 0x22;
 /** `NAMEDATALEN` − 1. */
 const MOST_NAME_BYTES = 63;
 
+const PLUS = 0x2b;
+
 const decoder = new TextDecoder();
+const encoder = new TextEncoder();
 
 /** Whether `word` (lower case letters and `_`) stands at `bytes[at]`, in any letter case. */
 export function follows(bytes: Uint8Array, at: number, end: number, word: string): boolean {
@@ -51,6 +54,55 @@ export function nameOf(token: Scanner): Uint8Array<ArrayBuffer> | undefined {
     if (bytes[i] === DOUBLE_QUOTE) i++;
   }
   return cut(name.subarray(0, length));
+}
+
+/**
+ * What `U&"…"` with the content `bytes[start..end)` stands for; `undefined`: PostgreSQL refuses it. `escape` is what
+ * UESCAPE says, or a backslash.
+ */
+export function unicodeName(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  escape: number,
+): string | undefined {
+  let text = "";
+  let from = start;
+  for (let i = start; i < end; i++) {
+    if (bytes[i] === DOUBLE_QUOTE) {
+      text += decoder.decode(bytes.subarray(from, i));
+      from = ++i;
+    } else if (bytes[i] === escape) {
+      text += decoder.decode(bytes.subarray(from, i));
+      from = i + 1;
+      if (bytes[i + 1] === escape) {
+        i++;
+        continue;
+      }
+      const long = bytes[i + 1] === PLUS;
+      const digits = i + (long ? 2 : 1);
+      const next = digits + (long ? 6 : 4);
+      const code = next > end ? NaN : hexNumber(bytes, digits, next);
+      if (!(code > 0 && code <= 0x10ffff)) return undefined;
+      // Surrogates come one after the other.
+      text += code < 0x10000 ? String.fromCharCode(code) : String.fromCodePoint(code);
+      from = next;
+      i = next - 1;
+    }
+  }
+  text += decoder.decode(bytes.subarray(from, end));
+  return text === "" ? undefined : decoder.decode(cut(encoder.encode(text)));
+}
+
+function hexNumber(bytes: Uint8Array, start: number, end: number): number {
+  let number = 0;
+  for (let i = start; i < end; i++) {
+    const letter = bytes[i] | 0x20;
+    if (bytes[i] >= 0x30 && bytes[i] <= 0x39) number = number * 16 + bytes[i] - 0x30;
+    else if (letter >= 0x61 && letter <= 0x66) number = number * 16 + letter - 0x57;
+    else return NaN;
+  }
+  return number;
 }
 
 /** PostgreSQL cuts longer names off, between two characters. */
