@@ -88,8 +88,8 @@ export interface SessionState {
   replication: Replication;
   /** What its StartupMessage asked for, until the login is through; for replication as it was sent. */
   startup: [string, string][];
-  /** Minor version and unknown options to answer by NegotiateProtocolVersion. */
-  negotiate: { minor: number; options: string[] } | undefined;
+  /** Minor version of the protocol that it speaks. */
+  minor: number;
   secret: Uint8Array;
   parameters: ParameterSet;
   /** Its parameters at the end of the login: what RESET goes back to. */
@@ -159,7 +159,7 @@ export function newSessionState(id: number, now: number): SessionState {
     applicationName: "",
     replication: "none",
     startup: [],
-    negotiate: undefined,
+    minor: 0,
     secret: NO_SECRET,
     parameters: NO_PARAMETERS,
     initial: NO_PARAMETERS,

@@ -5,7 +5,8 @@
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { LoginSecrets, ServerAddress, SocketTuner } from "../server/login.ts";
+import type { LoginSecrets } from "../server/authentication.ts";
+import type { ServerAddress, SocketTuner } from "../server/login.ts";
 import type { Coordinator } from "./coordinator.ts";
 import type { StatementSource } from "./statement_cache.ts";
 

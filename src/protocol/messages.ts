@@ -109,15 +109,15 @@ export function readyForQuery(status: number): Uint8Array<ArrayBuffer> {
   return message(Backend.ReadyForQuery, Uint8Array.of(status));
 }
 
-/** NegotiateProtocolVersion: the newest minor version we speak, and the options we do not know. */
+/** NegotiateProtocolVersion: the version that is spoken, whole, and the options we do not know. */
 export function negotiateProtocolVersion(
-  minor: number,
+  code: number,
   options: string[],
 ): Uint8Array<ArrayBuffer> {
   const names = encoder.encode(options.map((name) => name + "\0").join(""));
   const body = new Uint8Array(8 + names.length);
   const view = new DataView(body.buffer);
-  view.setUint32(0, minor);
+  view.setUint32(0, code);
   view.setUint32(4, options.length);
   body.set(names, 8);
   return message(Backend.NegotiateProtocolVersion, body);

@@ -23,10 +23,10 @@ const CASES: [name: string, written: Uint8Array, wanted: string][] = [
   ["ReadyForQuery", messages.readyForQuery(TransactionStatus.InTransaction), "5a 00000005 54"],
   [
     "NegotiateProtocolVersion",
-    messages.negotiateProtocolVersion(0, ["_pq_.a", "_pq_.b"]),
-    "76 0000001a 00000000 00000002 5f70715f2e61 00 5f70715f2e62 00",
+    messages.negotiateProtocolVersion(196610, ["_pq_.a", "_pq_.b"]),
+    "76 0000001a 00030002 00000002 5f70715f2e61 00 5f70715f2e62 00",
   ],
-  ["no options", messages.negotiateProtocolVersion(0, []), "76 0000000c 00000000 00000000"],
+  ["no options", messages.negotiateProtocolVersion(196608, []), "76 0000000c 00030000 00000000"],
   ["join", messages.join(messages.sync(), new Uint8Array(0), Uint8Array.of(9)), "53 00000004 09"],
   ["join of nothing", messages.join(), ""],
 ];

@@ -5,7 +5,11 @@
 
 import { readLength } from "./codes.ts";
 
-const PROTOCOL_3_0 = 196608;
+/** Newest minor version of protocol 3 that we speak. 3.2 has longer keys for cancel requests. */
+export const NEWEST_MINOR = 2;
+/** Longest key of a cancel request, since 3.2. */
+export const MOST_SECRET_BYTES = 256;
+const LEAST_SECRET_BYTES = 4;
 const CANCEL_REQUEST = 80877102;
 const SSL_REQUEST = 80877103;
 const GSSENC_REQUEST = 80877104;
@@ -26,7 +30,7 @@ export type StartupPacket =
   | { kind: "cancel"; processId: number; secret: Uint8Array }
   | {
     kind: "startup";
-    /** Minor version asked for; we speak 3.0. */
+    /** Minor version asked for. */
     minor: number;
     parameters: Map<string, string>;
     /** `_pq_.` options: all unknown to us, answered by NegotiateProtocolVersion. */
@@ -51,6 +55,16 @@ export function readReplication(value: string): Replication | undefined {
   return undefined;
 }
 
+/** A version as it is sent. */
+export function protocolVersion(code: number): { major: number; minor: number } {
+  return { major: code >>> 16, minor: code & 0xffff };
+}
+
+/** How version 3.`minor` is sent. */
+export function protocolCode(minor: number): number {
+  return 3 << 16 | minor;
+}
+
 /** Length of the packet at `start`, 0 when fewer than four bytes are there, −1 when it can't be a first packet. */
 export function startupLength(bytes: Uint8Array, start: number, end: number): number {
   if (end - start < 4) return 0;
@@ -67,8 +81,9 @@ export function readStartup(bytes: Uint8Array, start: number, end: number): Star
     case GSSENC_REQUEST:
       return { kind: "gssenc_request" };
     case CANCEL_REQUEST:
-      // 3.2 allows keys of 4 to 256 bytes.
-      if (end - start < 16 || end - start > 12 + 256) {
+      if (
+        end - start < 12 + LEAST_SECRET_BYTES || end - start > 12 + MOST_SECRET_BYTES
+      ) {
         return { kind: "malformed", why: "cancel request of a wrong length" };
       }
       return {
@@ -79,8 +94,7 @@ export function readStartup(bytes: Uint8Array, start: number, end: number): Star
     default:
       break;
   }
-  const major = code >>> 16;
-  const minor = code & 0xffff;
+  const { major, minor } = protocolVersion(code);
   if (major !== 3) return { kind: "unsupported_version", major, minor };
   return readParameters(bytes, start + 8, end, minor);
 }
@@ -117,15 +131,18 @@ function readParameters(
   return { kind: "startup", minor, parameters, options };
 }
 
-/** A StartupMessage 3.0 towards a server. */
-export function startupMessage(parameters: Iterable<[string, string]>): Uint8Array<ArrayBuffer> {
+/** A StartupMessage of protocol 3 towards a server. */
+export function startupMessage(
+  parameters: Iterable<[string, string]>,
+  minor: number = 0,
+): Uint8Array<ArrayBuffer> {
   let text = "";
   for (const [name, value] of parameters) text += `${name}\0${value}\0`;
   const body = encoder.encode(text + "\0");
   const message = new Uint8Array(8 + body.length);
   const view = new DataView(message.buffer);
   view.setUint32(0, message.length);
-  view.setUint32(4, PROTOCOL_3_0);
+  view.setUint32(4, protocolCode(minor));
   message.set(body, 8);
   return message;
 }

@@ -116,6 +116,7 @@ Deno.test("startup: what is written is what a server reads", () => {
       assert.deepEqual([...packet.parameters], pairs);
     }),
   );
+  assert.deepEqual(startupMessage([["user", "me"]], 2), firstPacket(196610, "user", "me", [0]));
   assert.deepEqual(
     cancelRequest(0x01020304, Uint8Array.of(5, 6, 7, 8)),
     hex("00000010 04d2162e 01020304 05060708"),

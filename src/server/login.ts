@@ -21,25 +21,17 @@ import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { settle } from "../reactor/posts.ts";
 import { type ByteStream, PlainStream, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
-import { md5Hash, md5Response } from "../auth/md5.ts";
-import { keysOf, parseVerifier, type ScramKeys } from "../auth/scram.ts";
-import {
-  answerChallenge,
-  beginScramClient,
-  challengeFits,
-  offersScram,
-  parseMechanisms,
-  readServerFirst,
-  type ScramChallenge,
-  type ScramClientFinal,
-  type ScramClientStart,
-  verifyServerFinal,
-} from "../auth/scram_client.ts";
 import type { PoolSettings } from "../config/settings.ts";
-import { Authentication, Backend, Frontend, readLength } from "../protocol/codes.ts";
+import { Backend, readLength } from "../protocol/codes.ts";
 import { readError } from "../protocol/error_response.ts";
 import * as messages from "../protocol/messages.ts";
-import { startupMessage } from "../protocol/startup.ts";
+import { MOST_SECRET_BYTES, protocolVersion, startupMessage } from "../protocol/startup.ts";
+import {
+  type AuthenticatingServerLogin,
+  type Lasting,
+  type LoginSecrets,
+  ServerAuthentication,
+} from "./authentication.ts";
 import { MOST_REPORTED, readParameterStatus } from "./parameters.ts";
 
 /** An address to connect to. */
@@ -55,6 +47,8 @@ export interface LoggedIn {
   address: ServerAddress;
   pid: number;
   secret: Uint8Array;
+  /** Minor version of the protocol that is spoken. */
+  minor: number;
   parameters: Map<string, string>;
 }
 
@@ -68,29 +62,15 @@ export interface LoginFailure {
   transient: boolean;
 }
 
-/** Whether a failure may be over when the login is tried again. */
-type Lasting = "transient" | "final";
-
-/** What a login needs from its pool. */
-export interface LoginSecrets {
-  /** ClientKey of the pool's user, once a client has proven itself. */
-  clientKey(): Uint8Array | undefined;
-  /** SaltedPassword of RFC 5802, derived on the control plane or kept from before. */
-  derive(
-    password: string,
-    salt: Uint8Array,
-    iterations: number,
-    done: (saltedPassword: Uint8Array | undefined) => void,
-  ): void;
-}
-
 /** Sets what the configuration wants on a fresh socket. */
 export type SocketTuner = (fd: Fd, unix: boolean) => void;
 
 /** Longest message of a login that we take: an ErrorResponse or a list of mechanisms. */
 const MOST_MESSAGE_BYTES = 30_000;
+/** What a minor version is refused with: feature_not_supported, protocol_violation. */
+const REFUSES_VERSION = new Set(["0A000", "08P01"]);
 
-export class ServerLogin implements Handler {
+export class ServerLogin implements Handler, AuthenticatingServerLogin {
   #reactor: Reactor;
   #settings: PoolSettings;
   /** Of the StartupMessage. */
@@ -105,8 +85,11 @@ export class ServerLogin implements Handler {
   #connected = false;
   #unsent: Uint8Array<ArrayBuffer> | undefined;
   #tail: Uint8Array<ArrayBuffer> | undefined;
-  #scram: ScramClientStart | ScramChallenge | ScramClientFinal | undefined;
-  #authenticated = false;
+  #authentication: ServerAuthentication | undefined;
+  /** Minor version of the protocol that is asked for, and then the one that is spoken. */
+  #minor: number;
+  /** The StartupMessage was understood. */
+  #answered = false;
   #reported = new Map<string, string>();
   #pid = 0;
   #secret: Uint8Array = new Uint8Array(0);
@@ -128,6 +111,7 @@ export class ServerLogin implements Handler {
     this.#fields = options.fields;
     this.#addresses = options.addresses;
     this.#secrets = options.secrets;
+    this.#minor = options.secrets.newestMinor();
     this.#tune = options.tune;
     this.#done = options.done;
     this.#timer = reactor.at(
@@ -201,12 +185,14 @@ export class ServerLogin implements Handler {
     if (error !== 0) return this.#refused(error);
     this.#connected = true;
     this.#reactor.modify(fd, EPOLLIN | EPOLLRDHUP);
-    this.#send(startupMessage(this.#fields));
+    this.#authentication = new ServerAuthentication(this, this.#settings, this.#secrets);
+    this.#answered = false;
+    this.send(startupMessage(this.#fields, this.#minor));
   }
 
   // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #send(bytes: Uint8Array<ArrayBuffer>): void {
+  send(bytes: Uint8Array<ArrayBuffer>): void {
     const all = this.#unsent === undefined ? bytes : messages.join(this.#unsent, bytes);
     this.#unsent = all;
     this.#flush();
@@ -240,14 +226,16 @@ export class ServerLogin implements Handler {
     const n = this.#stream!.receive(offset);
     if (n <= 0) {
       if (libc.wouldBlock(n)) return;
+      if (this.#asksOlder()) return;
       const why = n === 0 ? "it closed the connection" : errnoText(-n);
-      this.#fail("08006", `login at ${this.#where()}: ${why}`, "transient");
+      this.fail("08006", `login at ${this.where}: ${why}`, "transient");
       return;
     }
     const end = offset + n;
     this.#tail = undefined;
     let at = 0;
-    while (this.#stream !== undefined && end - at >= 5) {
+    const stream = this.#stream;
+    while (this.#stream === stream && end - at >= 5) {
       const length = readLength(readBuffer, at + 1);
       if (length < 4 || length > MOST_MESSAGE_BYTES) return this.#noPostgres();
       if (end - at < length + 1) break;
@@ -255,7 +243,7 @@ export class ServerLogin implements Handler {
       this.#message(readBuffer[at], at + 5, at + 1 + length);
       at += length + 1;
     }
-    if (this.#stream !== undefined && at < end) this.#tail = readBuffer.slice(at, end);
+    if (this.#stream === stream && at < end) this.#tail = readBuffer.slice(at, end);
   }
 
   // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,23 +252,30 @@ export class ServerLogin implements Handler {
     switch (type) {
       case Backend.Authentication:
         if (end - start < 4) return this.#noPostgres();
-        this.#authentication(readLength(readBuffer, start), readBuffer.slice(start + 4, end));
+        this.#answered = true;
+        this.#authentication!.take(
+          readLength(readBuffer, start),
+          readBuffer.slice(start + 4, end),
+        );
         return;
       case Backend.ErrorResponse: {
         const error = readError(readBuffer, start, end);
+        if (REFUSES_VERSION.has(error.code) && this.#asksOlder()) return;
         // 57P: shutting down or starting up; 53300: no slot free, which passes.
         const passes = error.code.startsWith("57P") || error.code === "53300";
-        this.#fail(error.code, error.message, passes ? "transient" : "final");
+        this.fail(error.code, error.message, passes ? "transient" : "final");
         return;
       }
       case Backend.NoticeResponse:
+        return;
       case Backend.NegotiateProtocolVersion:
+        this.#negotiated(start, end);
         return;
       case Backend.ParameterStatus:
         this.#parameter(start, end);
         return;
       case Backend.BackendKeyData:
-        if (end - start < 4) return this.#noPostgres();
+        if (end - start < 4 || end - start > 4 + MOST_SECRET_BYTES) return this.#noPostgres();
         this.#pid = readLength(readBuffer, start) >>> 0;
         this.#secret = readBuffer.slice(start + 4, end);
         return;
@@ -288,12 +283,30 @@ export class ServerLogin implements Handler {
         this.#ready();
         return;
       default:
-        this.#fail("08P01", `login at ${this.#where()}: unexpected message`, "final");
+        this.fail("08P01", `login at ${this.where}: unexpected message`, "final");
     }
   }
 
+  /** Whoever does not know a minor version answers with the newest it knows, or, of old, refuses or hangs up. */
+  #asksOlder(): boolean {
+    if (this.#minor === 0 || this.#answered) return false;
+    this.#minor = 0;
+    this.#at--;
+    this.#next();
+    return true;
+  }
+
+  #negotiated(start: number, end: number): void {
+    const version = end - start < 8 ? 0 : readLength(readBuffer, start);
+    const options = end - start < 8 ? 0 : readLength(readBuffer, start + 4);
+    const { major, minor } = protocolVersion(version);
+    if (major !== 3 || minor > this.#minor || options !== 0) return this.#noPostgres();
+    this.#answered = true;
+    this.#minor = minor;
+  }
+
   #noPostgres(): void {
-    this.#fail("08P01", `login at ${this.#where()}: this is no PostgreSQL`, "final");
+    this.fail("08P01", `login at ${this.where}: this is no PostgreSQL`, "final");
   }
 
   #parameter(start: number, end: number): void {
@@ -303,138 +316,11 @@ export class ServerLogin implements Handler {
     } else this.#reported.set(status.name, status.value);
   }
 
-  #authentication(code: number, data: Uint8Array): void {
-    const credentials = this.#settings.credentials;
-    switch (code) {
-      case Authentication.Ok:
-        this.#authenticated = true;
-        return;
-      case Authentication.CleartextPassword:
-        if (credentials.kind !== "password") return this.#noSecret("a cleartext password");
-        this.#send(messages.passwordMessage(credentials.password));
-        return;
-      case Authentication.MD5Password: {
-        const hash = credentials.kind === "md5"
-          ? credentials.hash
-          : credentials.kind === "password"
-          ? md5Hash(credentials.password, this.#settings.server_username)
-          : undefined;
-        if (hash === undefined) return this.#noSecret("an md5 password");
-        this.#send(messages.passwordMessage(md5Response(hash, data)));
-        return;
-      }
-      case Authentication.SASL:
-        this.#startScram(data);
-        return;
-      case Authentication.SASLContinue:
-        this.#continueScram(data);
-        return;
-      case Authentication.SASLFinal:
-        this.#finishScram(data);
-        return;
-      default:
-        this.#fail(
-          "28000",
-          `login at ${this.#where()}: PostgreSQL asks for authentication method ${code}, ` +
-            "which the pooler does not speak",
-          "final",
-        );
-    }
-  }
-
-  #noSecret(what: string): void {
-    const { server_username, credentials } = this.#settings;
-    const hint = credentials.kind === "scram_passthrough"
-      ? "the pooler has a SCRAM verifier only"
-      : "set server_username and server_password";
-    this.#fail(
-      "28000",
-      `login at ${this.#where()}: PostgreSQL asks for ${what} of "${server_username}": ${hint}`,
-      "final",
-    );
-  }
-
-  #startScram(data: Uint8Array): void {
-    const list = parseMechanisms(data);
-    if (list.kind === "fault") return this.#fail("08P01", list.reason, "final");
-    if (!offersScram(list.names)) {
-      return this.#fail(
-        "28000",
-        "PostgreSQL offers no SASL mechanism that the pooler speaks",
-        "final",
-      );
-    }
-    const { kind } = this.#settings.credentials;
-    if (kind !== "password" && kind !== "scram_passthrough") {
-      return this.#noSecret("a SCRAM proof");
-    }
-    if (kind === "scram_passthrough" && this.#secrets.clientKey() === undefined) {
-      return this.#fail(
-        "28000",
-        "no client has logged in yet whose SCRAM key could be passed through",
-        "final",
-      );
-    }
-    const { state, body } = beginScramClient();
-    this.#scram = state;
-    this.#send(passwordBytes(body));
-  }
-
-  #continueScram(data: Uint8Array): void {
-    if (this.#scram?.kind !== "start") {
-      return this.#fail("08P01", "unexpected SASL message", "final");
-    }
-    const challenge = readServerFirst(this.#scram, data);
-    if (challenge.kind === "fault") return this.#fail("08P01", challenge.reason, "final");
-    this.#scram = challenge;
-    const credentials = this.#settings.credentials;
-    if (credentials.kind === "scram_passthrough") {
-      const verifier = parseVerifier(credentials.verifier);
-      const clientKey = this.#secrets.clientKey();
-      if (
-        verifier === undefined || clientKey === undefined || !challengeFits(challenge, verifier)
-      ) {
-        return this.#fail(
-          "28P01",
-          `the SCRAM verifier of "${this.#settings.server_username}" in the configuration is ` +
-            "not the one in PostgreSQL: copy it from pg_authid, or set server_password",
-          "final",
-        );
-      }
-      return this.#prove(challenge, { clientKey, serverKey: verifier.serverKey });
-    }
-    if (credentials.kind !== "password") return this.#noSecret("a SCRAM proof");
-    this.#secrets.derive(
-      credentials.password,
-      challenge.salt,
-      challenge.iterations,
-      (salted) => {
-        if (this.#stream === undefined || this.#scram !== challenge) return;
-        if (salted === undefined) this.#fail("XX000", "key derivation failed", "final");
-        else this.#prove(challenge, keysOf(salted));
-      },
-    );
-  }
-
-  #prove(challenge: ScramChallenge, keys: ScramKeys): void {
-    const { state, body } = answerChallenge(challenge, keys);
-    this.#scram = state;
-    this.#send(passwordBytes(body));
-  }
-
-  #finishScram(data: Uint8Array): void {
-    if (this.#scram?.kind !== "final") {
-      return this.#fail("08P01", "unexpected SASL message", "final");
-    }
-    const verdict = verifyServerFinal(this.#scram, data);
-    if (verdict.kind === "fault") this.#fail("28000", verdict.reason, "final");
-  }
-
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #ready(): void {
-    if (!this.#authenticated) {
-      return this.#fail("08P01", "ReadyForQuery before authentication", "final");
+    if (!this.#authentication!.passed) {
+      return this.fail("08P01", "ReadyForQuery before authentication", "final");
     }
     const stream = this.#stream!;
     this.#stream = undefined;
@@ -445,11 +331,12 @@ export class ServerLogin implements Handler {
       address: this.#addresses[this.#at],
       pid: this.#pid,
       secret: this.#secret,
+      minor: this.#minor,
       parameters: this.#reported,
     });
   }
 
-  #where(): string {
+  get where(): string {
     return this.#addresses[this.#at]?.text ?? this.#settings.server_host;
   }
 
@@ -457,13 +344,13 @@ export class ServerLogin implements Handler {
     this.#end({
       kind: "failed",
       code: "53300",
-      message: `login at ${this.#where()} took longer than connect_timeout ` +
+      message: `login at ${this.where} took longer than connect_timeout ` +
         `(${this.#settings.connect_timeout} ms): postgresql_login_timeout`,
       transient: true,
     });
   }
 
-  #fail(code: string, message: string, lasts: Lasting): void {
+  fail(code: string, message: string, lasts: Lasting): void {
     this.#end({ kind: "failed", code, message, transient: lasts === "transient" });
   }
 
@@ -480,14 +367,9 @@ export class ServerLogin implements Handler {
     this.#reactor.close(this.#stream.fd);
     this.#stream = undefined;
     this.#connected = false;
+    this.#authentication?.end();
+    this.#authentication = undefined;
+    this.#unsent = undefined;
+    this.#tail = undefined;
   }
-}
-
-/** A password message around bytes that are whole already. */
-function passwordBytes(body: Uint8Array): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(5 + body.length);
-  bytes[0] = Frontend.Password;
-  new DataView(bytes.buffer).setUint32(1, 4 + body.length);
-  bytes.set(body, 5);
-  return bytes;
 }

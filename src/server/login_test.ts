@@ -24,6 +24,7 @@ const MECHANISMS = authentication(10, "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", [0]
 
 /** What the pool knows: no key, and derivation in place. */
 const SECRETS: Secrets = {
+  newestMinor: () => 0,
   clientKey: () => undefined,
   derive: (password, salt, iterations, done) => done(saltPassword(password, salt, iterations)),
 };
@@ -137,7 +138,9 @@ async function logIn(
   login.start();
   const talk = peer.accept().then(async (server) => {
     try {
-      assert.deepEqual(await server.startup(), startup({ user: "me", database: "db" }));
+      const wanted = startup({ user: "me", database: "db" });
+      wanted[7] = secrets.newestMinor?.() ?? 0;
+      assert.deepEqual(await server.startup(), wanted);
       await script(server);
       await turnsUntil(() => results.length > 0);
     } catch (error) {
@@ -209,7 +212,7 @@ Deno.test("server login: parameters, key, what may be passed over, ready", async
   const result = await succeeds(async (server) => {
     await server.send(
       OK,
-      frontend("v", int32(0), int32(0)),
+      frontend("v", int32(196608), int32(0)),
       frontend("N", "SNOTICE", "C01000", "Mhello", [0]),
       frontend("S", "datestyle", "ISO"),
       frontend("S", "a", ""),
@@ -230,6 +233,81 @@ Deno.test("server login: in pieces of one byte", async () => {
   assert.equal(result.pid, 0xffffffff);
   assert.deepEqual(result.secret, Uint8Array.of(5));
   assert.deepEqual([...result.parameters], [["a", "b"]]);
+});
+
+const NEWER: Options = { secrets: { newestMinor: () => 2 } };
+
+Deno.test("server login: protocol 3.2, its longer keys, and the one that is spoken instead", async () => {
+  const secret = new Uint8Array(256).fill(7);
+  const long = await succeeds(
+    (server) => server.send(OK, frontend("K", int32(1), secret), READY),
+    NEWER,
+  );
+  assert.deepEqual([long.minor, long.secret], [2, secret]);
+  const older = await succeeds(
+    (server) => server.send(frontend("v", int32(196608), int32(0)), OK, KEY, READY),
+    NEWER,
+  );
+  assert.equal(older.minor, 0);
+  const no = "08P01 login at HERE: this is no PostgreSQL";
+  const negotiations = [
+    frontend("v", int32(196611), int32(0)),
+    frontend("v", int32(131072), int32(0)),
+    frontend("v", int32(2), int32(0)),
+    frontend("v", int32(196608), int32(1), "_pq_.x"),
+    frontend("v", int32(196608)),
+  ];
+  for (const said of negotiations) {
+    assert.equal(await fails((server) => server.send(said), NEWER), no);
+  }
+  const tooLong = frontend("K", int32(1), new Uint8Array(257));
+  assert.equal(await fails((server) => server.send(OK, tooLong), NEWER), no);
+});
+
+Deno.test("server login: whoever refuses 3.2, or hangs up on it, is asked for 3.0", async () => {
+  const refusals = [
+    frontend("E", "SFATAL", "C0A000", "Munsupported frontend protocol", [0]),
+    frontend("E", "SFATAL", "C08P01", "Munsupported protocol version", [0]),
+    undefined,
+  ];
+  for (const refusal of refusals) {
+    using peer = new Peer();
+    const results: Result[] = [];
+    new ServerLogin(reactor, {
+      settings: poolSettings({}),
+      fields: [["user", "me"]],
+      addresses: [peer.address],
+      secrets: { ...SECRETS, newestMinor: () => 2 },
+      tune: () => {},
+      done: (result) => results.push(result),
+    }).start();
+    const versions: number[] = [];
+    const talk = (async () => {
+      const first = await peer.accept();
+      versions.push((await first.startup())[7]!);
+      // What stands behind it belongs to that connection.
+      if (refusal !== undefined) await first.send(refusal, READY);
+      first.close();
+      const second = await peer.accept();
+      versions.push((await second.startup())[7]!);
+      await second.send(OK, KEY, READY);
+      await turnsUntil(() => results.length > 0);
+      second.close();
+    })();
+    await turnsUntil(() => results.length > 0);
+    reactor.turn(0);
+    await talk;
+    assert.deepEqual(versions, [2, 0]);
+    const [result] = results;
+    assert.ok(result!.kind === "ready", JSON.stringify(result));
+    assert.equal(result.minor, 0);
+    close(result.stream.fd);
+  }
+  // Once it has been understood, a refusal is one.
+  const late = async (server: Conversation) => {
+    await server.send(OK, refusals[0]!);
+  };
+  assert.match(await fails(late, NEWER), /^0A000/);
 });
 
 Deno.test("server login: addresses one after the other, and the cause of the last", async () => {

@@ -348,36 +348,6 @@ Deno.test("bytes behind an SSLRequest that was not answered yet are refused", as
   assert.deepEqual(wire.errorCodes(answer), ["08P01"]);
 });
 
-Deno.test("protocol 3.2 and unknown _pq_ options are answered by NegotiateProtocolVersion, and the login succeeds", async () => {
-  const negotiation = async (minor: number, parameters: Record<string, string>) => {
-    using client = await WireClient.login({
-      port: doorman.port,
-      user: "plain",
-      database: "trusting",
-      minor,
-      parameters,
-    });
-    assert.equal(await client.value("SELECT 1"), "1");
-    assert.ok(client.secret.length === 4);
-    const found = client.loginMessages.filter(({ type }) => type === "v");
-    assert.ok(found.length <= 1);
-    if (found.length === 0) return undefined;
-    const view = new DataView(found[0]!.body.buffer);
-    const at = client.loginMessages.indexOf(found[0]!);
-    assert.ok(at < client.loginMessages.findIndex(({ type }) => type === "K"));
-    return [view.getInt32(0) & 0xffff, view.getInt32(4), ...wire.strings(found[0]!, 8)];
-  };
-  assert.equal(await negotiation(0, {}), undefined);
-  assert.deepEqual(await negotiation(2, {}), [0, 0]);
-  assert.deepEqual(await negotiation(0, { "_pq_.x": "1" }), [0, 1, "_pq_.x"]);
-  assert.deepEqual(await negotiation(9999, { "_pq_.x": "1", "_pq_.yy": "" }), [
-    0,
-    2,
-    "_pq_.x",
-    "_pq_.yy",
-  ]);
-});
-
 Deno.test("another major version is refused with an error that names it", async () => {
   for (const [major, minor] of [[2, 0], [4, 1]]) {
     using client = await WireClient.open({ port: doorman.port });

@@ -39,15 +39,15 @@ export class WirePeer {
     return this.#buffer.subarray(0, count);
   }
 
-  /** Reads the StartupMessage, which has no type. */
-  async startup(): Promise<void> {
+  /** Reads the first packet, which has no type. */
+  async startup(): Promise<Uint8Array> {
     for (;;) {
       const bytes = Uint8Array.from(this.#startup);
       if (bytes.length >= 4) {
         const length = new DataView(bytes.buffer).getInt32(0);
         if (bytes.length >= length) {
           this.#reader.push(bytes.subarray(length));
-          return;
+          return bytes.subarray(0, length);
         }
       }
       this.#startup.push(...await this.#receive());

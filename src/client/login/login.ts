@@ -5,8 +5,11 @@
  */
 
 import { Frontend, readLength } from "../../protocol/codes.ts";
+import * as messages from "../../protocol/messages.ts";
 import {
   asSent,
+  NEWEST_MINOR,
+  protocolCode,
   readReplication,
   readStartup,
   startupLength,
@@ -219,7 +222,10 @@ export class ClientLogin implements AuthenticatingLogin {
     state.user = parameters.get("user") ?? "";
     state.database = parameters.get("database") || state.user;
     state.applicationName = parameters.get("application_name") ?? "pg_doorman";
-    if (minor > 0 || options.length > 0) state.negotiate = { minor: 0, options };
+    state.minor = Math.min(minor, NEWEST_MINOR);
+    if (minor > NEWEST_MINOR || options.length > 0) {
+      session.write(messages.negotiateProtocolVersion(protocolCode(state.minor), options));
+    }
     if (placesTaken(context) >= context.general.max_connections) {
       this.#noPlace();
       return false;

@@ -453,11 +453,30 @@ Deno.test("login: first packets that are none, or make no sense", () => {
   }
 });
 
-Deno.test("login: another minor version and unknown options are answered", () => {
-  const world = new World();
-  world.send(firstPacket(196610, "user", "me", "_pq_.x", "1", [0]));
-  assert.equal(world.told(), "vR0SKZ");
-  assert.equal(world.state.negotiate, undefined);
+Deno.test("login: a version that is not spoken and unknown options are answered before all else", () => {
+  const cases: [minor: number, option: string, answer: string | undefined, spoken: number][] = [
+    [0, "", undefined, 0],
+    [1, "", undefined, 1],
+    [2, "", undefined, 2],
+    [3, "", "00030002 00000000", 2],
+    [9999, "", "00030002 00000000", 2],
+    [0, "_pq_.x", "00030000 00000001 5f70715f2e7800", 0],
+    [2, "_pq_.x", "00030002 00000001 5f70715f2e7800", 2],
+    [9, "_pq_.x", "00030002 00000001 5f70715f2e7800", 2],
+  ];
+  for (const [minor, option, answer, spoken] of cases) {
+    const world = new World({ password: { kind: "md5", hash: md5Hash("pencil", "me") } });
+    world.method = "password";
+    const options = option === "" ? [] : [option, "1"];
+    world.send(firstPacket(196608 + minor, "user", "me", ...options, [0]));
+    const [first] = answer === undefined ? [undefined] : world.written;
+    assert.deepEqual(first, answer === undefined ? undefined : frontend("v", hex(answer)));
+    assert.equal(world.told(), answer === undefined ? "R3" : "v R3");
+    world.send(PASSWORD);
+    assert.equal(world.told(), "R0SKZ");
+    assert.equal(world.state.minor, spoken);
+    assert.equal(world.state.secret.length, spoken < 2 ? 4 : 32);
+  }
 });
 
 Deno.test("login: password messages that are none", () => {

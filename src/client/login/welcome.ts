@@ -1,5 +1,5 @@
 /**
- * The end of a login as the client sees it, in one piece: AuthenticationOk, what of the protocol is not spoken, a
+ * The end of a login as the client sees it, in one piece: AuthenticationOk, a
  * ParameterStatus for each parameter, the key for its CancelRequests, ReadyForQuery. Source: PostgreSQL manual, "Message
  * Flow", "Start-up".
  */
@@ -11,9 +11,9 @@ import * as messages from "../../protocol/messages.ts";
 import { type ParameterSet, parameterSet } from "../../server/parameters.ts";
 import type { SessionState } from "../state.ts";
 
-/** What this file reads of a session, and what it changes: the key, and that the protocol was negotiated. */
+/** What this file reads of a session, and what it changes: the key. */
 interface WelcomedSession {
-  readonly state: Pick<SessionState, "id" | "secret" | "negotiate" | "address" | "unix">;
+  readonly state: Pick<SessionState, "id" | "secret" | "minor" | "address" | "unix">;
   readonly context: {
     readonly general: { readonly log_client_connections: boolean };
     readonly log: Pick<Log, "info">;
@@ -22,19 +22,18 @@ interface WelcomedSession {
   write(bytes: Uint8Array): void;
 }
 
-const SECRET_BYTES = 4;
+/** PostgreSQL's own, too: of protocol 3.2, and of those before. */
+const SECRET_BYTES = 32;
+const SHORT_SECRET_BYTES = 4;
 
 /** Tells the client that it is in. */
 export function welcome(session: WelcomedSession, parameters: ParameterSet): void {
   const { context, state } = session;
   const parts = [messages.authentication(Authentication.Ok)];
-  if (state.negotiate !== undefined) {
-    const { minor, options } = state.negotiate;
-    parts.unshift(messages.negotiateProtocolVersion(minor, options));
-    state.negotiate = undefined;
-  }
   parts.push(statusMessages(parameters));
-  state.secret = getRandomValues(new Uint8Array(SECRET_BYTES));
+  state.secret = getRandomValues(
+    new Uint8Array(state.minor >= 2 ? SECRET_BYTES : SHORT_SECRET_BYTES),
+  );
   parts.push(messages.backendKeyData(state.id, state.secret));
   parts.push(messages.readyForQuery(TransactionStatus.Idle));
   session.write(messages.joinAll(parts));

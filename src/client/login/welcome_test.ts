@@ -14,7 +14,7 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
     state: {
       id: 0x01020304,
       secret: new Uint8Array(0),
-      negotiate: undefined as { minor: number; options: string[] } | undefined,
+      minor: 0,
       address: "10.0.0.1:5",
       unix,
     },
@@ -47,13 +47,14 @@ Deno.test("welcome: authentication, parameters, key, ready, in one piece", () =>
   assert.deepEqual(other.written, [concat(OK, statuses, keyOf(other.state.secret), READY)]);
 });
 
-Deno.test("welcome: the protocol's version is negotiated before all else, once", () => {
-  const one = session();
-  one.state.negotiate = { minor: 0, options: ["_pq_.x"] };
-  welcome(one, parameterSet(new Map()));
-  const negotiation = hex("76 00000013 00000000 00000001 5f70715f2e78 00");
-  assert.deepEqual(one.written, [concat(negotiation, OK, keyOf(one.state.secret), READY)]);
-  assert.equal(one.state.negotiate, undefined);
+Deno.test("welcome: keys are as long as the version of the protocol has them", () => {
+  for (const [minor, length] of [[0, 4], [1, 4], [2, 32]] as const) {
+    const one = session();
+    one.state.minor = minor;
+    welcome(one, parameterSet(new Map()));
+    assert.equal(one.state.secret.length, length);
+    assert.deepEqual(one.written, [concat(OK, keyOf(one.state.secret), READY)]);
+  }
 });
 
 Deno.test("welcome: the line in the log, if it is wished for", () => {

@@ -5,7 +5,9 @@
 
 import type { Timer } from "../../reactor/timers.ts";
 import type { PoolSettings } from "../../config/settings.ts";
-import type { LoggedIn, LoginFailure, LoginSecrets } from "../../server/login.ts";
+import { NEWEST_MINOR } from "../../protocol/startup.ts";
+import type { LoginSecrets } from "../../server/authentication.ts";
+import type { LoggedIn, LoginFailure } from "../../server/login.ts";
 import { oneLine } from "../../log/one_line.ts";
 import { parameterSet } from "../../server/parameters.ts";
 import { newServerState, type ServerState } from "../../server/state.ts";
@@ -18,6 +20,8 @@ const FIRST_RETRY_MS = 50;
 const MOST_RETRY_MS = 1000;
 /** Salted passwords kept: PostgreSQL keeps a role's salt until its password changes. */
 const MOST_SALTED = 8;
+/** The first PostgreSQL that speaks protocol 3.2. */
+const SPEAKS_3_2 = 18;
 
 /** The pool that the connections are for. */
 export interface CreatingPool {
@@ -43,11 +47,14 @@ export class Creation {
   readonly #salted = new Map<string, Uint8Array>();
   #retryTimer: Timer | undefined;
   #retryMs = 0;
+  /** Minor version of the protocol to ask for; `undefined`: PostgreSQL's own version is not known yet. */
+  #minor: number | undefined;
 
   constructor(pool: CreatingPool, environment: PoolEnvironment) {
     this.#pool = pool;
     this.#environment = environment;
     this.secrets = {
+      newestMinor: () => this.#minor ?? 0,
       clientKey: () => pool.clientKey,
       derive: (password, salt, iterations, done) => this.#derive(password, salt, iterations, done),
     };
@@ -83,10 +90,19 @@ export class Creation {
       ended?.(failed ? result : undefined);
       if (failed) return this.#failed(result);
       this.#retryMs = 0;
+      this.#learnVersion(result);
       this.openMs = reactor.now - sinceMs;
       this.lastFailure = undefined;
       this.#pool.loggedIn(result, epoch, settings);
     });
+  }
+
+  /** Not everything between here and PostgreSQL knows more than 3.0: it is asked for more where that is known to help. */
+  #learnVersion({ minor, parameters }: LoggedIn): void {
+    if (this.#minor === undefined) {
+      const major = parseInt(parameters.get("server_version") ?? "");
+      this.#minor = major >= SPEAKS_3_2 ? NEWEST_MINOR : 0;
+    } else this.#minor = Math.min(this.#minor, minor);
   }
 
   #derive(
@@ -129,6 +145,7 @@ export class Creation {
 
   /** What failed before was due to settings that do not hold any more. */
   forgetFailure(): void {
+    this.#minor = undefined;
     this.lastFailure = undefined;
     this.#retryTimer?.cancel();
     this.#retryTimer = undefined;

@@ -4,12 +4,8 @@
  */
 
 import type { PoolSettings } from "../../config/settings.ts";
-import {
-  type LoggedIn,
-  type LoginFailure,
-  type LoginSecrets,
-  ServerLogin,
-} from "../../server/login.ts";
+import type { LoginSecrets } from "../../server/authentication.ts";
+import { type LoggedIn, type LoginFailure, ServerLogin } from "../../server/login.ts";
 import { startupFields } from "../../server/startup_fields.ts";
 import type { PoolEnvironment } from "../environment.ts";
 
