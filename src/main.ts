@@ -18,7 +18,8 @@ import { sayLast } from "./control/log.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { findProgram } from "./control/service/program.ts";
 import { Signals } from "./control/service/signals.ts";
-import { inherited, Succession } from "./control/upgrade/successor.ts";
+import { descriptorsOf, inherited, Succession } from "./control/upgrade/successor.ts";
+import { keepToOurselves } from "./control/service/file_limit.ts";
 
 const DAEMON_UNDER_SYSTEMD =
   "pg_doorman: --daemon does not go with systemd's Type=notify (NOTIFY_SOCKET is set): leave it out, " +
@@ -57,6 +58,7 @@ async function run(args: string[]): Promise<void> {
 async function serve(options: RunOptions): Promise<void> {
   const program = findProgram();
   const takeOver = inherited();
+  keepToOurselves(takeOver?.launch === undefined ? [] : descriptorsOf(takeOver));
   if (takeOver?.launch !== undefined) {
     Deno.exit(await launchNewProcess(takeOver.launch, takeOver));
   }

@@ -24,6 +24,7 @@ import {
 } from "./configuration.ts";
 import { Consoles } from "./console.ts";
 import { daemonVariables, letGoOfLauncher } from "./service/daemon.ts";
+import { FileLimit } from "./service/file_limit.ts";
 import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
 import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
@@ -69,6 +70,7 @@ export class Doorman {
   /** Files of unix sockets, by inode: a successor's file under the same name is not ours to remove. */
   readonly #socketFiles = new Map<string, number | null | undefined>();
   #pidFile: PidFile | undefined;
+  readonly #fileLimit: FileLimit;
   /** Pools that a reload has taken out of the configuration may live on in these. */
   readonly #formerDatabases = new Set<string>();
   #serving = false;
@@ -91,6 +93,7 @@ export class Doorman {
       crypto.getRandomValues(new Uint8Array(32));
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
+    this.#fileLimit = new FileLimit(config.general.worker_threads);
     const log = startLog(options, config);
     this.#log = log;
     this.#supervisor = new Supervisor((mail, worker) => this.#mail(mail, worker));
@@ -139,6 +142,8 @@ export class Doorman {
 
   async #serve(config: Config, settings: Configured["settings"]): Promise<void> {
     const succession = this.#succession;
+    this.#fileLimit.check();
+    this.#fileLimit.apply(settings, this.#supervisor.shared, this.#log);
     this.#listeners = succession?.listeners ?? await openListeners(config.general);
     for (const { transport, name } of this.#listeners) {
       if (transport === "unix") this.#socketFiles.set(name, inodeOf(name));
@@ -326,6 +331,7 @@ export class Doorman {
       if (!configured.config.pools.has(name)) this.#formerDatabases.add(name);
     }
     this.#configured = configured;
+    this.#fileLimit.apply(configured.settings, this.#supervisor.shared, this.#log);
   }
 
   #setFilter(filter: LogFilter): void {

@@ -8,6 +8,7 @@ import {
   F_DUPFD_CLOEXEC,
   F_SETFD,
   FD_CLOEXEC,
+  RLIMIT_NOFILE,
   SO_ACCEPTCONN,
   SOCKADDR_BYTES,
   SOL_SOCKET,
@@ -26,6 +27,20 @@ export function duplicate(fd: Fd): Fd {
 export function setCloseOnExec(fd: Fd, flag: "on" | "off"): void {
   const result = libc.fcntl(fd, F_SETFD, flag === "on" ? FD_CLOEXEC : 0);
   if (result < 0) throw new Error(`fcntl(F_SETFD) on descriptor ${fd}: ${errnoText(-result)}`);
+}
+
+/**
+ * Closes on exec whatever this process was started with beyond its standard streams, but for `kept`. It stays open here:
+ * a lock that a wrapper such as flock(1) gave along is held by it.
+ */
+export function keepFromChildren(kept: readonly number[]): void {
+  for (const fd of openDescriptors()) if (fd > 2 && !kept.includes(fd)) setCloseOnExec(fd, "on");
+}
+
+/** Raises the limit of open files as far as this process may, and returns what it is then. */
+export function raiseFileLimit(): number {
+  const { soft, hard } = libc.getrlimit(RLIMIT_NOFILE);
+  return soft < hard && libc.setrlimit(RLIMIT_NOFILE, hard, hard) >= 0 ? hard : soft;
 }
 
 /** Every open descriptor of this process; the one that the listing itself needs is left out. */

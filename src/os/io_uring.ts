@@ -8,7 +8,12 @@
 import type { Fd } from "./fd.ts";
 import { ENOSYS } from "./errno.ts";
 import * as libc from "./libc.ts";
-import { MSG_DONTWAIT, MSG_NOSIGNAL } from "./layout.ts";
+import {
+  IORING_ENTER_REGISTERED_RING,
+  IORING_REGISTER_RING_FDS,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+} from "./layout.ts";
 
 /** `struct io_uring_params`, and where in it, in words, the offsets of the two rings are. */
 const PARAMS_WORDS = 30;
@@ -27,7 +32,9 @@ const WISHED_FLAGS = 1 << 7 | 1 << 12 | 1 << 13;
 export class SendRing {
   /** What each send took, or −errno, by its number in the batch. */
   readonly results: Int32Array<ArrayBuffer>;
-  #fd: Fd;
+  /** The ring's number in this thread, or its descriptor, and what tells the kernel which. */
+  readonly #ringNumber: number;
+  readonly #how: number;
   #entries: Uint32Array;
   #ring: Uint32Array;
   #submissionTailAt: number;
@@ -49,7 +56,9 @@ export class SendRing {
     const [completionHead, completionTail, completionMask, , , first] = params.subarray(
       COMPLETION_OFFSETS,
     );
-    this.#fd = fd;
+    const registered = register(fd);
+    this.#ringNumber = registered < 0 ? fd : registered;
+    this.#how = registered < 0 ? 0 : IORING_ENTER_REGISTERED_RING;
     this.#ring = new Uint32Array(rings);
     this.#entries = new Uint32Array(entries);
     this.#submissionTailAt = submissionTail / 4;
@@ -108,10 +117,10 @@ export class SendRing {
     const began = this.#tail;
     this.#tail = began + count | 0;
     ring[this.#submissionTailAt] = this.#tail;
-    const submitted = libc.ioUringEnter(this.#fd, count, 0);
+    const submitted = libc.ioUringEnter(this.#ringNumber, this.#how, count, 0);
     let missing = Math.max(0, submitted) - this.#reap();
     while (missing > 0) {
-      if (libc.ioUringEnter(this.#fd, 0, missing) < 0) break;
+      if (libc.ioUringEnter(this.#ringNumber, this.#how, 0, missing) < 0) break;
       missing -= this.#reap();
     }
     if (submitted !== count) {
@@ -134,4 +143,17 @@ export class SendRing {
     ring[this.#completionHeadAt] = to;
     return to - from | 0;
   }
+}
+
+/**
+ * Registers a ring with this thread and closes its descriptor: the number that it goes by from now on, or −errno and
+ * nothing has changed. Linux 5.18 and later; what is mapped of the ring stays, see io_uring_close_ring_fd(3).
+ */
+function register(fd: Fd): number {
+  // struct io_uring_rsrc_update: the number wished for (any), nothing, the descriptor.
+  const wish = Uint32Array.of(0xffff_ffff, 0, fd, 0);
+  const result = libc.ioUringRegister(fd, IORING_REGISTER_RING_FDS, wish);
+  if (result !== 1) return Math.min(result, -1);
+  libc.close(fd);
+  return wish[0];
 }

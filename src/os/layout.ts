@@ -57,6 +57,9 @@ export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
+/** getrlimit(2), on both architectures. */
+export const RLIMIT_NOFILE = 7;
+
 export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETFD = 2;
 export const FD_CLOEXEC = 1;
@@ -70,7 +73,12 @@ export const SYS_EPOLL_PWAIT = X86_64 ? 281 : 22;
 export const SYS_IO_URING_SETUP = 425;
 export const SYS_IO_URING_ENTER = 426;
 
+export const SYS_IO_URING_REGISTER = 427;
+
 export const IORING_ENTER_GETEVENTS = 1;
+export const IORING_ENTER_REGISTERED_RING = 1 << 4;
+/** What ioUringRegister does. */
+export const IORING_REGISTER_RING_FDS = 20;
 export const PROT_READ_WRITE = 3;
 export const MAP_SHARED = 1;
 

@@ -17,6 +17,7 @@ import {
   PROT_READ_WRITE,
   SYS_EPOLL_PWAIT,
   SYS_IO_URING_ENTER,
+  SYS_IO_URING_REGISTER,
   SYS_IO_URING_SETUP,
   SYS_RECVFROM,
   SYS_SENDTO,
@@ -72,6 +73,10 @@ const libc = Deno.dlopen("libc.so.6", {
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   // void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+  // int getrlimit(int resource, struct rlimit *limit)
+  getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  // int setrlimit(int resource, const struct rlimit *limit)
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   // mode_t umask(mode_t mask)
   umask: { parameters: ["u32"], result: "u32" },
 }).symbols;
@@ -96,6 +101,11 @@ const rings = Deno.dlopen("libc.so.6", {
 const entering = Deno.dlopen("libc.so.6", {
   // long syscall(long number, int fd, unsigned submit, unsigned complete, unsigned flags, void *sigset, size_t size)
   syscall: { parameters: ["i32", "i32", "u32", "u32", "u32", "i32", "i32"], result: "i32" },
+}).symbols;
+
+const registering = Deno.dlopen("libc.so.6", {
+  // long syscall(long number, int fd, unsigned operation, void *argument, unsigned count)
+  syscall: { parameters: ["i32", "i32", "u32", "buffer", "u32"], result: "i32" },
 }).symbols;
 
 const errnoAt = new Deno.UnsafePointerView(libc.__errno_location()!);
@@ -246,9 +256,21 @@ export function ioUringSetup(entries: number, params: Uint32Array<ArrayBuffer>):
   return checked(rings.syscall(SYS_IO_URING_SETUP, entries, params));
 }
 
-/** Submits `count` entries and waits for `complete` to be through: how many the kernel has taken, or −errno. */
-export function ioUringEnter(ring: Fd, count: number, complete: number): number {
-  const flags = complete > 0 ? IORING_ENTER_GETEVENTS : 0;
+/** Registers one thing of the ring's, or by it of this thread's: a number ≥ 0, or −errno. */
+export function ioUringRegister(
+  ring: Fd,
+  operation: number,
+  argument: Uint32Array<ArrayBuffer>,
+): number {
+  return checked(registering.syscall(SYS_IO_URING_REGISTER, ring, operation, argument, 1));
+}
+
+/**
+ * Submits `count` entries and waits for `complete` to be through: how many the kernel has taken, or −errno. `how` is 0 for
+ * a descriptor, IORING_ENTER_REGISTERED_RING for a ring's number in this thread.
+ */
+export function ioUringEnter(ring: number, how: number, count: number, complete: number): number {
+  const flags = how | (complete > 0 ? IORING_ENTER_GETEVENTS : 0);
   const result = entering.syscall(SYS_IO_URING_ENTER, ring, count, complete, flags, 0, 0);
   return result < 0 ? -errnoAt.getInt32() : result;
 }
@@ -307,6 +329,21 @@ const timespec = new BigInt64Array(2);
 export function monotonicMicroseconds(): bigint {
   if (libc.clock_gettime(1, timespec) < 0) return 0n;
   return timespec[0] * 1_000_000n + timespec[1] / 1000n;
+}
+
+const rlimit = new BigUint64Array(2);
+
+/** The soft and the hard limit of a resource. */
+export function getrlimit(resource: number): { soft: number; hard: number } {
+  const result = checked(libc.getrlimit(resource, rlimit));
+  if (result < 0) throw new Error(`getrlimit: error ${-result}`);
+  return { soft: Number(rlimit[0]), hard: Number(rlimit[1]) };
+}
+
+export function setrlimit(resource: number, soft: number, hard: number): number {
+  rlimit[0] = BigInt(soft);
+  rlimit[1] = BigInt(hard);
+  return checked(libc.setrlimit(resource, rlimit));
 }
 
 /** Sets the process's umask and returns the one before. */

@@ -16,6 +16,8 @@ export const Shared = {
   LoggedIn: 6,
   /** Servers that were closed for their time in this period, and which period that is (worker/rounds.ts). */
   Retained: 7,
+  /** So many connections of clients leave the descriptors that the rest needs; 0 = no bound. */
+  MostClients: 8,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

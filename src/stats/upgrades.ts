@@ -6,7 +6,7 @@
 
 /** Why an upgrade came to nothing. */
 export type UpgradeFault =
-  /** The program at the path does not accept the configuration, or is none. */
+  /** The program at the path does not accept the configuration, could not be asked, or is none. */
   | "validation"
   /** It could not be started. */
   | "not_started"

@@ -1,8 +1,8 @@
 /**
  * The log-ins that are under way on this worker, those whose client has been silent for longest first. They hold no place
  * of `max_connections` (client/login/places.ts), but sockets and memory: when the process has more connections than
- * `max_connections`, those that were silent for too long are ended, and at twice as many new ones are refused as they
- * come. Each worker looks after its own, so that none has to ask the others.
+ * `max_connections`, those that were silent for too long are ended, and at twice as many, or where descriptors would not
+ * suffice (`Shared.MostClients`), new ones are refused as they come. Each worker looks after its own, so that none has to ask the others.
  *
  * What must hold: a log-in that is the client's turn is in `#waiting`, in the order of its last step. A client that goes
  * on step by step is never ended here, however many log in at once.
@@ -76,8 +76,10 @@ export class Logins implements LoginsUnderWay {
   admit(fd: Fd): boolean {
     const { shared, general } = this.#place;
     const most = general.max_connections + Math.max(general.max_connections, LEAST_BEYOND);
-    if (Atomics.add(shared, Shared.Clients, 1) < most) return true;
+    const room = Atomics.load(shared, Shared.MostClients) || most;
+    if (Atomics.add(shared, Shared.Clients, 1) < Math.min(most, room)) return true;
     Atomics.sub(shared, Shared.Clients, 1);
+    if (room < most) this.#outOfDescriptors = true;
     libc.send(fd, FULL, FULL.length);
     // A close with unread bytes would reset the connection and take the message with it.
     libc.recv(fd, readBuffer, readBuffer.length);
@@ -120,6 +122,13 @@ export class Logins implements LoginsUnderWay {
     return Atomics.load(shared, Shared.Clients) > general.max_connections;
   }
 
+  /** Where they are what there is too little of. */
+  get #openFiles(): string {
+    const { shared, general } = this.#place;
+    const room = Atomics.load(shared, Shared.MostClients) || Infinity;
+    return room < general.max_connections ? ` most by the limit of open files=${room}` : "";
+  }
+
   #tell(now: number): void {
     if (this.#ended + this.#refused === 0) return;
     if (now - this.#loggedAtMs < LOG_EVERY_MS) {
@@ -132,7 +141,8 @@ export class Logins implements LoginsUnderWay {
       "pg_doorman::client",
       `made room: ended ${this.#ended} log-ins that were silent for more than ${SILENT_MS} ms, ` +
         `refused ${this.#refused} connections before their log-in, ` +
-        `connections=${Atomics.load(shared, Shared.Clients)} max=${general.max_connections}`,
+        `connections=${Atomics.load(shared, Shared.Clients)} max=${general.max_connections}` +
+        this.#openFiles,
     );
     this.#ended = 0;
     this.#refused = 0;

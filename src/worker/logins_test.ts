@@ -182,3 +182,19 @@ Deno.test("logins: at the bound a connection is told why and closed, and is not 
   assert.ok(!crowd.logins.admit(last));
   libc.close(peer);
 });
+
+Deno.test("logins: no more are let in than there are descriptors for, and silent ones make room", () => {
+  const crowd = new Crowd();
+  crowd.shared[Shared.MostClients] = 5;
+  crowd.users(4);
+  crowd.connect("silent");
+  crowd.wait(1100);
+  const [mine, other] = connection();
+  assert.ok(!crowd.logins.admit(mine));
+  libc.close(other);
+  assert.equal(crowd.wait(300), "silent");
+  assert.match(crowd.logged.join(), /refused 1 connections .* most by the limit of open files=5$/);
+  const [last, peer] = connection();
+  assert.ok(crowd.logins.admit(last));
+  for (const fd of [last, peer]) libc.close(fd);
+});

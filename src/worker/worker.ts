@@ -379,5 +379,7 @@ class Worker
 }
 
 self.onmessage = (event: MessageEvent<WorkerStart>) => {
+  // The runtime gives each thread copies of the standard streams; what this one has to say it mails.
+  for (const stream of [Deno.stdin, Deno.stdout, Deno.stderr]) stream.close();
   new Worker(event.data).run();
 };

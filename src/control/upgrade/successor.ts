@@ -6,7 +6,7 @@
  */
 
 import type { Fd } from "../../os/fd.ts";
-import { duplicate, setCloseOnExec } from "../../os/descriptors.ts";
+import { duplicate } from "../../os/descriptors.ts";
 import * as libc from "../../os/libc.ts";
 import { type Frame, FrameKind, FrameSocket } from "../../handover/frames.ts";
 import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../../handover/version.ts";
@@ -120,17 +120,17 @@ export interface CancelPayload {
   secret: Uint8Array;
 }
 
-/** Whether this process was started to take over, and by what; asks only once. A launcher's descriptors stay open. */
+/** Whether this process was started to take over, and by what; asks only once. */
 export function inherited(): Inherited | undefined {
   const text = Deno.env.get(UPGRADE_VARIABLE);
   if (text === undefined) return undefined;
   Deno.env.delete(UPGRADE_VARIABLE);
-  const found = JSON.parse(text) as Inherited;
-  if (found.launch !== undefined) return found;
-  for (const fd of [found.socket, ...found.listeners.map(({ fd }) => fd)]) {
-    setCloseOnExec(fd as Fd, "on");
-  }
-  return found;
+  return JSON.parse(text) as Inherited;
+}
+
+/** All that comes by way of a new process's environment. */
+export function descriptorsOf({ socket, listeners }: Inherited): number[] {
+  return [socket, ...listeners.map(({ fd }) => fd)];
 }
 
 const STATEMENT_ID_MARGIN = 1_000_000;

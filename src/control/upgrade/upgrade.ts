@@ -155,7 +155,7 @@ export class Upgrade {
     this.#stopValidation = new AbortController();
     const fault = await validate(this.#environment, this.#stopValidation.signal);
     if (fault !== undefined) {
-      this.#abort("validation", `the new binary does not accept the configuration: ${fault}`);
+      this.#abort("validation", fault);
       return;
     }
     log.info(TARGET, "binary upgrade: validation ok, starting the new process");
@@ -163,8 +163,8 @@ export class Upgrade {
     try {
       await this.#start();
     } catch (error) {
-      const fault = error instanceof StartError ? error.fault : "not_started";
-      this.#abort(fault, error instanceof Error ? error.message : String(error));
+      if (error instanceof StartError) this.#abort(error.fault, error.message);
+      else this.#abort("not_started", `the new process can't be started: ${messageOf(error)}`);
     }
   }
 
@@ -496,4 +496,8 @@ export class Upgrade {
     if (this.#phase !== "moving") return;
     this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
