@@ -293,6 +293,40 @@ Deno.test("whatever a server answers wrongly, it is closed and its client told",
   checkLog(doorman);
 });
 
+Deno.test("a server whose answer to the pooler's own question is none is closed, and its client told", async () => {
+  const nonsense: Record<string, string> = {
+    "no JSON": "well",
+    "nothing": "null",
+    "a list": "[]",
+    "a number for parameters": '{"set": 5}',
+    "a text for channels": '{"channels": "x"}',
+    "numbers for values": '{"set": {"work_mem": 5}, "custom": {"a.b": 1}}',
+  };
+  const names = Object.keys(nonsense);
+  await using servers = new Servers(names, (name) => async (peer, nth) => {
+    await peer.welcome();
+    for (;;) {
+      const { type, body } = await peer.read();
+      if (type !== "Q") continue;
+      const sql = new TextDecoder().decode(body);
+      if (sql.startsWith("SET ")) await peer.send(message("C", "SET\0"), READY);
+      else if (nth === 0 && sql.includes("json")) await peer.answer(nonsense[name]!);
+      else await peer.answer("well");
+    }
+  });
+  await using doorman = await start(servers.byName);
+  await forAll(names, async (name) => {
+    const place = { port: doorman.port, user: "postgres", database: name };
+    using client = await WireClient.login(place);
+    client.send(wire.query("SET work_mem = 5"));
+    assert.deepEqual(wire.errorCodes(await client.readToEnd()), ["08P01"]);
+    using next = await WireClient.login(place);
+    assert.equal(await next.value("SELECT 1"), "well");
+  });
+  await doorman.waitForLog(/out of step .* is no answer/);
+  checkLog(doorman);
+});
+
 Deno.test("a server that goes mad while idle is closed, and the next client has another", async () => {
   for (
     const mad of [READY, ROW, message("!"), header("D", 2), message("G", "\0\0\0"), message("E")]

@@ -14,6 +14,8 @@ import type { ReceivedError } from "../../protocol/error_response.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet, settable } from "../../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../../server/state.ts";
+import { REASONS } from "../../reasons.ts";
+import { checkedAnswer } from "./answer.ts";
 import { pin } from "./pin.ts";
 import { question, restoration, wishes, WITHOUT_TIMEOUT, withoutManaged } from "./question.ts";
 import { type ListeningSession, settleChannels, settleMark } from "../listen/listening.ts";
@@ -101,7 +103,11 @@ export function settleLeftovers(
     pin(session, about, Dirty.Set);
     return;
   }
-  const found = JSON.parse(answer) as Answer;
+  const found = checkedAnswer(answer) as Answer | undefined;
+  if (found === undefined) {
+    server.close(REASONS.serverDesync, "what it says of a session's leftovers is no answer");
+    return;
+  }
   let pinned = 0;
   if (
     (about & (Dirty.Set | Dirty.Config)) !== 0 &&
