@@ -145,6 +145,11 @@ export const REASONS = {
 
   // A server connection ends
   serverLost: reason("server_lost", "08006", "server closed the connection unexpectedly"),
+  serverUnreachable: reason(
+    "server_unreachable",
+    "08006",
+    "the connection to the server is lost: {0}",
+  ),
   serverDesync: reason(
     "server_desync",
     "08P01",

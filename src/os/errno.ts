@@ -10,6 +10,8 @@ export const EMFILE = 24;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
+export const ECONNRESET = 104;
+export const ETIMEDOUT = 110;
 export const EINPROGRESS = 115;
 
 const TEXTS: Record<number, [name: string, text: string]> = {

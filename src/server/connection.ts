@@ -468,7 +468,8 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     const link = this.link;
     this.#moveToClosed();
     // In the middle of a message of the client a Terminate would be read as its end.
-    const polite = reason !== REASONS.serverLost && reason !== REASONS.serverUnusable;
+    const polite = reason !== REASONS.serverLost && reason !== REASONS.serverUnreachable &&
+      reason !== REASONS.serverUnusable;
     if (polite && !this.congested) {
       const bytes = messages.terminate();
       this.stream.send(bytes, 0, bytes.length);

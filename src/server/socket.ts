@@ -4,7 +4,7 @@
  * of a message that is not whole. What the bytes say is the connection's matter (connection.ts).
  */
 
-import { errnoText } from "../os/errno.ts";
+import { ECONNRESET, EPIPE, errnoText, ETIMEDOUT } from "../os/errno.ts";
 import { wouldBlock } from "../os/libc.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
 import { Outbox } from "../reactor/outbox.ts";
@@ -29,6 +29,10 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
   /** Bytes of a message that was not whole at the last read. */
   #tail: Uint8Array<ArrayBuffer> | undefined = undefined;
   #events = EPOLLIN | EPOLLRDHUP;
+  /** Why PostgreSQL could be sent nothing: the kernel tells it once. */
+  #error = 0;
+  /** Since when it has taken nothing of what waits. */
+  #stuckSinceMs = 0;
 
   constructor(reactor: Reactor, stream: ByteStream, state: ServerState, owner: Owner) {
     this.reactor = reactor;
@@ -96,6 +100,7 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
     if (sent === end - start) return;
     if (sent < 0 && !wouldBlock(sent)) {
       // What PostgreSQL had to say before it hung up may be in the socket still: the read pump ends the connection.
+      this.#error ||= -sent;
       this.#setEvents(this.#events | EPOLLIN);
       return;
     }
@@ -106,6 +111,7 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
   notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     if (this.state.stage === ServerStage.Closed) return;
     this.#outbox.append(bytes, start, end);
+    this.#stuckSinceMs = this.reactor.now;
     this.#setEvents(this.#events | EPOLLOUT);
   }
 
@@ -116,8 +122,11 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
 
   #flush(): void {
     if (this.#outbox.length === 0) return;
+    const waited = this.#outbox.length;
     const result = this.#outbox.flush(this.stream);
+    if (this.#outbox.length < waited) this.#stuckSinceMs = this.reactor.now;
     if (result < 0) {
+      this.#error ||= -result;
       this.#setEvents(EPOLLIN | EPOLLRDHUP);
       return;
     }
@@ -148,13 +157,24 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
     const n = this.stream.receive(offset);
     if (n <= 0) {
       if (wouldBlock(n)) return;
-      this.close(REASONS.serverLost, n === 0 ? "" : errnoText(-n));
+      this.#lost(-n || this.#error);
       return;
     }
     this.#tail = undefined;
     this.state.received += n;
     this.owner.traffic.received += n;
     this.pump(offset + n);
+  }
+
+  /** Ended by PostgreSQL, or by the network or a machine that is silent: not the same to whom it concerns. */
+  #lost(errno: number): void {
+    if (errno === 0 || errno === EPIPE) return this.close(REASONS.serverLost, "");
+    if (errno === ECONNRESET) return this.close(REASONS.serverLost, errnoText(errno));
+    const seconds = Math.round((this.reactor.now - this.#stuckSinceMs) / 1000);
+    const taken = errno === ETIMEDOUT && this.#outbox.length > 0
+      ? `it has taken nothing for ${seconds} s, `
+      : "";
+    this.close(REASONS.serverUnreachable, `${taken}${errnoText(errno)}`);
   }
 
   /** The type of the message that was not whole at the last read; `undefined`: there is none. */

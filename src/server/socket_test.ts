@@ -129,6 +129,22 @@ Deno.test("server socket: a broken pipe under what waits leaves the word to the 
   assert.deepEqual(bench.link.told, ["lost 08006 "]);
 });
 
+Deno.test("server socket: one that takes nothing until the kernel gives up is not said to have hung up", () => {
+  const bench = new ServerBench();
+  bench.stream.appetite = [40, 0];
+  bench.connection.send(ASK, 0, ASK.length);
+  bench.turn();
+  bench.reactor.now += 7000;
+  // The kernel tells it once: the read that follows finds the end of the stream and no more.
+  bench.stream.error = 110;
+  bench.turn();
+  bench.turn();
+  assert.equal(bench.owner.closedFor, REASONS.serverUnreachable);
+  assert.deepEqual(bench.link.told, [
+    "lost 08006 it has taken nothing for 7 s, connection timed out (ETIMEDOUT)",
+  ]);
+});
+
 Deno.test("server socket: no Terminate is sent behind half a message", () => {
   const bench = new ServerBench();
   bench.stream.appetite = [50];

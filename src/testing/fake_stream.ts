@@ -22,6 +22,8 @@ export class FakeStream implements ByteStream {
   ended = false;
   /** Sends fail: the peer is gone. */
   broken = false;
+  /** A send fails by this errno, once, as the kernel tells it; the end of the stream follows. */
+  error = 0;
   /** Bytes that the next sends take, one number a send; when there is none, `usually`. */
   appetite: number[] = [];
   usually = Infinity;
@@ -88,6 +90,12 @@ export class FakeStream implements ByteStream {
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
     if (!this.settle()) return -EAGAIN;
     if (this.broken) return -EPIPE;
+    if (this.error !== 0) {
+      const { error } = this;
+      this.error = 0;
+      this.ended = true;
+      return -error;
+    }
     const most = this.appetite.shift() ?? this.usually;
     if (most <= 0) return -EAGAIN;
     const piece = bytes.slice(start, Math.min(end, start + most));

@@ -327,6 +327,33 @@ Deno.test("a server whose answer to the pooler's own question is none is closed,
   checkLog(doorman);
 });
 
+Deno.test("a server that takes nothing any more is not said to have closed the connection", async () => {
+  const stopped = Promise.withResolvers<void>();
+  await using server = new WireServer(async (peer, nth) => {
+    await peer.welcome();
+    if (nth === 0) return await stopped.promise;
+    await peer.read();
+    await peer.answer("well");
+  });
+  await using doorman = await Doorman.start({
+    config: {
+      general: { tcp_user_timeout: 1 },
+      pools: { bad: { ...poolOf(postgres), server_port: server.port } },
+    },
+    allowLog: [/has taken nothing/],
+  });
+  const place = { port: doorman.port, user: "postgres", database: "bad" };
+  using client = await WireClient.login(place);
+  // More than the sockets between the two hold.
+  client.send(wire.query(`SELECT '${"x".repeat(40_000_000)}'`));
+  const error = wire.errorFields((await client.readToEnd()).at(-1)!);
+  assert.equal(error.C, "08006");
+  assert.match(error.M!, /^the connection to the server is lost: it has taken nothing for \d+ s, /);
+  stopped.resolve();
+  using next = await WireClient.login(place);
+  assert.equal(await next.value("SELECT 1"), "well");
+});
+
 Deno.test("a server that goes mad while idle is closed, and the next client has another", async () => {
   for (
     const mad of [READY, ROW, message("!"), header("D", 2), message("G", "\0\0\0"), message("E")]
