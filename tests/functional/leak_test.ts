@@ -71,10 +71,10 @@ for (const [mode, settings] of Object.entries(MODES)) {
     Deno.test(`${mode}: ${kind}: nothing reaches another client`, async () => {
       const faults: string[] = [];
       const file = Deno.env.get("PG_DOORMAN_TEST_LEAKS");
-      for (const [name, { leak, different }] of await crossing.run(ways)) {
+      for (const [name, { leak, different, details }] of await crossing.run(ways)) {
         const form = name.split(" | ").at(-1)!;
         if (file !== undefined) {
-          const line = JSON.stringify({ mode, kind, name, leak, different });
+          const line = JSON.stringify({ mode, kind, name, leak, different, details });
           await Deno.writeTextFile(file, `${line}\n`, { append: true });
         }
         if (crossing.isHidden(form)) continue;

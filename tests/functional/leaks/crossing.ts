@@ -16,7 +16,7 @@ import { WireClient } from "../../support/wire_client.ts";
 import * as wire from "../../support/wire_messages.ts";
 import { fixture } from "./fixture.ts";
 import { BODIES, FORMS, LEAVING } from "./forms.ts";
-import { changed, differences, QUESTION, readAnswer } from "./probe.ts";
+import { ALL_SETTINGS, changed, differences, QUESTION, readAnswer } from "./probe.ts";
 import type { Way, Ways } from "./way.ts";
 
 /** How a pool is set up, and what is known of it. */
@@ -40,6 +40,8 @@ export interface Outcome {
   leak: string[];
   /** What the client saw itself and a direct connection does not, or the reverse. */
   different: string[];
+  /** Both with their values, for people. */
+  details: unknown[];
 }
 
 interface Case {
@@ -69,7 +71,17 @@ const LANES = ["direct", "leaves", "stays"];
 /** How often B asks for a server that it may not get, since A keeps it. */
 const TRIES = 3;
 
-/** The cases of a way. */
+/** How many forms of a way are tried, besides the first: others at other ways, all of them where a variable says so. */
+const FORMS_OF_A_WAY = Deno.env.get("PG_DOORMAN_TEST_FORMS") === "all" ? Infinity : 3;
+
+/** The cases of a way that are run: the first, and a few of the others, which change from way to way. */
+function someOf(cases: Case[], number: number): Case[] {
+  const [first, ...others] = cases;
+  const step = Math.ceil(others.length / FORMS_OF_A_WAY) || 1;
+  return first === undefined ? [] : [first, ...others.filter((_, i) => (i + number) % step === 0)];
+}
+
+/** All cases of a way. */
 function casesOf(name: string, way: Way, number: number): Case[] {
   const { bytes, sql = [], values = [], only } = way;
   if (bytes !== undefined) return [{ name, way, form: "raw", steps: bytes }];
@@ -108,6 +120,13 @@ async function firstValue(client: WireClient, sql: string): Promise<string> {
   return wire.errorCodes(messages)[0] ?? String(wire.rowsOf(messages)[0]?.[0]);
 }
 
+/** Names of all cases, also of those that are not run. */
+export function namesOf(ways: Ways): string[] {
+  return Object.entries(ways).flatMap(([name, way]) =>
+    casesOf(name, way, 0).map(({ form }) => `${name} | ${form}`)
+  );
+}
+
 export class Crossing {
   readonly mode: Mode;
   readonly postgres: Postgres;
@@ -124,6 +143,8 @@ export class Crossing {
   #leaves!: WireClient;
   #stays!: WireClient;
   readonly #fresh = new Map<WireClient, Look>();
+  /** Values of all parameters of a fresh connection. */
+  #settings = new Map<string, string>();
   #used = 0;
   /** How often B got the server that A had used and that A had not kept. */
   met = 0;
@@ -163,6 +184,9 @@ export class Crossing {
     crossing.#direct = await crossing.#login("direct");
     crossing.#leaves = await crossing.#login("leaves");
     crossing.#stays = await crossing.#login("stays");
+    crossing.#settings = new Map(
+      await crossing.#direct.rows(ALL_SETTINGS) as [string, string][],
+    );
     for (const client of [crossing.#direct, crossing.#leaves, crossing.#stays]) {
       crossing.#fresh.set(client, await crossing.#look(client));
     }
@@ -194,28 +218,44 @@ export class Crossing {
     const [[answer] = [], [hers] = []] = wire.rowsOf(messages);
     if (!answer?.startsWith("{")) {
       const error = wire.errorCodes(messages)[0] ?? answer;
-      return { pid: 0, state: { error }, own };
+      return { pid: 0, state: { ...this.#fresh.get(client)?.state, error }, own };
     }
     const { pid, state } = readAnswer(answer, (text) => this.#texts.has(text));
+    const set = changed(this.#settings, Object.entries(state.set as Record<string, string> ?? {}));
+    delete state.set;
+    if (set !== undefined) state.set = set;
     const parameters = changed(this.#parameters.get(client)!, client.parameters);
     if (parameters !== undefined) state.parameters = parameters;
     if (hers !== "of B") state.statement = hers ?? wire.errorCodes(messages)[0];
     return { pid, state, own };
   }
 
-  /** Kinds of what B sees that it would not on a fresh server. */
-  #leaked(client: WireClient, found: Look, direct: Look): string[] {
+  /** What B sees that it would not on a fresh server. */
+  #note(client: WireClient, found: Look, direct: Look, outcome: Outcome): void {
     const fresh = this.#fresh.get(client)!;
-    const kinds = Object.keys(differences(fresh.state, found.state));
-    const told = found.own !== undefined && found.own === direct.own;
-    return told ? [...kinds, "memory"] : kinds;
+    const leaked = differences(fresh.state, found.state);
+    if (found.own !== undefined && found.own === direct.own) {
+      leaked.memory = { expected: fresh.own, found: found.own };
+    }
+    if (Object.keys(leaked).length === 0) return;
+    outcome.leak = [...new Set([...outcome.leak, ...Object.keys(leaked)])];
+    outcome.details.push({ pid: found.pid, leaked });
   }
 
   /** Whatever was left is not to be there at the next case. */
   async #clean(client: WireClient, way: Way, leaked: string[]): Promise<void> {
     if (way.stays !== undefined) await client.query(way.stays);
     if (leaked.length > 0) {
-      await client.query("DISCARD ALL");
+      // While this one is held, another client gets the other one.
+      const two = client === this.#stays;
+      if (two) {
+        using other = await this.#login("stays");
+        await client.query("BEGIN");
+        await other.query("DISCARD ALL");
+        await client.query("ROLLBACK");
+        await other.query("BEGIN");
+        await client.query("DISCARD ALL");
+      } else await client.query("DISCARD ALL");
       this.#prepared.delete(client);
       client.parameters.clear();
       for (const [name, value] of this.#parameters.get(client)!) client.parameters.set(name, value);
@@ -242,7 +282,8 @@ export class Crossing {
     }
   }
 
-  async #whenItLeaves({ way, form, steps }: Case, direct: Promise<Look>): Promise<string[]> {
+  async #whenItLeaves({ way, form, steps }: Case, direct: Promise<Look>): Promise<Outcome> {
+    const outcome: Outcome = { leak: [], different: [], details: [] };
     const a = await this.#login("leaves", way.login);
     try {
       await send(a, steps("leaves"), LEAVING.includes(form) ? "unanswered" : "answered");
@@ -251,51 +292,62 @@ export class Crossing {
       a.close();
     }
     const b = this.#leaves;
-    const leaked = this.#leaked(b, await this.#look(b, way), await direct);
-    await this.#clean(b, way, leaked);
-    return leaked;
+    this.#note(b, await this.#look(b, way), await direct, outcome);
+    await this.#clean(b, way, outcome.leak);
+    return outcome;
   }
 
   async #whenItStays({ way, form, steps }: Case, direct: Promise<Look>): Promise<Outcome> {
-    if (LEAVING.includes(form)) return { leak: [], different: [] };
+    const outcome: Outcome = { leak: [], different: [], details: [] };
+    if (LEAVING.includes(form)) return outcome;
     const b = this.#stays;
     const used = this.#used;
     const expected = await direct;
     using a = await this.#login("stays", way.login);
-    const fresh = this.#fresh.get(b)!;
     await send(a, steps("stays"), "answered");
-    const leaked = new Set<string>();
-    for (let i = 0; i < TRIES; i++) {
-      const look = await this.#look(b, way);
-      for (const kind of this.#leaked(b, look, expected)) leaked.add(kind);
-      if (look.pid !== used) continue;
-      this.met++;
-      break;
-    }
+    if (await this.#lookAt(used, way, expected, outcome)) this.met++;
     const own = await this.#look(a, way);
     await a.terminate();
+    await this.#lookAt(used, way, expected, outcome);
+    await this.#clean(b, way, outcome.leak);
+    const reported = own.state.parameters as Record<string, string> | undefined;
+    for (const name of Object.keys(reported ?? {})) {
+      // PgDoorman reports what a StartupMessage asks for, PostgreSQL some parameters alone.
+      if (!this.#usual.get("direct")!.has(name)) delete reported![name];
+    }
+    if (Object.keys(reported ?? {}).length === 0) delete own.state.parameters;
+    // What a client listens to is heard at another connection: docs/listen-notify.md.
+    const { channels: _theirs, ...atPostgres } = expected.state;
+    delete own.state.channels;
+    const different = differences(
+      differences(this.#fresh.get(this.#direct)!.state, atPostgres),
+      differences(this.#fresh.get(b)!.state, own.state),
+    );
+    outcome.different = Object.keys(different);
+    if (outcome.different.length > 0) outcome.details.push({ pid: own.pid, different });
+    return outcome;
+  }
+
+  /** Looks at a server, if it is to be had. */
+  async #lookAt(pid: number, way: Way, expected: Look, outcome: Outcome): Promise<boolean> {
     for (let i = 0; i < TRIES; i++) {
-      const look = await this.#look(b, way);
-      for (const kind of this.#leaked(b, look, expected)) leaked.add(kind);
+      const look = await this.#look(this.#stays, way);
+      this.#note(this.#stays, look, expected, outcome);
       // Whom it meets last goes back last, and is the next to go.
       this.#used = look.pid;
-      if (look.pid === used) break;
+      if (look.pid === pid) return true;
     }
-    await this.#clean(b, way, [...leaked]);
-    const different = differences(
-      differences(this.#fresh.get(this.#direct)!.state, expected.state),
-      differences(fresh.state, own.state),
-    );
-    return { leak: [...leaked], different: Object.keys(different) };
+    return false;
   }
 
   /** All cases of some ways; the outcomes by `way | form`. */
   async run(ways: Ways): Promise<Map<string, Outcome>> {
-    const cases = Object.entries(ways).flatMap(([name, way]) =>
-      casesOf(name, way, this.#numbers.get(way)!)
-    );
+    const cases = Object.entries(ways).flatMap(([name, way]) => {
+      const number = this.#numbers.get(way)!;
+      return someOf(casesOf(name, way, number), number);
+    });
     for (const { steps } of cases) {
-      for (const lane of LANES) for (const step of steps(lane)) this.#note(step);
+      for (const lane of LANES) for (const step of steps(lane)) this.#noteTexts(step);
     }
     let last: Promise<unknown> = Promise.resolve();
     const direct = cases.map((each) => {
@@ -304,24 +356,24 @@ export class Crossing {
       return look;
     });
     const outcomes = new Map<string, Outcome>();
-    const leave = async () => {
-      const leaks: string[][] = [];
-      for (const [i, each] of cases.entries()) {
-        leaks.push(await told(each, this.#whenItLeaves(each, direct[i]!)));
-      }
-      return leaks;
-    };
-    const stay = async () => {
+    const lane = async (outcome: (each: Case, direct: Promise<Look>) => Promise<Outcome>) => {
       const found: Outcome[] = [];
       for (const [i, each] of cases.entries()) {
-        found.push(await told(each, this.#whenItStays(each, direct[i]!)));
+        found.push(await outcome(each, direct[i]!).catch((error) => this.#failed(error)));
       }
       return found;
     };
-    const [leaving, staying] = await Promise.all([leave(), stay()]);
+    const [leaving, staying] = await Promise.all([
+      lane((each, look) => this.#whenItLeaves(each, look)),
+      lane((each, look) => this.#whenItStays(each, look)),
+    ]);
     for (const [i, { name, form, way }] of cases.entries()) {
-      const leak = [...new Set([...leaving[i]!, ...staying[i]!.leak])].sort();
-      outcomes.set(`${name} | ${form}`, { leak, different: staying[i]!.different });
+      const [left, stayed] = [leaving[i]!, staying[i]!];
+      outcomes.set(`${name} | ${form}`, {
+        leak: [...new Set([...left.leak, ...stayed.leak])].sort(),
+        different: stayed.different,
+        details: [...left.details, ...stayed.details],
+      });
       // It would be no test if a direct connection had nothing either.
       if (form !== "simple" && form !== "raw" || way.look !== undefined) continue;
       const seen = differences(this.#fresh.get(this.#direct)!.state, (await direct[i]!).state);
@@ -331,8 +383,19 @@ export class Crossing {
     return outcomes;
   }
 
+  /** A case that came to no end: those who wait for an answer may have something else before them. */
+  async #failed(error: Error): Promise<Outcome> {
+    this.#leaves.close();
+    this.#stays.close();
+    const fresh = [this.#fresh.get(this.#leaves)!, this.#fresh.get(this.#stays)!];
+    this.#leaves = await this.#login("leaves");
+    this.#stays = await this.#login("stays");
+    [this.#leaves, this.#stays].forEach((client, i) => this.#fresh.set(client, fresh[i]!));
+    return { leak: ["failure"], different: [], details: [error.message] };
+  }
+
   /** Takes note of the texts that are parsed. */
-  #note(step: Uint8Array): void {
+  #noteTexts(step: Uint8Array): void {
     const reader = new wire.MessageReader();
     reader.push(step);
     for (let message = reader.next(); message !== undefined; message = reader.next()) {
@@ -343,14 +406,5 @@ export class Crossing {
   /** Whether a form is one that this mode promises nothing of. */
   isHidden(form: string): boolean {
     return !this.mode.seesBodies && BODIES.includes(form);
-  }
-}
-
-/** A failure says in which case. */
-async function told<T>({ name, form }: Case, outcome: Promise<T>): Promise<T> {
-  try {
-    return await outcome;
-  } catch (error) {
-    throw new Error(`${name} | ${form}: ${(error as Error).message}`, { cause: error });
   }
 }

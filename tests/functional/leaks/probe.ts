@@ -9,17 +9,24 @@ export interface Seen {
 
 /** Dotted names that the ways use. */
 const CUSTOM = [
-  ...["app.tenant", "app.x", "app.one.two.three", "app.x$y", "app.größe", "_app._tenant"],
+  ...[
+    "app.tenant",
+    "app.x",
+    "app.one.two.three",
+    "app.x$y",
+    "app.gr\\u00f6\\u00dfe",
+    "_app._tenant",
+  ],
   ...[`app.${"n".repeat(60)}`, "app.n1", "app.n99", "app.n150"],
-].map((name) => `"${name}"`).join(",");
+].map((name) => `E'${name}'`).join(", ");
 
 const PARTS: Record<string, string> = {
   pid: "pg_backend_pid()",
+  // A StartupMessage sets the source to client.
   set: "(SELECT json_object_agg(name, setting) FROM pg_settings " +
-    "WHERE setting OPERATOR(pg_catalog.<>) reset_val AND context OPERATOR(pg_catalog.<>) 'internal' " +
-    "AND source OPERATOR(pg_catalog.=) 'session')",
+    "WHERE source OPERATOR(pg_catalog.=) ANY (ARRAY['session', 'client']))",
   custom: "(SELECT json_object_agg(n, current_setting(n, true)) " +
-    `FROM unnest('{${CUSTOM}}'::text[]) n WHERE current_setting(n, true) OPERATOR(pg_catalog.<>) '')`,
+    `FROM unnest(ARRAY[${CUSTOM}]) n WHERE current_setting(n, true) OPERATOR(pg_catalog.<>) '')`,
   user: "session_user",
   role: "current_user",
   channels: "(SELECT json_agg(c ORDER BY c) FROM pg_listening_channels() c)",
@@ -39,6 +46,9 @@ const PARTS: Record<string, string> = {
 /** The question. Nothing in it depends on the search_path, or on operators that others have made. */
 export const QUESTION: string = "SELECT json_build_object(" +
   Object.entries(PARTS).map(([name, sql]) => `'${name}', ${sql}`).join(", ") + ")";
+
+/** Asks for the values of all parameters. */
+export const ALL_SETTINGS = "SELECT name, setting FROM pg_settings";
 
 /** Reads the answer. `ours` tells of texts that were prepared by the protocol: its names are each client's own. */
 export function readAnswer(answer: string, ours: (text: string) => boolean): Seen {
@@ -60,7 +70,7 @@ export function readAnswer(answer: string, ours: (text: string) => boolean): See
 /** Entries of `now` that are not so in `before`. */
 export function changed(
   before: Map<string, string>,
-  now: Map<string, string>,
+  now: Iterable<[string, string]>,
 ): Record<string, string> | undefined {
   const entries = [...now].filter(([name, value]) => before.get(name) !== value);
   return entries.length > 0 ? Object.fromEntries(entries.sort()) : undefined;
