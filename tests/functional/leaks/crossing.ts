@@ -67,9 +67,15 @@ const LOOK = [
   wire.execute(),
   wire.SYNC,
 ];
+/** What a fresh connection has. */
+interface Usual {
+  parameters: Map<string, string>;
+  settings: Map<string, string>;
+  state: Record<string, unknown>;
+}
+
+const BEGIN = [wire.extended("BEGIN")];
 const LANES = ["direct", "leaves", "stays"];
-/** How often B asks for a server that it may not get, since A keeps it. */
-const TRIES = 3;
 
 /** How many forms of a way are tried, besides the first: others at other ways, all of them where a variable says so. */
 const FORMS_OF_A_WAY = Deno.env.get("PG_DOORMAN_TEST_FORMS") === "all" ? Infinity : 3;
@@ -136,18 +142,13 @@ export class Crossing {
   readonly #texts = new Set<string>([QUESTION, HERS]);
   /** Clients that have prepared theirs. */
   readonly #prepared = new WeakSet<WireClient>();
-  /** Parameters that were reported at the first login to a lane, and to whom they are usual. */
-  readonly #usual = new Map<string, Map<string, string>>();
-  readonly #parameters = new WeakMap<WireClient, Map<string, string>>();
   #direct!: WireClient;
   #leaves!: WireClient;
   #stays!: WireClient;
-  readonly #fresh = new Map<WireClient, Look>();
-  /** Values of all parameters of a fresh connection. */
-  #settings = new Map<string, string>();
-  #used = 0;
-  /** How often B got the server that A had used and that A had not kept. */
-  met = 0;
+  #third!: WireClient;
+  /** What is usual for the first client of a lane, and for the others. */
+  readonly #usual = new Map<string, Usual>();
+  readonly #lanes = new WeakMap<WireClient, Usual>();
 
   private constructor(mode: Mode, postgres: Postgres, doorman: Doorman) {
     this.mode = mode;
@@ -182,20 +183,13 @@ export class Crossing {
     const crossing = new Crossing(mode, postgres, doorman);
     Object.values(ways).forEach((way, number) => crossing.#numbers.set(way, number));
     crossing.#direct = await crossing.#login("direct");
-    crossing.#leaves = await crossing.#login("leaves");
-    crossing.#stays = await crossing.#login("stays");
-    crossing.#settings = new Map(
-      await crossing.#direct.rows(ALL_SETTINGS) as [string, string][],
-    );
-    for (const client of [crossing.#direct, crossing.#leaves, crossing.#stays]) {
-      crossing.#fresh.set(client, await crossing.#look(client));
-    }
+    await crossing.#openOthers();
     return crossing;
   }
 
   /** Stops both. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of [this.#direct, this.#leaves, this.#stays]) client?.close();
+    for (const client of [this.#direct, this.#leaves, this.#stays, this.#third]) client?.close();
     await this.doorman[Symbol.asyncDispose]();
     await this.postgres[Symbol.asyncDispose]();
   }
@@ -203,28 +197,40 @@ export class Crossing {
   async #login(lane: string, parameters: Record<string, string> = {}): Promise<WireClient> {
     const { port } = lane === "direct" ? this.postgres : this.doorman;
     const client = await WireClient.login({ port, user: "postgres", database: lane, parameters });
-    const first = this.#usual.get(lane) ?? new Map(client.parameters);
-    this.#usual.set(lane, first);
-    this.#parameters.set(client, first);
+    const usual = this.#usual.get(lane) ?? await this.#firstOf(client);
+    this.#usual.set(lane, usual);
+    this.#lanes.set(client, usual);
     return client;
   }
 
+  async #firstOf(client: WireClient): Promise<Usual> {
+    const parameters = new Map(client.parameters);
+    const settings = new Map(await client.rows(ALL_SETTINGS) as [string, string][]);
+    this.#lanes.set(client, { parameters, settings, state: {} });
+    const { state, own } = await this.#look(client);
+    assert.equal(own, undefined);
+    return { parameters, settings, state };
+  }
+
   /** What a client sees now. Its statements are prepared once, so that it costs PostgreSQL little. */
-  async #look(client: WireClient, way: Way = {}): Promise<Look> {
-    const own = way.look === undefined ? undefined : await firstValue(client, way.look);
+  async #look(client: WireClient, way: Way = {}, before: Uint8Array[] = []): Promise<Look> {
     const prepares = this.#prepared.has(client) ? [] : PREPARE;
     this.#prepared.add(client);
-    const messages = await client.ask(...prepares, ...LOOK);
+    const messages = await client.ask(...prepares, ...before, ...LOOK);
+    const own = way.look === undefined ? undefined : await firstValue(client, way.look);
     const [[answer] = [], [hers] = []] = wire.rowsOf(messages);
     if (!answer?.startsWith("{")) {
       const error = wire.errorCodes(messages)[0] ?? answer;
-      return { pid: 0, state: { ...this.#fresh.get(client)?.state, error }, own };
+      return { pid: 0, state: { ...this.#lanes.get(client)!.state, error }, own };
     }
     const { pid, state } = readAnswer(answer, (text) => this.#texts.has(text));
-    const set = changed(this.#settings, Object.entries(state.set as Record<string, string> ?? {}));
+    const set = changed(
+      this.#lanes.get(client)!.settings,
+      Object.entries(state.set as Record<string, string> ?? {}),
+    );
     delete state.set;
     if (set !== undefined) state.set = set;
-    const parameters = changed(this.#parameters.get(client)!, client.parameters);
+    const parameters = changed(this.#lanes.get(client)!.parameters, client.parameters);
     if (parameters !== undefined) state.parameters = parameters;
     if (hers !== "of B") state.statement = hers ?? wire.errorCodes(messages)[0];
     return { pid, state, own };
@@ -232,10 +238,10 @@ export class Crossing {
 
   /** What B sees that it would not on a fresh server. */
   #note(client: WireClient, found: Look, direct: Look, outcome: Outcome): void {
-    const fresh = this.#fresh.get(client)!;
+    const fresh = this.#lanes.get(client)!;
     const leaked = differences(fresh.state, found.state);
     if (found.own !== undefined && found.own === direct.own) {
-      leaked.memory = { expected: fresh.own, found: found.own };
+      leaked.memory = { expected: undefined, found: found.own };
     }
     if (Object.keys(leaked).length === 0) return;
     outcome.leak = [...new Set([...outcome.leak, ...Object.keys(leaked)])];
@@ -246,19 +252,12 @@ export class Crossing {
   async #clean(client: WireClient, way: Way, leaked: string[]): Promise<void> {
     if (way.stays !== undefined) await client.query(way.stays);
     if (leaked.length > 0) {
-      // While this one is held, another client gets the other one.
-      const two = client === this.#stays;
-      if (two) {
-        using other = await this.#login("stays");
-        await client.query("BEGIN");
-        await other.query("DISCARD ALL");
-        await client.query("ROLLBACK");
-        await other.query("BEGIN");
-        await client.query("DISCARD ALL");
-      } else await client.query("DISCARD ALL");
+      await client.query("DISCARD ALL");
       this.#prepared.delete(client);
       client.parameters.clear();
-      for (const [name, value] of this.#parameters.get(client)!) client.parameters.set(name, value);
+      for (const [name, value] of this.#lanes.get(client)!.parameters) {
+        client.parameters.set(name, value);
+      }
     }
     if (way.after !== undefined) await client.query(way.after);
   }
@@ -266,7 +265,7 @@ export class Crossing {
   /** What a client sees of its own at a direct connection; `undefined` where it has left. */
   async #atPostgres({ way, form, steps }: Case): Promise<Look> {
     const direct = this.#direct;
-    if (LEAVING.includes(form)) return this.#fresh.get(direct)!;
+    if (LEAVING.includes(form)) return { pid: 0, state: this.#usual.get("direct")!.state };
     const client = way.login ? await this.#login("direct", way.login) : direct;
     try {
       await send(client, steps("direct"), "answered");
@@ -301,43 +300,40 @@ export class Crossing {
     const outcome: Outcome = { leak: [], different: [], details: [] };
     if (LEAVING.includes(form)) return outcome;
     const b = this.#stays;
-    const used = this.#used;
     const expected = await direct;
     using a = await this.#login("stays", way.login);
     await send(a, steps("stays"), "answered");
-    if (await this.#lookAt(used, way, expected, outcome)) this.met++;
+    this.#note(b, await this.#look(b, way), expected, outcome);
     const own = await this.#look(a, way);
     await a.terminate();
-    await this.#lookAt(used, way, expected, outcome);
+    // Both servers are there for others now, and each of two clients that are in a transaction has one.
+    const c = this.#third;
+    this.#note(b, await this.#look(b, way, BEGIN), expected, outcome);
+    this.#note(c, await this.#look(c, way, BEGIN), expected, outcome);
+    await b.query("ROLLBACK");
     await this.#clean(b, way, outcome.leak);
+    if (outcome.leak.length > 0) await b.query("BEGIN");
+    await c.query("ROLLBACK");
+    if (outcome.leak.length > 0) {
+      await this.#clean(c, way, outcome.leak);
+      await b.query("ROLLBACK");
+    }
     const reported = own.state.parameters as Record<string, string> | undefined;
     for (const name of Object.keys(reported ?? {})) {
       // PgDoorman reports what a StartupMessage asks for, PostgreSQL some parameters alone.
-      if (!this.#usual.get("direct")!.has(name)) delete reported![name];
+      if (!this.#usual.get("direct")!.parameters.has(name)) delete reported![name];
     }
     if (Object.keys(reported ?? {}).length === 0) delete own.state.parameters;
     // What a client listens to is heard at another connection: docs/listen-notify.md.
     const { channels: _theirs, ...atPostgres } = expected.state;
     delete own.state.channels;
     const different = differences(
-      differences(this.#fresh.get(this.#direct)!.state, atPostgres),
-      differences(this.#fresh.get(b)!.state, own.state),
+      differences(this.#usual.get("direct")!.state, atPostgres),
+      differences(this.#usual.get("stays")!.state, own.state),
     );
     outcome.different = Object.keys(different);
     if (outcome.different.length > 0) outcome.details.push({ pid: own.pid, different });
     return outcome;
-  }
-
-  /** Looks at a server, if it is to be had. */
-  async #lookAt(pid: number, way: Way, expected: Look, outcome: Outcome): Promise<boolean> {
-    for (let i = 0; i < TRIES; i++) {
-      const look = await this.#look(this.#stays, way);
-      this.#note(this.#stays, look, expected, outcome);
-      // Whom it meets last goes back last, and is the next to go.
-      this.#used = look.pid;
-      if (look.pid === pid) return true;
-    }
-    return false;
   }
 
   /** All cases of some ways; the outcomes by `way | form`. */
@@ -376,7 +372,7 @@ export class Crossing {
       });
       // It would be no test if a direct connection had nothing either.
       if (form !== "simple" && form !== "raw" || way.look !== undefined) continue;
-      const seen = differences(this.#fresh.get(this.#direct)!.state, (await direct[i]!).state);
+      const seen = differences(this.#usual.get("direct")!.state, (await direct[i]!).state);
       const something = Object.keys(seen).length > 0;
       if (way.nothing) assert.ok(!something, `${name} leaves ${JSON.stringify(seen)}`);
     }
@@ -385,13 +381,18 @@ export class Crossing {
 
   /** A case that came to no end: those who wait for an answer may have something else before them. */
   async #failed(error: Error): Promise<Outcome> {
-    this.#leaves.close();
-    this.#stays.close();
-    const fresh = [this.#fresh.get(this.#leaves)!, this.#fresh.get(this.#stays)!];
+    for (const client of [this.#leaves, this.#stays, this.#third]) client.close();
+    await this.#openOthers();
+    return { leak: ["failure"], different: [], details: [error.message] };
+  }
+
+  async #openOthers(): Promise<void> {
     this.#leaves = await this.#login("leaves");
     this.#stays = await this.#login("stays");
-    [this.#leaves, this.#stays].forEach((client, i) => this.#fresh.set(client, fresh[i]!));
-    return { leak: ["failure"], different: [], details: [error.message] };
+    this.#third = await this.#login("stays");
+    for (const client of [this.#leaves, this.#stays, this.#third]) {
+      await client.query("DISCARD ALL");
+    }
   }
 
   /** Takes note of the texts that are parsed. */
