@@ -16,6 +16,7 @@ import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/serv
 import { launchNewProcess } from "./control/upgrade/new_process.ts";
 import { sayLast } from "./control/log.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
+import { hasToStay, stayAsParent } from "./control/service/first_process.ts";
 import { findProgram } from "./control/service/program.ts";
 import { Signals } from "./control/service/signals.ts";
 import { descriptorsOf, inherited, Succession } from "./control/upgrade/successor.ts";
@@ -62,6 +63,9 @@ async function serve(options: RunOptions): Promise<void> {
   if (takeOver?.launch !== undefined) {
     Deno.exit(await launchNewProcess(takeOver.launch, takeOver));
   }
+  if (takeOver === undefined && !options.daemon && isFirst()) {
+    Deno.exit(await stayAsParent(program));
+  }
   const startDirectory = options.daemon ? daemonStartDirectory() : undefined;
   const launcher = options.daemon && startDirectory === undefined;
   if (launcher && Deno.env.get("NOTIFY_SOCKET")) {
@@ -97,6 +101,11 @@ async function serve(options: RunOptions): Promise<void> {
       finish("", `pg_doorman: ${error.message}\n`, EXIT.os);
     } else throw error;
   }
+}
+
+function isFirst(): boolean {
+  const { pid, ppid } = Deno;
+  return hasToStay({ pid, parentPid: ppid, env: (name) => Deno.env.get(name) });
 }
 
 function finish(stdout: string, stderr: string, code: number): void {

@@ -25,6 +25,8 @@ import {
 import { Consoles } from "./console.ts";
 import { daemonVariables, letGoOfLauncher } from "./service/daemon.ts";
 import { FileLimit } from "./service/file_limit.ts";
+import { FirstProcess } from "./service/first_process.ts";
+import { Hangs } from "./service/hangs.ts";
 import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
 import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
@@ -56,8 +58,11 @@ export class Doorman {
   readonly #shutdown: Shutdown;
   readonly #manager: ServiceManager;
   readonly #watchdog: Watchdog;
+  readonly #hangs: Hangs;
   readonly #interrupt: Interrupt;
   readonly #upgrade: Upgrade;
+  /** Ends when the last one that serves does. */
+  readonly #first: FirstProcess | undefined = FirstProcess.find((name) => Deno.env.get(name));
   readonly #mockSecret: Uint8Array;
   readonly #upgradeTotals: UpgradeTotals;
   readonly #startedAtMs: number = Date.now();
@@ -99,6 +104,10 @@ export class Doorman {
     this.#supervisor = new Supervisor((mail, worker) => this.#mail(mail, worker));
     this.#requests = new WorkerRequests((worker, mail) => this.#supervisor.send(worker, mail));
     this.#manager = new ServiceManager((name) => Deno.env.get(name), log);
+    this.#hangs = new Hangs({
+      ping: () => this.#supervisor.broadcast({ kind: "ping" }),
+      heartbeats: () => this.#supervisor.heartbeats(),
+    }, log);
     this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
     this.#reloader = this.#makeReloader(config);
     this.#shutdown = this.#makeShutdown();
@@ -136,6 +145,7 @@ export class Doorman {
     this.#succession = undefined;
     const watchdog = watchdogPeriod((name) => Deno.env.get(name), Deno.pid, this.#successor);
     if (watchdog !== undefined) this.#watchdog.start(watchdog);
+    this.#hangs.start();
     if (this.#reloadWaits) this.#reloader.request("SIGHUP received during the start");
     if (this.#upgradeWaits) this.#upgrade.begin("SIGUSR2 received during the start");
   }
@@ -175,7 +185,10 @@ export class Doorman {
       supervisor: this.#supervisor,
       settings,
       log: this.#log,
-      accepting: () => this.#log.info(TARGET, "accepting new connections"),
+      accepting: () => {
+        this.#first?.announce(Deno.pid);
+        this.#log.info(TARGET, "accepting new connections");
+      },
     });
     if (reload) this.#reloadWaits = true;
     if (this.#options.daemon) {
@@ -246,13 +259,20 @@ export class Doorman {
       totals: this.#upgradeTotals,
       directory: fromStartDirectory("."),
       variables: () => this.#options.daemon ? daemonVariables(fromStartDirectory("")) : {},
+      passedOn: this.#first === undefined ? [] : [this.#first.fd],
       launched: this.#manager.present,
       listeners: () => this.#listeners,
       pools: () =>
         this.#configured.settings.pools.map(({ database, user }) => ({ database, user })),
       shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
-      serveOn: () => this.#manager.ready(this.#status()),
-      handedOver: (pid) => this.#manager.mainProcess(pid),
+      serveOn: () => {
+        this.#first?.announce(Deno.pid);
+        this.#manager.ready(this.#status());
+      },
+      handedOver: (pid) => {
+        this.#first?.announce(pid);
+        this.#manager.mainProcess(pid);
+      },
       exit: () => Deno.exit(EXIT.ok),
     });
   }
@@ -265,6 +285,7 @@ export class Doorman {
       stopListening: () => this.#stopListening(),
       stopping: (status) => {
         this.#watchdog.stop();
+        this.#hangs.stop();
         this.#manager.stopping(status);
       },
       shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,

@@ -138,9 +138,16 @@ export class Supervisor {
     return this.#gather((request) => ({ kind: "ask", request, what, most })) as Promise<T[]>;
   }
 
-  /** Resolves to the number of pools concerned, when all workers have obeyed. */
-  async command(command: WorkerCommand): Promise<number> {
-    const counts = await this.#gather((request) => ({ kind: "command", request, command }));
+  /** Rows of the workers that answer within `ms`. */
+  askInTime<T>(what: WorkerQuestion, ms: number): Promise<T[]> {
+    const mail = (request: number): ControlToWorker => ({ kind: "ask", request, what });
+    return this.#gather(mail, undefined, ms) as Promise<T[]>;
+  }
+
+  /** Resolves to the number of pools concerned, when all workers have obeyed, or after `ms`: the others do it later. */
+  async command(command: WorkerCommand, ms?: number): Promise<number> {
+    const mail = (request: number): ControlToWorker => ({ kind: "command", request, command });
+    const counts = await this.#gather(mail, undefined, ms);
     return (counts as number[]).reduce((sum, count) => sum + count, 0);
   }
 
@@ -180,16 +187,17 @@ export class Supervisor {
 
   /** Asks every worker for a sign of life; `silent` tells later who has not given one. */
   ping(): void {
-    this.#pulse = this.#heartbeats();
+    this.#pulse = this.heartbeats();
     this.broadcast({ kind: "ping" });
   }
 
   silent(): number[] {
     const before = this.#pulse;
-    return this.#heartbeats().flatMap((count, worker) => count === before[worker] ? [worker] : []);
+    return this.heartbeats().flatMap((count, worker) => count === before[worker] ? [worker] : []);
   }
 
-  #heartbeats(): number[] {
+  /** How many signs of life each worker has given. */
+  heartbeats(): number[] {
     const shared = new Int32Array(this.shared);
     return this.#members.map((_, worker) => Atomics.load(shared, Shared.Heartbeats + worker));
   }
@@ -198,11 +206,21 @@ export class Supervisor {
   #gather(
     mail: (request: number) => ControlToWorker,
     worker?: number,
+    mostMs?: number,
   ): Promise<unknown[]> {
     const missing = worker === undefined ? this.#members.length : 1;
     if (missing === 0) return Promise.resolve([]);
     const request = ++this.#lastRequest;
-    return new Promise((done) => {
+    return new Promise((resolve) => {
+      const late = mostMs === undefined ? undefined : setTimeout(() => {
+        const gathering = this.#gathering.get(request)!;
+        this.#gathering.delete(request);
+        gathering.done(gathering.rows);
+      }, mostMs);
+      const done = (rows: unknown[]) => {
+        clearTimeout(late);
+        resolve(rows);
+      };
       this.#gathering.set(request, { missing, rows: [], done });
       if (worker === undefined) this.broadcast(mail(request));
       else this.send(worker, mail(request));

@@ -166,6 +166,11 @@ export class Service extends Instance {
     await this.writeConfigText(text.replaceAll("{dir}", this.dir));
   }
 
+  /** The status of the process that was started, once it has ended. */
+  get launchedStatus(): number | undefined {
+    return this.#launched?.exitStatus;
+  }
+
   /** The process that serves now. */
   get pid(): number {
     return this.#pid;

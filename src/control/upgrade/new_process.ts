@@ -14,6 +14,8 @@
  */
 
 import type { Log } from "../../log/log.ts";
+import type { UpgradeFault } from "../../stats/upgrades.ts";
+import { isAlive } from "../service/alive.ts";
 import type { Program } from "../service/program.ts";
 import { type Inherited, UPGRADE_VARIABLE } from "./successor.ts";
 
@@ -32,6 +34,16 @@ export interface Start {
   env: Record<string, string>;
   /** By way of a launcher. */
   launched: boolean;
+}
+
+/** The new process does not get as far as to be ready. */
+export class StartError extends Error {
+  readonly fault: UpgradeFault;
+
+  constructor(fault: UpgradeFault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
 }
 
 export class NewProcess {
@@ -118,18 +130,6 @@ export class NewProcess {
       // It has ended by itself in this moment.
       this.#log.debug(TARGET, `kill: ${String(error)}`);
     }
-  }
-}
-
-/** Whether a process runs. One that has ended and that nobody has waited for does not: not everyone reaps orphans. */
-export function isAlive(pid: number): boolean {
-  try {
-    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-    // proc(5): the state follows the name, which is in parentheses and may have some of its own.
-    return !"ZX".includes(stat.charAt(stat.lastIndexOf(")") + 2));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }
 

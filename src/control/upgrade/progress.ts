@@ -50,13 +50,14 @@ export function movedText({ clients, servers }: { clients: number; servers: numb
 }
 
 /** What is here still, and why. */
-export function leftText(left: Record<StayReason, number>, late: number): string {
+export function leftText(left: Record<StayReason, number>, late: number, silent: number): string {
   const waiting = [
     `${left.unknown_pool} clients of pools that the new process does not have`,
     `${left.login} clients that log in or take leave`,
     `${left.console} consoles`,
     `${late} servers and batches`,
   ];
+  if (silent > 0) waiting.push(`all that ${silent} workers have, which do not answer`);
   if (left.refused > 0) waiting.push(`${left.refused} clients that the new process refused`);
   if (left.unknown_format > 0) {
     waiting.unshift(`${left.unknown_format} clients whose format the new process does not know`);

@@ -27,7 +27,7 @@ import {
   type UpgradeTotals,
 } from "../../stats/upgrades.ts";
 import type { OpenListener } from "../service/listeners.ts";
-import { NewProcess, type Start } from "./new_process.ts";
+import { NewProcess, type Start, StartError } from "./new_process.ts";
 import {
   clientsLeft,
   frozenOnes,
@@ -56,6 +56,8 @@ import { validate } from "./validation.ts";
 const TARGET = "pg_doorman::app";
 const READY_MS = 10_000;
 const LOOK_MS = 25;
+/** A worker that does not answer by then hangs: the others' clients move without it. */
+const ANSWER_MS = 1000;
 /** A new process that takes nothing for so long is stuck, and so are the clients that wait in frames. */
 const STUCK_MS = 5000;
 /** After so long the log says what is still waited for, and again when that has changed. */
@@ -69,7 +71,10 @@ export interface UpgradeEnvironment {
   readonly program: Program;
   /** The path of the configuration as it was given. */
   readonly configFile: string;
-  readonly supervisor: Pick<Supervisor, "shared" | "ask" | "command" | "send" | "broadcast">;
+  readonly supervisor: Pick<
+    Supervisor,
+    "shared" | "workers" | "askInTime" | "command" | "send" | "broadcast"
+  >;
   readonly secrets: () => CommonSecrets;
   /** The process's own, which this class writes to. */
   readonly totals: UpgradeTotals;
@@ -77,6 +82,8 @@ export interface UpgradeEnvironment {
   readonly directory: string;
   /** Variables that the new process needs besides this one's. */
   readonly variables: () => Record<string, string>;
+  /** What the new process gets beside the sockets. */
+  readonly passedOn: readonly Fd[];
   /** A service manager has to be the new process's parent. */
   readonly launched: boolean;
   listeners(): OpenListener[];
@@ -91,16 +98,6 @@ export interface UpgradeEnvironment {
 }
 
 export type Phase = "idle" | "validating" | "starting" | "moving";
-
-/** The new process does not get as far as to be ready. */
-class StartError extends Error {
-  readonly fault: UpgradeFault;
-
-  constructor(fault: UpgradeFault, message: string) {
-    super(message);
-    this.fault = fault;
-  }
-}
 
 /** The new process, as far as it is dealt with here. */
 export type RunningProcess = Pick<NewProcess, "pid" | "gone" | "ready" | "kill" | "ended">;
@@ -240,10 +237,10 @@ export class Upgrade {
 
   /** The new process gets the listening sockets and its end of the frame socket, and no other descriptor. */
   #spawn(theirs: Fd): RunningProcess {
-    const { program, listeners, variables, launched, log } = this.#environment;
+    const { program, listeners, variables, passedOn, launched, log } = this.#environment;
     const open = listeners();
     const inherited: Inherited = { socket: theirs, listeners: open };
-    const passed = [theirs, ...open.map(({ fd }) => fd as Fd)];
+    const passed = [theirs, ...open.map(({ fd }) => fd as Fd), ...passedOn];
     try {
       for (const fd of passed) setCloseOnExec(fd, "off");
       return this.#run({ program, inherited, env: variables(), launched }, log);
@@ -280,7 +277,7 @@ export class Upgrade {
     const pools = understood
       ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
       : [];
-    await supervisor.command({ name: "stop_accepting", database: undefined });
+    await supervisor.command({ name: "stop_accepting", database: undefined }, ANSWER_MS);
     let lost = false;
     this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
@@ -305,7 +302,7 @@ export class Upgrade {
     const { supervisor } = this.#environment;
     const shared = new Int32Array(supervisor.shared);
     const counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
-    for (const row of await supervisor.ask<CountsRow>("counts")) {
+    for (const row of await supervisor.askInTime<CountsRow>("counts", ANSWER_MS)) {
       for (const kind of ["total", "tls", "plain", "cancel"] as const) counts[kind] += row[kind];
     }
     return {
@@ -331,10 +328,11 @@ export class Upgrade {
     let moved = 0;
     for (;;) {
       if (lost()) return "lost";
-      const rows = await supervisor.ask<MovingRow>("moving");
+      const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
       const left = clientsLeft(rows, understood);
       const late = lateOnes(rows);
-      empty = total(left) + late === 0 ? empty + 1 : 0;
+      const silent = supervisor.workers - rows.length;
+      empty = total(left) + late + silent === 0 ? empty + 1 : 0;
       if (empty === 2) return "empty";
       const now = performance.now();
       const { clients, servers } = movedSoFar(rows);
@@ -345,7 +343,9 @@ export class Upgrade {
       if (now > begunAt + shutdownTimeoutMs() && !waits) return "timeout";
       if (now > reportAt) {
         reportAt = now + REPORT_MS;
-        const report = `${movedText(movedSoFar(rows))}; waiting for ${leftText(left, late)}`;
+        const report = `${movedText(movedSoFar(rows))}; waiting for ${
+          leftText(left, late, silent)
+        }`;
         if (report !== reported) log.info(TARGET, `binary upgrade: ${report}`);
         reported = report;
       }
@@ -377,7 +377,7 @@ export class Upgrade {
     },
   ): Promise<void> {
     const { log, supervisor, totals, handedOver, exit } = this.#environment;
-    const rows = await supervisor.ask<MovingRow>("moving");
+    const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
     const moved = movedSoFar(rows);
     const left = clientsLeft(rows, understood);
     // It has not answered for these.
@@ -386,9 +386,9 @@ export class Upgrade {
     countMoved(totals, { ...moved, bytes: frames.sentBytes });
     upgradeCompleted(totals, left, took);
     if (how === "timeout") {
-      const what = leftText(left, lateOnes(rows));
+      const what = leftText(left, lateOnes(rows), supervisor.workers - rows.length);
       log.warn(TARGET, `binary upgrade: shutdown_timeout is over, left behind and closed: ${what}`);
-      await supervisor.command({ name: "send_home", database: undefined });
+      await supervisor.command({ name: "send_home", database: undefined }, ANSWER_MS);
       await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
     }
     log.info(
@@ -407,7 +407,7 @@ export class Upgrade {
   async #takeBack(): Promise<void> {
     const { supervisor, log, totals } = this.#environment;
     log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
-    const lost = movedSoFar(await supervisor.ask<MovingRow>("moving"));
+    const lost = movedSoFar(await supervisor.askInTime<MovingRow>("moving", ANSWER_MS));
     totals.lost += lost.clients;
     upgradeFailed(totals, this.#stuck ? "stuck" : "died");
     // One that talks nonsense lives on, and accepts.

@@ -35,6 +35,7 @@ class Service {
   /** The new process's end of the frames. */
   theirs: FrameSocket | undefined;
   row = { ...NOTHING_LEFT };
+  rows = () => [this.row];
   shutdownTimeoutMs = 60_000;
   gone = false;
   readonly #ended = Promise.withResolvers<number>();
@@ -51,8 +52,9 @@ class Service {
       configFile: "pg_doorman.toml",
       supervisor: {
         shared: new SharedArrayBuffer(SHARED_WORDS * 4),
-        ask: <T>(what: string) =>
-          Promise.resolve((what === "moving" ? [this.row] : []) as unknown as T[]),
+        workers: 1,
+        askInTime: <T>(what: string) =>
+          Promise.resolve((what === "moving" ? this.rows() : []) as unknown as T[]),
         command: ({ name }) => {
           this.commands.push(name);
           return Promise.resolve(0);
@@ -64,6 +66,7 @@ class Service {
       totals: this.totals,
       directory: "/",
       variables: () => ({}),
+      passedOn: [],
       launched: false,
       listeners: () => [],
       pools: () => ["a", "b"].map((database) => ({ database, user: "me" })),
@@ -257,4 +260,16 @@ Deno.test("upgrade: a batch is taken when the new process has thawed it, if it s
   assert.equal((await service.theirs!.receive())!.kind, FrameKind.Done);
   service.end();
   await over;
+});
+
+Deno.test("upgrade: a worker that hangs is not waited for beyond shutdown_timeout", async () => {
+  const service = new Service();
+  service.shutdownTimeoutMs = 50;
+  service.rows = () => [];
+  const over = service.upgrade.begin("SIGUSR2 received");
+  await service.ready();
+  await service.exited;
+  service.end();
+  await over;
+  assert.match(service.lines.join("\n"), /left behind and closed: .*all that 1 workers have/);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { isAlive } from "./new_process.ts";
+import { isAlive } from "./alive.ts";
 
-Deno.test("new process: one that has ended is not alive, although nobody has waited for it", async () => {
+Deno.test("alive: one that has ended is not alive, although nobody has waited for it", async () => {
   // The second sleep is the parent of the first and does not know of it.
   const parent = new Deno.Command("sh", {
     args: ["-c", "sleep 0.2 & echo $!; exec sleep 60"],
