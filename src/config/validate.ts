@@ -12,6 +12,7 @@ import {
   checkServerCa,
   checkSocketPath,
 } from "./checks.ts";
+import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
 import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
@@ -78,6 +79,7 @@ function checkAccess(general: GeneralConfig, report: Report): void {
   } else if (listed && general.unix_socket_dir !== undefined) {
     report.warn("general.hba", "does not hold for clients on the Unix socket", "use pg_hba");
   }
+  checkConsole(general, report);
   if (passwordForm(general.admin_password) === "broken_scram") {
     report.fault(
       "general.admin_password",
@@ -85,6 +87,19 @@ function checkAccess(general: GeneralConfig, report: Report): void {
       "copy the whole verifier",
     );
   }
+}
+
+/** `trust` for all databases has the console in it, which nobody thinks of. */
+function checkConsole({ host, admin_username, pg_hba }: GeneralConfig, report: Report): void {
+  if (pg_hba === undefined || report.isFaulty("general.pg_hba") || !isReachable(host)) return;
+  const rule = openConsole(pg_hba.rules, admin_username);
+  if (rule === undefined) return;
+  report.warn(
+    "general.pg_hba",
+    `line ${rule.line} of the rules lets everybody who can connect into the admin console without ` +
+      "a password",
+    'put "host pgdoorman,pgbouncer all all scram-sha-256" above it',
+  );
 }
 
 function checkPrepared(general: GeneralConfig, report: Report): void {

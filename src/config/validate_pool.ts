@@ -11,6 +11,7 @@ import {
   checkSocketPath,
 } from "./checks.ts";
 import type { DecodedPool } from "./decode_pool.ts";
+import { CONSOLE_DATABASES } from "./open_console.ts";
 import type { Report } from "./report.ts";
 import {
   MAX_STARTUP_PACKET_BYTES,
@@ -22,14 +23,13 @@ import {
 import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { GeneralConfig, PoolConfig, UserConfig } from "./types.ts";
 /** Databases that are the admin console. */
-const RESERVED_NAMES = ["pgdoorman", "pgbouncer"];
 
 /** Runs every check of one pool. */
 export function validatePool(decoded: DecodedPool, checked: Checked): void {
   const { name, path, pool } = decoded;
   const { report } = checked;
   const { general } = checked.config;
-  if (RESERVED_NAMES.includes(name)) {
+  if (CONSOLE_DATABASES.includes(name)) {
     report.warn(path, "cannot be reached: the name is the admin console's");
   }
   if (pool.server_host === "") report.fault(`${path}.server_host`, "must not be empty");

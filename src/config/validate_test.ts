@@ -97,6 +97,47 @@ Deno.test("validate: percentages, socket modes and rates", () => {
   assert.deepEqual(generalFaults("tls_rate_limit_per_second = 200"), []);
 });
 
+/** Lines of pg_hba that open the console, and lines that do not. */
+function consoleWarnings(rules: string, lines = ""): string[] {
+  return warningsOf(`${GENERAL}${lines}pg_hba = """\n${rules}\n"""\n[pools]\n`);
+}
+
+Deno.test("validate: trust for all opens the console, and that is said", () => {
+  for (
+    const rules of [
+      "host all all all trust",
+      "host all all 0.0.0.0/0 trust",
+      "host all all ::/0 trust",
+      "host pgbouncer admin all trust",
+      "hostnossl all all all trust",
+      "host app all all md5\nhost all all 127.0.0.1/32 reject\nhost all all all trust",
+      "host pgdoorman all all md5\nhost all all all trust",
+      "host all all 0.0.0.0/0 md5\nhost all all all trust",
+      "hostssl all all all md5\nhost all all all trust",
+    ]
+  ) {
+    const line = rules.split("\n").length;
+    assert.deepEqual(consoleWarnings(rules), [
+      `general.pg_hba: line ${line} of the rules lets everybody who can connect into the admin ` +
+      "console without a password",
+    ], rules);
+    assert.deepEqual(consoleWarnings(rules, 'host = "127.0.0.1"\n'), []);
+    assert.deepEqual(consoleWarnings(rules, 'host = "[::1]"\n'), []);
+  }
+  for (
+    const rules of [
+      "local all all trust",
+      "host all all 127.0.0.1/32 trust",
+      "host all all samehost trust",
+      "host all app all trust",
+      "host app all all trust",
+      "host all all all scram-sha-256",
+      "host pgdoorman,pgbouncer all all scram-sha-256\nhost all all all trust",
+      "host all admin all md5\nhost all all all trust",
+    ]
+  ) assert.deepEqual(consoleWarnings(rules), [], rules);
+});
+
 Deno.test("validate: hba and pg_hba exclude each other, an empty hba is none", () => {
   const rules = 'pg_hba = "local all all trust"';
   assert.deepEqual(generalFaults(`${rules}\nhba = ["10.0.0.0/8"]`), [
