@@ -49,7 +49,7 @@ Deno.test("cancel: what the client sends while one is under way waits, and goes 
   client.unsent = query("commit");
   world.clientSends(client, Infinity);
   client.session.releaseIfIdle();
-  assert.equal(client.session.mayBeRead, false);
+  assert.ok(!client.session.mayBeRead);
   assert.equal(client.session.server, connection);
   connection.cancelsUnderWay = 0;
   client.session.serverWritable();

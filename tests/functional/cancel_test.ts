@@ -413,7 +413,7 @@ Deno.test("the connection of a CancelRequest ends when PostgreSQL has hung up, a
     // It is done, and the request that was meant for it is still under way: nothing new may be sent to that server.
     client.send(wire.query("SELECT 2"));
     assert.ok(await client.silent(300));
-    assert.equal(ended, false);
+    assert.ok(!ended);
     assert.equal(ran, 1);
   } finally {
     end();

@@ -325,7 +325,7 @@ for (const database of ["app", "plain"]) {
         // Answers come behind what PostgreSQL has sent before.
         const seen = await client.query("SELECT pg_sleep(0.01)");
         const later = await client.query("SELECT 1");
-        assert.equal(wire.letters([...seen, ...later]).includes("A"), false, `round ${i}`);
+        assert.ok(!wire.letters([...seen, ...later]).includes("A"), `round ${i}`);
         await client.terminate();
       }
       await listening(database, 0);

@@ -161,7 +161,7 @@ export class Upgrade {
       await this.#start();
     } catch (error) {
       if (error instanceof StartError) this.#abort(error.fault, error.message);
-      else this.#abort("not_started", `the new process can't be started: ${messageOf(error)}`);
+      else this.#abort("not_started", `the new process can't be started: ${error}`);
     }
   }
 
@@ -496,8 +496,4 @@ export class Upgrade {
     if (this.#phase !== "moving") return;
     this.#frames?.send(FrameKind.Cancel, { processId, secret }).catch(() => {});
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
