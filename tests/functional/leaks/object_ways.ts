@@ -147,8 +147,9 @@ export const STATEMENTS: Ways = {
     `PREPARE "mi ne" AS VALUES (1)`,
     "PREPARE/**/mine--\nAS SELECT 1",
     `PREPARE "DOORMAN_100000" AS SELECT 1`,
-    REPLACE,
   ]),
+  // A direct connection has none.
+  ...statements([REPLACE], { nothing: true }),
   "two, one of them deallocated": {
     sql: ["PREPARE mine AS SELECT 1", "PREPARE gone AS SELECT 1", "DEALLOCATE gone"],
   },

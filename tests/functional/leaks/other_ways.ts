@@ -14,7 +14,7 @@ export const LOCKS: Ways = {
     "SELECT pg_try_advisory_lock(1, 2)",
     "SELECT pg_try_advisory_lock_shared(1)",
     "SELECT pg_try_advisory_lock_shared(1, 2)",
-    "SELECT pg_catalog.pg_advisory_lock(key => 1)",
+    "SELECT pg_catalog.pg_advisory_lock(1)",
     `SELECT "pg_catalog" . "pg_advisory_lock" (1)`,
     `SELECT U&"pg\\005fadvisory\\005flock"(1)`,
     "SELECT PG_ADVISORY_LOCK/**/(1)",
@@ -25,7 +25,7 @@ export const LOCKS: Ways = {
     "WITH l AS MATERIALIZED (SELECT pg_advisory_lock(1)) SELECT 1 FROM l",
     "DO $$begin perform pg_advisory_lock(1); end$$",
     "DO $$begin execute 'select pg_' || 'advisory' || '_lock(1)'; end$$",
-    "SELECT pg_advisory_lock(1), 1/0",
+    "SELECT pg_advisory_lock(1), 1 / (0 * random())::int",
     "SELECT pg_advisory_lock(1), pg_advisory_xact_lock(2)",
   ]),
   "a lock taken twice, released once": {
@@ -113,7 +113,7 @@ export const COMMITTED: Ways = {
 const SET_ROLE = ["role", "weak", "f"];
 /** Object ids of pg_proc, which are fixed. */
 const FUNCTION = { set_config: 2078, pg_advisory_lock: 2880, pg_advisory_lock_shared: 2881 };
-const TRY_LOCK = { one: 2882, two: 3021 };
+const TRY_LOCK = { one: 2882, two: 2888 };
 
 /** FunctionCall. */
 export const FUNCTION_CALLS: Ways = {
