@@ -7,6 +7,7 @@
 
 import { oneLine } from "../log/one_line.ts";
 import type { Pool } from "../pool/pool.ts";
+import { TransactionStatus } from "../protocol/codes.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -144,8 +145,14 @@ export function release(session: Session): void {
   flushNotifications(session);
 }
 
-/** The session ends, in whatever state it is: its server, if it has one, is the pool's again. */
-export function giveBack(session: PartingSession, pool: Pool): void {
+/** What a client that has said goodbye sent before may take so long to end by itself: it may be a write that nobody waits for. */
+const LAST_WORK_MS = 500;
+
+/**
+ * The session ends, in whatever state it is: its server, if it has one, is the pool's again. It is `through` by its own
+ * Terminate, else it is `cut`.
+ */
+export function giveBack(session: PartingSession, pool: Pool, end: "through" | "cut"): void {
   const { state, server } = session;
   if (server === undefined) return;
   session.server = undefined;
@@ -156,9 +163,14 @@ export function giveBack(session: PartingSession, pool: Pool): void {
   // What was about to be set is on the server or not: nobody has looked.
   if (state.stage === Stage.Syncing) server.state.dirty |= Dirty.Set;
   if (state.left > 0 && !state.leftDropped) {
+    if (server.owed.owesClient()) pool.cancel(server);
     server.close(REASONS.serverUnusable, "its client left in the middle of a message");
   } else if (state.replication !== "none") server.close(REASONS.replicationOver, "");
-  else pool.checkIn(server);
+  else {
+    // A transaction that is open is undone anyway.
+    const committing = end === "through" && server.state.status === TransactionStatus.Idle;
+    pool.checkIn(server, committing ? LAST_WORK_MS : 0);
+  }
 }
 
 /** Its server is lost, and the session ends. `toldWhy`: PostgreSQL's own FATAL message was delivered. */

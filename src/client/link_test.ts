@@ -153,7 +153,7 @@ Deno.test("link: a replication client's server is never given back", () => {
   assert.equal(session.state.stage, Stage.Linked);
   session.release();
   assert.deepEqual(session.fetch(), [`FATAL ${REASONS.shuttingDown.code}`]);
-  giveBack(session, session.pool!);
+  giveBack(session, session.pool!, "cut");
   assert.deepEqual(session.fetch(), ["close server: "]);
 });
 
@@ -162,14 +162,17 @@ Deno.test("link: the end of a client leaves its server clean, to be cleaned, or 
     const session = new WaitingSession();
     session.link();
     change(session);
-    giveBack(session, session.pool!);
+    giveBack(session, session.pool!, "cut");
     assert.equal(session.server, undefined);
     assert.equal(session.plain.link, undefined);
     return [session.fetch().join(), session.plain.state.dirty] as const;
   };
   assert.deepEqual(ends(() => {}), ["check in", 0]);
   assert.deepEqual(ends(({ state }) => state.stage = Stage.Syncing), ["check in", Dirty.Set]);
-  assert.deepEqual(ends(({ plain }) => plain.state.asked = Dirty.Temp), ["check in", Dirty.Temp]);
+  assert.deepEqual(ends(({ plain }) => plain.state.asked = Dirty.Temp), [
+    "check in",
+    Dirty.Temp,
+  ]);
   assert.deepEqual(ends(({ state }) => state.keepsServer = true), ["check in", Dirty.All]);
   const [closed] = ends(({ state }) => state.left = 3);
   assert.equal(closed, "close server: its client left in the middle of a message");

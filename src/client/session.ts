@@ -296,6 +296,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       if (this.state.pinned !== 0 || this.state.keepsServer) return;
     }
     this.release();
+    if (this.context.draining) this.fail("FATAL", REASONS.shuttingDown, "", "");
   }
 
   get pinned(): number {
@@ -402,7 +403,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     if (this.state.stage >= Stage.Closing || this.frozen) return;
     if (bytes.length > 0 && !this.midMessage) this.write(bytes);
     if (this.state.stage === Stage.Closed) return;
-    this.#detach();
+    this.#detach(REASONS.clientGone);
     this.moveTo(Stage.Closing);
     const { reactor } = this.context;
     this.#closingTimer = reactor.at(
@@ -416,7 +417,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   close(reason: Reason, detail: string): void {
     if (this.state.stage === Stage.Closed || this.frozen) return;
     const closing = this.state.stage === Stage.Closing;
-    this.#detach();
+    this.#detach(reason);
     this.moveTo(Stage.Closed);
     this.#closingTimer?.cancel();
     this.stopWatching();
@@ -427,7 +428,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   /** Gives back everything that the session holds of the pool. */
-  #detach(): void {
+  #detach(reason: Reason): void {
     leavePlace(this);
     this.login?.cancel();
     this.login = undefined;
@@ -439,7 +440,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.pool = undefined;
     pool.leaveQueue(this);
     pool.replication.abandon(this);
-    giveBack(this, pool);
+    giveBack(this, pool, reason === REASONS.clientTerminated ? "through" : "cut");
     clearStatements(this.state, pool.statements);
     pool.leave();
   }

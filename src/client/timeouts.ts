@@ -219,6 +219,5 @@ function end(
     `${session.name} client disconnected from ${session.state.address}: ` +
       `${reasonText(reason, String(limitMs))}, after ${Math.round(ageMs)} ms${pid}`,
   );
-  if (server !== undefined && server.owed.length > 0) pool.cancel(server);
   session.fail("FATAL", reason, String(limitMs), "");
 }

@@ -1,25 +1,79 @@
 /**
- * Cancel requests for a pool's servers. Until PostgreSQL has taken one, its server must not meet another client: it would
- * lose a query that nobody wanted canceled.
+ * Cancel requests for a pool's servers. Until PostgreSQL has taken one, its server must not meet another client, nor another
+ * statement of the same one: it would lose a query that nobody wanted canceled.
  */
 
-import type { Reactor } from "../reactor/reactor.ts";
+import type { PoolSettings } from "../config/settings.ts";
 import { sendCancelRequest } from "../server/cancel_request.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import { ServerStage } from "../server/state.ts";
+import type { PoolEnvironment, PoolOwner } from "./environment.ts";
 
-/** Asks PostgreSQL to cancel what the server runs. `through`: this request is not under way any more, nor is any for `free`. */
-export function cancelQuery(
-  reactor: Reactor,
-  server: ServerConnection,
-  timeoutMs: number,
-  { through, free }: { through: () => void; free: () => void },
-): void {
-  server.cancelsUnderWay++;
-  sendCancelRequest(reactor, server.state, timeoutMs, (end) => {
-    server.cancelsUnderWay--;
-    // Lost is not the same as never: the server must not meet another client.
-    if (end === "lost") server.state.epoch = -1;
-    if (server.cancelsUnderWay === 0) free();
-    through();
-  });
+/** What is needed of a pool. */
+export interface CancelingPool {
+  readonly settings: Pick<PoolSettings, "connect_timeout">;
+  readonly moved: boolean;
+  afterUse(server: ServerConnection): void;
+  cancel(server: ServerConnection): void;
+}
+
+/** What is needed of the worker. */
+type CancelingEnvironment<Pool> =
+  & Pick<PoolEnvironment, "reactor">
+  & Pick<PoolOwner<Pool>, "lateServer">;
+
+export class Canceling<Pool extends CancelingPool> {
+  readonly #pool: Pool;
+  readonly #environment: CancelingEnvironment<Pool>;
+
+  constructor(
+    pool: Pool,
+    environment: CancelingEnvironment<Pool>,
+  ) {
+    this.#pool = pool;
+    this.#environment = environment;
+  }
+
+  /** Asks PostgreSQL to cancel what the server runs. `through`: what is sent to it now can't be hit by this. */
+  cancel(server: ServerConnection, through: () => void = () => {}): void {
+    server.cancelsUnderWay++;
+    const { connect_timeout } = this.#pool.settings;
+    sendCancelRequest(this.#environment.reactor, server.state, connect_timeout, (end) => {
+      server.cancelsUnderWay--;
+      // Lost is not the same as never: the server must not meet another client.
+      if (end === "lost") server.state.epoch = -1;
+      if (server.cancelsUnderWay === 0) this.#free(server);
+      through();
+    });
+  }
+
+  #free(server: ServerConnection): void {
+    if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
+      this.#pool.afterUse(server);
+    } else if (this.#pool.moved) this.#environment.lateServer(this.#pool, server);
+    // What its client has sent since waits.
+    else if (!server.congested) server.link?.serverWritable();
+  }
+
+  /** Its client has left, what is owed to it is dropped: what PostgreSQL still does is canceled, after `graceMs`. */
+  leftBehind(server: ServerConnection, graceMs: number): void {
+    const { state } = server;
+    if (state.stage !== ServerStage.Draining) return;
+    const { uses } = state;
+    const cancel = () => {
+      const same = state.stage === ServerStage.Draining && state.uses === uses;
+      if (!same || server.cancelsUnderWay > 0 || !server.owed.owesClient()) return;
+      this.#pool.cancel(server);
+    };
+    const { reactor } = this.#environment;
+    if (graceMs === 0) cancel();
+    else reactor.at(reactor.now + graceMs, cancel);
+  }
+
+  /** Cancels what these servers run before they are closed: PostgreSQL notices that nobody is there only when it writes. */
+  running(servers: Iterable<ServerConnection>): void {
+    for (const server of servers) {
+      if (server.owed.length > 0 && server.cancelsUnderWay === 0) this.cancel(server);
+    }
+  }
 }

@@ -17,7 +17,7 @@ import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
-import { cancelQuery } from "./canceling.ts";
+import { Canceling, type CancelingPool } from "./canceling.ts";
 import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -37,6 +37,7 @@ import { type Waiter, Waiting } from "./waiting.ts";
 export class Pool
   implements
     ServerOwner<ServerConnection>,
+    CancelingPool,
     CreatingPool,
     LimitedPool,
     MovingPool<ServerConnection>,
@@ -69,6 +70,7 @@ export class Pool
   readonly #deadlines: Deadlines;
   readonly #checks: IdleChecks<ServerConnection>;
   readonly #patience: Patience;
+  readonly #canceling: Canceling<Pool>;
   readonly pacing: Pacing;
   readonly moving: Moving<ServerConnection>;
   /** Its part in limits over several pools. */
@@ -88,6 +90,7 @@ export class Pool
     const deadlines = this.#deadlines = new Deadlines(reactor, servers.all);
     const checks = this.#checks = new IdleChecks(this, reactor, deadlines);
     const patience = this.#patience = new Patience(this, { waiting, creation }, environment);
+    this.#canceling = new Canceling<Pool>(this, environment);
     this.replication = new Replication(this, environment, creation.secrets);
     const listener = this.listener = new Listener(this, environment, creation.secrets);
     this.share = environment.coordinator.join(this);
@@ -190,32 +193,22 @@ export class Pool
     this.#waiting.remove(waiter);
   }
 
-  /** A client gives its server back: nothing is owed, or what is owed is to be dropped. */
-  checkIn(server: ServerConnection): void {
+  /**
+   * A client gives its server back: nothing is owed, or what is owed is to be dropped, and what PostgreSQL still does for
+   * it is canceled after `graceMs`.
+   */
+  checkIn(server: ServerConnection, graceMs = 0): void {
     server.link = undefined;
     if (server.state.stage === ServerStage.Closed) return;
     if (server.owed.length > 0 || server.state.unsynced) {
       this.#drain(server);
-      return;
-    }
-    this.afterUse(server);
+      this.#canceling.leftBehind(server, graceMs);
+    } else this.afterUse(server);
   }
 
-  /** Asks PostgreSQL to cancel what this server runs. `through`: what is sent to it now can't be hit. */
-  cancel(server: ServerConnection, through: () => void = () => {}): void {
-    const free = () => this.#canceled(server);
-    cancelQuery(this.#environment.reactor, server, this.settings.connect_timeout, {
-      through,
-      free,
-    });
-  }
-
-  #canceled(server: ServerConnection): void {
-    if (server.state.stage === ServerStage.Cleaning && server.owed.length === 0) {
-      this.afterUse(server);
-    } else if (this.moved) this.#environment.lateServer(this, server);
-    // What its client has sent since waits.
-    else if (!server.congested) server.link?.serverWritable();
+  /** `through`: what is sent to the server now can't be hit. */
+  cancel(server: ServerConnection, through?: () => void): void {
+    this.#canceling.cancel(server, through);
   }
 
   #lend(server: ServerConnection): void {
@@ -253,7 +246,8 @@ export class Pool
 
   /** Nothing is owed: cleans what has to be, then offers the server. */
   afterUse(server: ServerConnection): void {
-    const state = server.state;
+    const { state } = server;
+    const { cleanup_server_connections, connect_timeout } = this.settings;
     this.#servers.moveTo(server, ServerStage.Cleaning);
     if (server.congested || state.left > 0) {
       server.close(REASONS.serverUnusable, "bytes are left over");
@@ -261,23 +255,20 @@ export class Pool
     }
     // A slow client may have stopped it.
     server.resumeReading();
-    if (server.cancelsUnderWay > 0) {
-      // The request has an end of its own; a deadline of before must not count.
-      this.#deadlines.limit(server, 2 * this.settings.connect_timeout);
-      return;
-    }
+    // The request has an end of its own; a deadline of before must not count.
+    if (server.cancelsUnderWay > 0) return this.#deadlines.limit(server, 2 * connect_timeout);
     const stale = this.share.over ? REASONS.serverSurplus : this.#servers.stale(server);
     if (stale !== undefined) {
       server.close(stale, "");
       return;
     }
-    const queries = cleanupQueries(state, this.settings.cleanup_server_connections);
+    const queries = cleanupQueries(state, cleanup_server_connections);
     if (queries.length === 0) {
       this.#offer(server);
       return;
     }
     for (const query of queries) server.runOwn(query);
-    this.#deadlines.limit(server, this.settings.connect_timeout);
+    this.#deadlines.limit(server, connect_timeout);
   }
 
   /** A clean server: to the first waiter, or to the idle ones. */
@@ -442,11 +433,8 @@ export class Pool
     this.grow();
   }
 
-  /** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */
   cancelRunning(): void {
-    for (const server of this.#servers.all) {
-      if (server.owed.length > 0 && server.cancelsUnderWay === 0) this.cancel(server);
-    }
+    this.#canceling.running(this.#servers.all);
   }
 
   /** Closes every server connection, linked ones included; their clients have been sent home. */

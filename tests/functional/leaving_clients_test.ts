@@ -213,3 +213,36 @@ Deno.test("leaving: a client that is reset is out of SHOW CLIENTS within two sec
     );
   }
 });
+
+Deno.test("leaving: what runs is canceled, and the server is the next client's at once; a last write is done first", async () => {
+  const sleeping = async () =>
+    await postgres.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+  const long = wire.query("SELECT pg_sleep(60)");
+  const extended = [P("", "SELECT pg_sleep(60)"), B("", ""), E, S];
+  for (const before of ["SELECT 1", "START TRANSACTION"]) {
+    for (const [parts, last] of [[[long], []], [extended, []], [[long], [wire.TERMINATE]]]) {
+      using client = await login("one");
+      await client.query(before);
+      client.send(...parts!);
+      await waitFor("it runs", 5000, async () => await sleeping() === "1" || undefined);
+      const pid = await postgres.psql(
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+      );
+      client.send(...last!);
+      await client.flushed();
+      client.close();
+      using next = await login("one");
+      // The same connection: nothing was closed.
+      assert.equal(await next.value("SELECT pg_backend_pid()"), pid, before);
+      assert.equal(await sleeping(), "0");
+      await next.terminate();
+    }
+  }
+  using client = await login("one");
+  client.send(wire.query("INSERT INTO kept SELECT 7 FROM pg_sleep(0.2)"), wire.TERMINATE);
+  await client.flushed();
+  client.close();
+  using next = await login("one");
+  assert.equal(await next.value("SELECT count(*) FROM kept WHERE x = 7"), "1");
+  await next.query("DELETE FROM kept");
+});

@@ -98,6 +98,37 @@ Deno.test("SIGINT with a terminal: a busy client of session mode goes after its 
   assert.equal(await doorman.waitForExit(), 0);
 });
 
+Deno.test("SIGINT with a terminal: who ends what it does is told with that end, and nobody is waited for", async () => {
+  for (const pool_mode of ["transaction", "session"]) {
+    await using doorman = await start({ env: AT_A_TERMINAL, pool_mode });
+    using inside = await login(doorman);
+    await inside.query("START TRANSACTION");
+    using failed = await login(doorman);
+    await failed.query("START TRANSACTION");
+    await failed.query("SELECT 1/0");
+    using deferred = await login(doorman);
+    await deferred.query("BEGIN");
+    using running = await login(doorman);
+    running.send(wire.query("SELECT pg_sleep(1)"));
+    using batch = await login(doorman);
+    batch.send(wire.extended("SELECT pg_sleep(1)"), wire.SYNC);
+    await inside.query("SELECT pg_sleep(0.1)");
+    doorman.signal("SIGINT");
+    await doorman.waitForLog(/SIGINT received: shutting down/);
+    await inside.query("COMMIT");
+    await failed.query("ROLLBACK");
+    await deferred.query("COMMIT");
+    for (const client of [inside, failed, deferred]) {
+      assert.equal(await lastWords(client), "58006", pool_mode);
+    }
+    for (const client of [running, batch]) {
+      assert.deepEqual(wire.errorCodes(await client.readUntil("Z")), []);
+      assert.equal(await lastWords(client), "58006", pool_mode);
+    }
+    assert.equal(await doorman.waitForExit(), 0);
+  }
+});
+
 Deno.test("SIGINT with a terminal: after shutdown_timeout whoever is left is cut off", async () => {
   await using doorman = await start({
     env: AT_A_TERMINAL,

@@ -10,6 +10,7 @@ import { answerCheck } from "./check_query.ts";
 import { mayDeallocate, readDeallocation } from "../prepared/deallocate.ts";
 import { flushNotifications } from "../listen/delivery.ts";
 import { refuseBlock } from "../refusals.ts";
+import { REASONS } from "../../reasons.ts";
 import type { AnswerRecording } from "../socket.ts";
 import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { clearStatements, findStatement, setStatement } from "../prepared/names.ts";
@@ -61,6 +62,7 @@ export function answerLocally(
       session.readyMs = session.context.reactor.now;
       session.write(answer);
       flushNotifications(session);
+      if (session.context.draining) session.fail("FATAL", REASONS.shuttingDown, "", "");
       return LocalAnswer.Given;
     }
   }

@@ -71,7 +71,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
 
 function clientState(session: Session): ClientRow["state"] {
   const { stage } = session.state;
-  if (stage === Stage.Idle || stage === Stage.Admin || stage === Stage.Closing) return "idle";
+  if (stage === Stage.Idle || stage === Stage.Admin) return "idle";
   if (stage === Stage.Waiting) return "waiting";
   if (stage === Stage.Linked || stage === Stage.Syncing) return "active";
   return "login";
@@ -93,6 +93,8 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
   const rows: ClientRow[] = [];
   for (const session of sessions) {
     const { state } = session;
+    // It has been told, and its end is awaited.
+    if (state.stage === Stage.Closing) continue;
     const status = clientState(session);
     rows.push({
       id: state.id,
