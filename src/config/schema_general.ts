@@ -554,7 +554,9 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "A",
     doc:
       "Answered without a server connection, also while the pool is paused, once PostgreSQL has answered it for the pool. " +
-      "Only a simple query with exactly this text, up to 4 kB.",
+      "Only a simple query with exactly this text, up to 4 kB, and only if its answer can't depend on the session: " +
+      "nothing but blanks, comments and semicolons, or `SELECT` of numbers, plain literals, `TRUE`, `FALSE`, `NULL`. " +
+      "Any other text is PostgreSQL's to answer each time.",
   },
 
   hba: {

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import type { ClientContext } from "../client/context.ts";
-import { checkQueryMessage } from "../client/local/check_query.ts";
+import { messageOf } from "../client/local/check_query.ts";
 import { ClientLogin } from "../client/login/login.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
@@ -134,7 +134,7 @@ export class World {
         log_client_disconnections: false,
       } as ClientContext["general"],
       hba: { match: () => ({ method }) } as unknown as HbaMatcher,
-      checkQuery: checkQueryMessage(checkQuery),
+      checkQuery: messageOf(checkQuery),
       draining: false,
       longBytes: 0,
       mostLongBytes: 1_000_000,
@@ -154,7 +154,7 @@ export class World {
 
   /** As a reload of `pooler_check_query` does. */
   setCheckQuery(text: string): void {
-    Object.assign(this.#context, { checkQuery: checkQueryMessage(text) });
+    Object.assign(this.#context, { checkQuery: messageOf(text) });
   }
 
   /** A server connection that has logged in. */

@@ -99,8 +99,9 @@ Deno.test("the default, a semicolon, as drivers send it", async () => {
 });
 
 Deno.test("a long answer is taken to its last byte, kept or not", async () => {
-  for (const [length, times] of [[12_000, 1], [100_000, 3]]) {
-    const text = `SELECT repeat('x', ${length})`;
+  const long = `SELECT '${"x".repeat(3000)}'`;
+  const longer = "SELECT repeat('x', 100000)";
+  for (const [text, length, times] of [[long, 3000, 1], [longer, 100_000, 3]] as const) {
     await using doorman = await Doorman.start(config(text));
     using client = await login(doorman);
     for (let i = 0; i < 3; i++) {
@@ -108,5 +109,27 @@ Deno.test("a long answer is taken to its last byte, kept or not", async () => {
       assert.equal(await client.value(`SELECT ${i}`), String(i));
     }
     assert.equal(await asked(text, client), times);
+  }
+});
+
+Deno.test("an answer that depends on the session is nobody else's", async () => {
+  await postgres.query("CREATE ROLE somebody");
+  const texts = [
+    "SELECT current_user",
+    "SHOW timezone",
+    "SELECT current_setting('datestyle')",
+    "SELECT now()",
+  ];
+  for (const text of texts) {
+    await using doorman = await Doorman.start(config(text));
+    using first = await login(doorman);
+    await first.query("SET ROLE somebody");
+    await first.query("SET timezone TO 'Asia/Tokyo'; SET datestyle TO 'German'");
+    const its = await first.value(text);
+    using second = await login(doorman);
+    const other = await second.value(text);
+    assert.notEqual(other, its, text);
+    await first.query("SELECT 1");
+    if (text !== "SELECT now()") assert.equal(await first.value(text), its, text);
   }
 });

@@ -1,7 +1,7 @@
 /**
  * `pooler_check_query`: the query that probes of load balancers and drivers send to see whether there is an answer. The
  * first one of a pool is PostgreSQL's to answer; what it said is kept, and later ones get it without a server, also
- * while the pool is paused.
+ * while the pool is paused. Only of a query whose answer is the same for every session (constant_query.ts).
  */
 
 import { TransactionStatus } from "../../protocol/codes.ts";
@@ -9,6 +9,7 @@ import { query } from "../../protocol/messages.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { AnswerRecording } from "../socket.ts";
 import type { ClientOutput, ClientTimes, ClientView } from "../parts.ts";
+import { isConstantQuery } from "./constant_query.ts";
 import { LocalAnswer } from "./transaction.ts";
 
 /** The part of a session that this file sees. */
@@ -19,11 +20,17 @@ interface Session extends ClientView, ClientOutput, ClientTimes {
 /** Longest query that is looked for, and longest answer that is kept. */
 const MOST_QUERY_BYTES = 4096;
 const MOST_ANSWER_BYTES = 16_384;
+const NONE = new Uint8Array(0);
+
+/** What an answer may be kept for; empty: the text is too long, or PostgreSQL's to answer each time. */
+export function checkQueryMessage(text: string): Uint8Array<ArrayBuffer> {
+  return isConstantQuery(text) ? messageOf(text) : NONE;
+}
 
 /** The message that a client sends for it; an answer is that of one such object. Empty: it is too long. */
-export function checkQueryMessage(text: string): Uint8Array<ArrayBuffer> {
+export function messageOf(text: string): Uint8Array<ArrayBuffer> {
   const message = query(text);
-  return message.length > MOST_QUERY_BYTES ? new Uint8Array(0) : message;
+  return message.length > MOST_QUERY_BYTES ? NONE : message;
 }
 
 /** Answers the message at `bytes[at]`, as long as the check query, if it is that one; bytes are there up to `end`. */
