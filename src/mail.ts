@@ -139,7 +139,12 @@ export interface MovingRow {
  * at once, the others when their transaction ends. `send_home` ends every client, consoles too.
  */
 export type WorkerCommand =
-  | { name: "pause" | "resume" | "reconnect" | "kill"; database: string | undefined }
+  | {
+    name: "pause" | "resume" | "reconnect" | "enable" | "disable" | "kill";
+    database: string | undefined;
+  }
+  /** Ends one client. */
+  | { name: "kill_client"; database: undefined; client: number }
   | { name: "stop_accepting" | "drain" | "send_home" | "reset_interner"; database: undefined };
 
 /** Where a pool is, and how its user logs in: what a worker knows of pools that live elsewhere. */
@@ -213,20 +218,37 @@ export interface PoolRow {
   pool_size: number;
   min_pool_size: number;
   max_user_connections: number;
+  max_db_connections: number;
+  /** Of clients: of all of the database, and of the user in all databases. */
+  max_db_client_connections: number;
+  max_user_client_connections: number;
+  reserve_pool_size: number;
   server_host: string;
   server_port: number;
   server_database: string;
   paused: boolean;
+  /** DISABLE: nobody may log in. */
+  disabled: boolean;
   /** No new client may enter: the pool is gone from the config and lives until its last client leaves. */
   retired: boolean;
+  /** Clients that have logged in. */
+  clients: number;
   cl_idle: number;
   cl_active: number;
   cl_waiting: number;
-  cl_cancel_req: number;
+  /** Cancel requests of clients that are on their way to PostgreSQL. */
+  cl_active_cancel_req: number;
   sv_active: number;
   sv_idle: number;
   sv_used: number;
   sv_login: number;
+  /** Connections that carry a cancel request to PostgreSQL, apart from the others. */
+  sv_active_cancel: number;
+  /** Servers that are free but for a cancel request under way, and those that are checked before they are lent. */
+  sv_being_canceled: number;
+  sv_tested: number;
+  /** Of all: those to be replaced since the login of others is another one now. */
+  sv_close_needed: number;
   /** Apart from the others: they are no part of `pool_size`. */
   sv_replication: number;
   maxwait_us: number;
@@ -234,6 +256,8 @@ export interface PoolRow {
   total: PoolCounters;
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
+  /** Microseconds that 50, 95 and 99 % do not exceed, of the last 15 to 30 s. */
+  percentiles: { query: number[]; xact: number[] };
   /** Connections that are being opened, and how they came to be. */
   scaling: ScalingCounters & { inflight: number };
   worker: number;

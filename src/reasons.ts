@@ -33,6 +33,21 @@ export const REASONS = {
   protocolViolation: reason("protocol_violation", "08P01", "{0}"),
   outOfMemory: reason("max_memory_usage", "53200", "out of memory: max_memory_usage is reached"),
   tooManyClients: reason("too_many_clients", "53300", "sorry, too many clients already"),
+  databaseFull: reason(
+    "database_full",
+    "53300",
+    'too many connections for database "{0}" (max_db_client_connections={1})',
+  ),
+  userFull: reason(
+    "user_full",
+    "53300",
+    'too many connections for role "{0}" (max_user_client_connections={1})',
+  ),
+  databaseDisabled: reason(
+    "database_disabled",
+    "55000",
+    'database "{0}" is not currently accepting connections: it is disabled in the admin console',
+  ),
   silentLogin: reason(
     "silent_login",
     "53300",
@@ -67,6 +82,12 @@ export const REASONS = {
     "admin_shutdown",
     "57P01",
     "terminating connection due to administrator command",
+    "info",
+  ),
+  fastClose: reason(
+    "server_fast_close",
+    "57P01",
+    "terminating connection: its server connection is replaced (server_fast_close)",
     "info",
   ),
   shuttingDown: reason("shutting_down", "58006", "pooler is shut down now", "info"),

@@ -6,7 +6,7 @@
 
 import { completeWord } from "./completion.ts";
 import type { Completion } from "./completion.ts";
-import type { AdminEnvironment, PoolCommand } from "./environment.ts";
+import type { AdminEnvironment, PoolCommand, ShutdownWait } from "./environment.ts";
 import { Refusal } from "./refusal.ts";
 import type { Column } from "./rows.ts";
 import { text } from "./rows.ts";
@@ -21,12 +21,14 @@ import { showHelp } from "./show/help.ts";
 import { showLists } from "./show/lists.ts";
 import { showLogLevel } from "./show/log_level.ts";
 import { showPoolCoordinator } from "./show/pool_coordinator.ts";
-import { showPools } from "./show/pools.ts";
+import { showPools, showPoolsExtended } from "./show/pools.ts";
 import { showPoolScaling } from "./show/pool_scaling.ts";
 import { showPoolsMemory } from "./show/pools_memory.ts";
 import { showPreparedStatements } from "./show/prepared_statements.ts";
 import { showServers } from "./show/servers.ts";
+import { showSockets } from "./show/sockets.ts";
 import type { Show } from "./show/show.ts";
+import { showStartupParameters } from "./show/startup_parameters.ts";
 import { showStats } from "./show/stats.ts";
 import { showUpgrade } from "./show/upgrade.ts";
 import { showUsers } from "./show/users.ts";
@@ -38,10 +40,11 @@ import { splitStatements } from "./tokens.ts";
 export type Command =
   | { kind: "show"; show: Show }
   | { kind: "complete"; completion: Completion }
-  | { kind: "pool"; verb: PoolCommand | "kill"; database: DatabaseName | undefined }
+  | { kind: "pool"; verb: PoolCommand | "kill" | "wait_close"; database: DatabaseName | undefined }
+  | { kind: "kill_client"; client: number }
   | { kind: "reload" }
   | { kind: "reset_interner" }
-  | { kind: "shutdown" }
+  | { kind: "shutdown"; waitFor: ShutdownWait }
   | { kind: "upgrade" }
   | { kind: "set_log_level"; filter: string }
   | SessionCommand;
@@ -63,6 +66,7 @@ const SHOWS: readonly Show[] = [
   showConfig,
   showDatabases,
   showPools,
+  showPoolsExtended,
   showPoolsMemory,
   showPoolCoordinator,
   showPoolScaling,
@@ -75,8 +79,10 @@ const SHOWS: readonly Show[] = [
   showVersion,
   showUpgrade,
   showUsers,
+  showStartupParameters,
   showLogLevel,
   showLists,
+  showSockets,
 ];
 
 const VERBS: readonly Verb[] = [
@@ -104,9 +110,9 @@ const VERBS: readonly Verb[] = [
   },
   {
     verb: "SHUTDOWN",
-    help: ["SHUTDOWN"],
+    help: ["SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]"],
     available: (environment) => environment.shutdown !== undefined,
-    parse: (statement) => alone(statement, { kind: "shutdown" }),
+    parse: parseShutdown,
   },
   {
     verb: "UPGRADE",
@@ -120,6 +126,20 @@ const VERBS: readonly Verb[] = [
     verb: "RECONNECT",
     help: ["RECONNECT [db]"],
     parse: (statement) => onPools(statement, "reconnect"),
+  },
+  {
+    verb: "WAIT_CLOSE",
+    help: ["WAIT_CLOSE [db]"],
+    parse: (statement) => onPools(statement, "wait_close"),
+  },
+  { verb: "DISABLE", help: ["DISABLE db"], parse: (statement) => onDatabase(statement, "disable") },
+  { verb: "ENABLE", help: ["ENABLE db"], parse: (statement) => onDatabase(statement, "enable") },
+  { verb: "SUSPEND", help: [], parse: refuseSuspend },
+  {
+    verb: "KILL_CLIENT",
+    help: ["KILL_CLIENT client_id"],
+    available: (environment) => environment.killClient !== undefined,
+    parse: parseKillClient,
   },
   {
     verb: "KILL",
@@ -221,7 +241,46 @@ function parseLogLevel(statement: StatementText, at: number): Command {
   return { kind: "set_log_level", filter: valueFrom(statement, value).trim() };
 }
 
-function onPools(statement: StatementText, verb: PoolCommand | "kill"): Command {
+function parseShutdown(statement: StatementText): Command {
+  const word = statement.tokens[1];
+  if (word === undefined) return { kind: "shutdown", waitFor: "transactions" };
+  if (statement.tokens.length > 2) throw unexpected(statement.tokens[2]);
+  switch (word.kind === "word" ? word.text.toUpperCase() : "") {
+    case "WAIT_FOR_SERVERS":
+      return { kind: "shutdown", waitFor: "servers" };
+    case "WAIT_FOR_CLIENTS":
+      return { kind: "shutdown", waitFor: "clients" };
+    default:
+      throw unexpected(word);
+  }
+}
+
+/** `client_id` of SHOW CLIENTS, with its `#c` or without. */
+function parseKillClient(statement: StatementText): Command {
+  const id = /^\s*['"]?(?:#?c)?([0-9]{1,10})['"]?\s*$/i.exec(statement.from(1))?.[1];
+  if (id !== undefined) return { kind: "kill_client", client: Number(id) };
+  throw new Refusal("42601", "KILL_CLIENT needs the client_id of SHOW CLIENTS", {
+    hint: "as in KILL_CLIENT #c42",
+  });
+}
+
+/** PgBouncer's way to hand its sockets to another process: clients hang meanwhile, and nobody ends it but RESUME. */
+function refuseSuspend(): Command {
+  throw new Refusal("0A000", "SUSPEND is not supported on the admin database", {
+    hint: "PAUSE lets clients wait; UPGRADE hands them over to another process",
+  });
+}
+
+/** A command that would do harm if its database were forgotten. */
+function onDatabase(statement: StatementText, verb: PoolCommand): Command {
+  if (statement.tokens.length > 1) return onPools(statement, verb);
+  throw new Refusal("42601", `${verb.toUpperCase()} needs a database`);
+}
+
+function onPools(
+  statement: StatementText,
+  verb: PoolCommand | "kill" | "wait_close",
+): Command {
   const { tokens } = statement;
   if (tokens.length > 2) throw unexpected(tokens[2]);
   const name = tokens[1];

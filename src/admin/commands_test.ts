@@ -47,8 +47,31 @@ Deno.test("commands: a database is meant as written, else in lower case", () => 
 Deno.test("commands: a word too many is refused where something would change", () => {
   refused("PAUSE a b", "42601", /syntax error at or near "b"/);
   refused("PAUSE 'a'", "42601", /syntax error/);
-  refused("SHUTDOWN WAIT_FOR_CLIENTS", "42601", /WAIT_FOR_CLIENTS/);
+  refused("SHUTDOWN NOW", "42601", /NOW/);
+  refused("SHUTDOWN WAIT_FOR_CLIENTS now", "42601", /now/);
   refused("RELOAD now", "42601", /now/);
+});
+
+Deno.test("commands: PgBouncer's own", () => {
+  assert.deepEqual(one("shutdown wait_for_clients"), { kind: "shutdown", waitFor: "clients" });
+  assert.deepEqual(one("SHUTDOWN WAIT_FOR_SERVERS"), { kind: "shutdown", waitFor: "servers" });
+  assert.deepEqual(one("SHUTDOWN"), { kind: "shutdown", waitFor: "transactions" });
+  const named = { kind: "pool", database: ["app", "app"] };
+  assert.deepEqual(one("DISABLE app"), { ...named, verb: "disable" });
+  assert.deepEqual(one("ENABLE app"), { ...named, verb: "enable" });
+  assert.deepEqual(one("WAIT_CLOSE app"), { ...named, verb: "wait_close" });
+  assert.deepEqual(one("WAIT_CLOSE"), { kind: "pool", database: undefined, verb: "wait_close" });
+  for (const id of ["42", "#c42", "c42", "'#c42'", '"#C42"']) {
+    assert.deepEqual(one(`KILL_CLIENT ${id}`), { kind: "kill_client", client: 42 }, id);
+  }
+});
+
+Deno.test("commands: what of PgBouncer's is refused, and why", () => {
+  for (const verb of ["DISABLE", "ENABLE"]) refused(verb, "42601", /needs a database/);
+  for (const id of ["", "app", "0x7f", "42 43", "#42c", "12345678901"]) {
+    refused(`KILL_CLIENT ${id}`, "42601", /needs the client_id/);
+  }
+  refused("SUSPEND", "0A000", /SUSPEND is not supported/);
 });
 
 Deno.test("commands: every shape of SET log_level", () => {

@@ -15,7 +15,7 @@ import type { ErrorFields } from "../protocol/error_response.ts";
 import type { Command } from "./commands.ts";
 import { columnsOf, parseCommands } from "./commands.ts";
 import type { AdminClient, AdminEnvironment } from "./environment.ts";
-import type { Outcome } from "./execute.ts";
+import type { CommandingConsole, Outcome } from "./execute.ts";
 import { execute, outcome } from "./execute.ts";
 import { ExtendedQuery } from "./extended.ts";
 import { MessageBody } from "./message_body.ts";
@@ -41,7 +41,8 @@ type Status = typeof TransactionStatus[keyof typeof TransactionStatus];
 export class Console {
   readonly #environment: AdminEnvironment;
   readonly #client: AdminClient;
-  readonly #who: string;
+  readonly #commanding: CommandingConsole;
+  readonly #gone = new AbortController();
   readonly #answer = new Answer();
   readonly #extended: ExtendedQuery;
   readonly #parameters = new Map<SessionParameter, string>();
@@ -57,7 +58,11 @@ export class Console {
   constructor(environment: AdminEnvironment, client: AdminClient) {
     this.#environment = environment;
     this.#client = client;
-    this.#who = `[${client.user}@${client.database} #c${client.id}]`;
+    this.#commanding = {
+      who: `[${client.user}@${client.database} #c${client.id}]`,
+      database: client.database,
+      gone: this.#gone.signal,
+    };
     this.#extended = new ExtendedQuery(this.#answer, {
       admit: (command) => this.#admit(command),
       run: (command) => this.#run(command),
@@ -80,6 +85,11 @@ export class Console {
     });
     this.#last = turn;
     return turn;
+  }
+
+  /** Its client is gone: what takes its time need not go on. */
+  end(): void {
+    this.#gone.abort();
   }
 
   async #process(bytes: Uint8Array): Promise<void> {
@@ -232,9 +242,9 @@ export class Console {
       case "complete":
         return outcome("SELECT", { rows: command.completion.rows, counted: true });
       case "show":
-        return await execute(command, this.#environment, this.#who);
+        return await execute(command, this.#environment, this.#commanding);
       default: {
-        const done = await execute(command, this.#environment, this.#who);
+        const done = await execute(command, this.#environment, this.#commanding);
         this.#acted = true;
         return done;
       }
@@ -290,13 +300,16 @@ export class Console {
   #fail(error: unknown): void {
     if (this.#status === TransactionStatus.InTransaction) this.#status = TransactionStatus.Failed;
     if (!(error instanceof Refusal)) {
-      this.#environment.log("error", `${this.#who} admin command failed: ${textOf(error)}`);
+      this.#environment.log(
+        "error",
+        `${this.#commanding.who} admin command failed: ${textOf(error)}`,
+      );
       const hint = "the log says more";
       this.#answer.error({ severity: "ERROR", code: "XX000", message: "internal error", hint });
       return;
     }
     const { code, message, detail, hint } = error;
-    if (code === "58000") this.#environment.log("warn", `${this.#who} ${message}`);
+    if (code === "58000") this.#environment.log("warn", `${this.#commanding.who} ${message}`);
     this.#answer.error({ severity: "ERROR", code, message, detail, hint });
   }
 
@@ -304,7 +317,7 @@ export class Console {
   #end({ code, message }: { code: string; message: string }): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#environment.log("warn", `${this.#who} admin session ended: ${message}`);
+    this.#environment.log("warn", `${this.#commanding.who} admin session ended: ${message}`);
     this.#answer.error({ severity: "FATAL", code, message });
   }
 }

@@ -313,10 +313,11 @@ Deno.test("console: psql's Tab key", async () => {
   assert.deepEqual(await ask(sql), [
     "T name",
     "D pools",
+    "D pools_extended",
     "D pools_memory",
     "D pool_coordinator",
     "D pool_scaling",
-    "C SELECT 4",
+    "C SELECT 5",
     "Z I",
   ]);
 });

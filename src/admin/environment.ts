@@ -47,7 +47,22 @@ export interface UpgradeReport {
 }
 
 /** Commands on the pools of one database, or of all. */
-export type PoolCommand = "pause" | "resume" | "reconnect";
+export type PoolCommand = "pause" | "resume" | "reconnect" | "enable" | "disable";
+
+/**
+ * What a shutdown waits for: the ends of transactions, for `shutdown_timeout` at most; the same for as long as it takes;
+ * or that every client leaves by itself.
+ */
+export type ShutdownWait = "transactions" | "servers" | "clients";
+
+/** A parameter that a pool sends in its StartupMessages. */
+export interface StartupParameterRow {
+  database: string;
+  user: string;
+  parameter: string;
+  value: string;
+  source: "general" | "pool";
+}
 
 /** The control plane as the admin console sees it. A rejected promise is answered as an error; the session goes on. */
 export interface AdminEnvironment {
@@ -66,6 +81,10 @@ export interface AdminEnvironment {
   /** Databases with `max_db_connections`. */
   limits(): Promise<LimitRow[]>;
   configRows(): ConfigRow[];
+  /** Of the configuration in force. */
+  startupParameters(): StartupParameterRow[];
+  /** Sockets of this process by what the kernel says of them, in the order of SHOW SOCKETS. */
+  sockets(): number[];
   upgrades(): UpgradeReport;
   hasDatabase(name: string): boolean;
   /** Resolves to the number of pools touched, once all workers have obeyed. */
@@ -79,8 +98,10 @@ export interface AdminEnvironment {
   /** Ends every client and server connection of the pools; resolves to the number of pools touched. */
   kill?(database: string | undefined): Promise<number>;
   reload?(): Promise<ReloadOutcome>;
+  /** Ends one client, a console too; resolves to whether there is one. */
+  killClient?(client: number): Promise<boolean>;
   /** Begins the shutdown and returns at once: the answer to the command is still to be sent. */
-  shutdown?(): void;
+  shutdown?(waitFor: ShutdownWait): void;
   /** Begins a binary upgrade like `shutdown`; returns why it can't begin, or nothing. */
   upgrade?(): string | undefined;
   /** Replaces the log filter until the process ends; returns why it is refused, or nothing. */

@@ -6,9 +6,10 @@
 
 import type { ErrorFields } from "../protocol/error_response.ts";
 import type { Command, DatabaseName } from "./commands.ts";
-import type { AdminEnvironment, PoolCommand } from "./environment.ts";
+import type { AdminEnvironment, PoolCommand, ShutdownWait } from "./environment.ts";
 import { Refusal } from "./refusal.ts";
 import type { Row } from "./rows.ts";
+import type { AskingConsole } from "./show/show.ts";
 
 /** What a command came to. */
 export interface Outcome {
@@ -22,7 +23,17 @@ export interface Outcome {
 /** The commands that are run here. */
 export type ControlCommand = Extract<
   Command,
-  { kind: "show" | "pool" | "reload" | "shutdown" | "upgrade" | "set_log_level" | "reset_interner" }
+  {
+    kind:
+      | "show"
+      | "pool"
+      | "kill_client"
+      | "reload"
+      | "shutdown"
+      | "upgrade"
+      | "set_log_level"
+      | "reset_interner";
+  }
 >;
 
 /** An outcome without rows, counts or notices unless given. */
@@ -30,21 +41,32 @@ export function outcome(tag: string, more: Partial<Outcome> = {}): Outcome {
   return { rows: [], tag, counted: false, notices: [], ...more };
 }
 
-/** Runs one command; `who` begins the log line of one that changes something. */
+/** The console that a command comes from. */
+export interface CommandingConsole extends AskingConsole {
+  /** Begins the log line of a command that changes something. */
+  readonly who: string;
+  /** Aborted when its client is gone: what takes its time ends then. */
+  readonly gone: AbortSignal;
+}
+
+/** Runs one command. */
 export async function execute(
   command: ControlCommand,
   environment: AdminEnvironment,
-  who: string,
+  console: CommandingConsole,
 ): Promise<Outcome> {
+  const { who } = console;
   switch (command.kind) {
     case "show":
-      return outcome("SHOW", { rows: await command.show.rows(environment) });
+      return outcome("SHOW", { rows: await command.show.rows(environment, console) });
     case "pool":
-      return await executeOnPools(command, environment, who);
+      return await executeOnPools(command, environment, console);
+    case "kill_client":
+      return await executeKillClient(command.client, environment, who);
     case "reload":
       return await executeReload(environment, who);
     case "shutdown":
-      return executeShutdown(environment, who);
+      return executeShutdown(command.waitFor, environment, who);
     case "upgrade":
       return executeUpgrade(environment, who);
     case "reset_interner":
@@ -60,14 +82,18 @@ export async function execute(
 }
 
 async function executeOnPools(
-  command: { verb: PoolCommand | "kill"; database: DatabaseName | undefined },
+  command: { verb: PoolCommand | "kill" | "wait_close"; database: DatabaseName | undefined },
   environment: AdminEnvironment,
-  who: string,
+  { who, gone }: CommandingConsole,
 ): Promise<Outcome> {
   const verb = command.verb.toUpperCase();
   if (command.verb === "kill" && environment.kill === undefined) throw unavailable(verb);
   const database = command.database?.find((name) => environment.hasDatabase(name));
   if (command.database !== undefined && database === undefined) throw noPool(command.database[0]);
+  if (command.verb === "wait_close") {
+    await closed(database, environment, gone);
+    return outcome(verb);
+  }
   const touched = command.verb === "kill"
     ? await environment.kill?.(database) ?? 0
     : await environment.command(command.verb, database);
@@ -76,6 +102,24 @@ async function executeOnPools(
   const scope = database === undefined ? "all databases" : `database "${database}"`;
   environment.log("info", `${who} ${verb} of ${scope}: ${touched} ${plural("pool", touched)}`);
   return outcome(verb);
+}
+
+const LOOK_MS = 50;
+
+/** No server connection is left that RECONNECT or a reload has asked to be replaced. */
+async function closed(
+  database: string | undefined,
+  environment: AdminEnvironment,
+  gone: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const pools = await environment.pools();
+    const late = pools.some((pool) =>
+      pool.sv_close_needed > 0 && (database === undefined || pool.database === database)
+    );
+    if (!late || gone.aborted) return;
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  }
 }
 
 async function executeReload(environment: AdminEnvironment, who: string): Promise<Outcome> {
@@ -94,10 +138,25 @@ async function executeReload(environment: AdminEnvironment, who: string): Promis
   return outcome("RELOAD", { notices });
 }
 
-function executeShutdown(environment: AdminEnvironment, who: string): Outcome {
+async function executeKillClient(
+  client: number,
+  environment: AdminEnvironment,
+  who: string,
+): Promise<Outcome> {
+  if (environment.killClient === undefined) throw unavailable("KILL_CLIENT");
+  environment.log("info", `${who} KILL_CLIENT #c${client}`);
+  if (await environment.killClient(client)) return outcome("KILL_CLIENT");
+  throw new Refusal("42704", `there is no client #c${client}`, { hint: "SHOW CLIENTS lists them" });
+}
+
+function executeShutdown(
+  waitFor: ShutdownWait,
+  environment: AdminEnvironment,
+  who: string,
+): Outcome {
   if (environment.shutdown === undefined) throw unavailable("SHUTDOWN");
-  environment.log("info", `${who} SHUTDOWN`);
-  environment.shutdown();
+  environment.log("info", `${who} SHUTDOWN, waiting for ${waitFor}`);
+  environment.shutdown(waitFor);
   return outcome("SHUTDOWN", { rows: [["t"]] });
 }
 

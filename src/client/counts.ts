@@ -28,12 +28,14 @@ export function queryBegins(session: Pick<ClientView, "context"> & ClientTimes):
 /** A ReadyForQuery of the client's was delivered. */
 export function countQuery(session: Session, settled: boolean): void {
   const { now } = session.context.reactor;
-  const { total } = session.pool!.counters;
+  const { total, queryTimes } = session.pool!.counters;
   session.readyMs = now;
   session.state.queryCount++;
   total.query_count++;
   if (session.queryStartMs !== 0) {
-    total.query_time += Math.round((now - session.queryStartMs) * 1000);
+    const us = Math.round((now - session.queryStartMs) * 1000);
+    total.query_time += us;
+    queryTimes.add(us);
     session.queryStartMs = settled ? 0 : now;
   }
   if (session.server !== undefined) session.server.state.queryCount++;
@@ -42,10 +44,12 @@ export function countQuery(session: Session, settled: boolean): void {
 /** Its transaction has ended. */
 export function countTransaction(session: Session): void {
   const { now } = session.context.reactor;
-  const { total } = session.pool!.counters;
+  const { total, xactTimes } = session.pool!.counters;
+  const us = Math.round((now - session.xactStartMs) * 1000);
   session.state.xactCount++;
   total.xact_count++;
-  total.xact_time += Math.round((now - session.xactStartMs) * 1000);
+  total.xact_time += us;
+  xactTimes.add(us);
   session.xactStartMs = now;
   if (session.server !== undefined) session.server.state.xactCount++;
 }

@@ -89,6 +89,17 @@ export function checkLinked(session: Session, now: number): number {
   return Infinity;
 }
 
+/** `server_fast_close`: a client that keeps a server which is to be replaced is sent home between transactions. */
+export function checkOutdated(
+  session: Session & { readonly atRest: boolean },
+  server: ServerConnection,
+): void {
+  const { pool, state } = session;
+  if (session.frozen || pool === undefined || state.stage !== Stage.Linked) return;
+  if (!session.atRest || inTransaction(server) || !pool.isOutdated(server)) return;
+  session.fail("FATAL", REASONS.fastClose, "", "");
+}
+
 /** A transaction is open, or what counts as one for PostgreSQL until a Sync comes. */
 function inTransaction(server: ServerConnection): boolean {
   const { status, unsynced } = server.state;

@@ -44,8 +44,11 @@ export function resolveSettings(config: Config, resolving: Resolving): Settings 
   for (const [database, pool] of config.pools) {
     for (const user of pool.users) {
       const settings = resolvePool({ general: config.general, database, pool, user }, resolving);
-      settings.max_user_connections = ofUsers.get(user.username) ??
+      const limits = ofUsers.get(user.username);
+      settings.max_user_connections = limits?.max_user_connections ??
         config.general.max_user_connections;
+      settings.max_user_client_connections = limits?.max_user_client_connections ??
+        config.general.max_user_client_connections;
       pools.push(settings);
     }
   }
@@ -53,12 +56,19 @@ export function resolveSettings(config: Config, resolving: Resolving): Settings 
   return { general: resolveGeneral(config.general, resolving), pools };
 }
 
-/** `max_user_connections` of users that have one of their own; the checks see to it that all pools agree. */
-function userLimits(pools: Iterable<PoolConfig>): Map<string, number> {
-  const limits = new Map<string, number>();
+/** Limits of users that hold in all databases; the checks see to it that all pools agree. */
+export const USER_LIMITS = ["max_user_connections", "max_user_client_connections"] as const;
+
+type UserLimits = Pick<UserConfig, typeof USER_LIMITS[number]>;
+
+/** Those of users that have one of their own. */
+function userLimits(pools: Iterable<PoolConfig>): Map<string, UserLimits> {
+  const limits = new Map<string, UserLimits>();
   for (const { users } of pools) {
-    for (const { username, max_user_connections } of users) {
-      if (max_user_connections !== undefined) limits.set(username, max_user_connections);
+    for (const user of users) {
+      const known = limits.get(user.username) ?? {};
+      limits.set(user.username, known);
+      for (const key of USER_LIMITS) known[key] = user[key] ?? known[key];
     }
   }
   return limits;
@@ -88,6 +98,7 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     log_client_connections: general.log_client_connections,
     log_client_disconnections: general.log_client_disconnections,
     pooler_check_query: general.pooler_check_query,
+    login_notify_message: general.login_notify_message,
     io_uring: general.io_uring,
     max_client_prepared_memory: general.max_client_prepared_memory,
     query_interner_gc_interval_seconds: general.query_interner_gc_interval_seconds,
@@ -127,6 +138,8 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     min_pool_size: user.min_pool_size ?? 0,
     max_db_connections: pool.max_db_connections ?? 0,
     max_user_connections: 0,
+    max_db_client_connections: pool.max_db_client_connections ?? general.max_db_client_connections,
+    max_user_client_connections: 0,
     min_connection_lifetime: pool.min_connection_lifetime,
     reserve_pool_size: pool.reserve_pool_size,
     reserve_pool_timeout: pool.reserve_pool_timeout,
@@ -140,12 +153,15 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     application_name_pinned: pinned !== undefined,
     startup_parameters: [...parameters].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
     connect_timeout: pool.connect_timeout ?? general.connect_timeout,
-    query_wait_timeout: pool.query_wait_timeout ?? general.query_wait_timeout,
+    query_wait_timeout: user.query_wait_timeout ?? pool.query_wait_timeout ??
+      general.query_wait_timeout,
     idle_timeout: user.idle_timeout ?? pool.idle_timeout ?? general.idle_timeout,
     server_lifetime: user.server_lifetime ?? pool.server_lifetime ?? general.server_lifetime,
     ...clientLimits(from),
     server_idle_check_timeout: general.server_idle_check_timeout,
     server_round_robin: general.server_round_robin,
+    server_fast_close: general.server_fast_close,
+    connect_query: pool.connect_query,
     sync_server_parameters: general.sync_server_parameters,
     cleanup_server_connections: pool.cleanup_server_connections,
     log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
@@ -219,8 +235,9 @@ function verifierOf(password: string, user: string, resolving: Resolving): strin
 function serverCredentials(user: UserConfig): ServerCredentials {
   const { username, password, server_username, server_password } = user;
   if (server_password !== undefined) {
-    return server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)
-      ? { kind: "none" }
+    if (server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)) return { kind: "none" };
+    return passwordForm(server_password) === "md5"
+      ? { kind: "md5", hash: server_password.toLowerCase() }
       : { kind: "password", password: server_password };
   }
   if (server_username !== undefined && server_username !== username) return { kind: "none" };
@@ -247,6 +264,8 @@ function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): s
     settings.credentials,
     settings.application_name,
     settings.startup_parameters,
+    // Not in what a program of before knew, so that its servers fit where there is none.
+    ...settings.connect_query === "" ? [] : [settings.connect_query],
     pool.server_tls_mode ?? general.server_tls_mode,
     pool.server_tls_ca_cert ?? general.server_tls_ca_cert,
     pool.server_tls_certificate ?? general.server_tls_certificate,

@@ -1,7 +1,7 @@
 /**
  * Which worker owns which pool. Pools that share a limit on server connections live on one worker, so that the limit is
- * plain data of one thread: the pools of a database with `max_db_connections`, and those of a user with
- * `max_user_connections`. Where such groups overlap they are one group. All other pools stay where they are, and new
+ * plain data of one thread: the pools of a database with `max_db_connections` or `max_db_client_connections`, and
+ * those of a user with `max_user_connections` or `max_user_client_connections`. Where such groups overlap they are one group. All other pools stay where they are, and new
  * ones go to the worker with the fewest.
  */
 
@@ -76,9 +76,13 @@ function groupsOf(pools: readonly PoolSettings[]): PoolSettings[][] {
     const [a, b] = [rootOf(first), rootOf(i)];
     towards[Math.max(a, b)] = Math.min(a, b);
   };
-  pools.forEach(({ database, user, max_db_connections, max_user_connections }, i) => {
-    if (max_db_connections > 0) tie(`database ${database}`, i);
-    if (max_user_connections > 0) tie(`user ${user}`, i);
+  pools.forEach((pool, i) => {
+    if (pool.max_db_connections > 0 || pool.max_db_client_connections > 0) {
+      tie(`database ${pool.database}`, i);
+    }
+    if (pool.max_user_connections > 0 || pool.max_user_client_connections > 0) {
+      tie(`user ${pool.user}`, i);
+    }
   });
   const groups = new Map<number, PoolSettings[]>();
   pools.forEach((pool, i) => {

@@ -5,114 +5,20 @@
 
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
+import { LISTEN_TABLE } from "./schema_listen.ts";
 import type { GeneralConfig } from "./types.ts";
 
 const NO_RUST_SCHEDULER = "the scheduler it tunes does not exist here";
 
 const TABLE: KeyTable<GeneralConfig> = {
-  host: {
-    heading: "Listening and sockets",
-    type: "string",
-    default: "0.0.0.0",
-    reload: "R",
-    doc: 'Address to listen on over TCP; IPv6 in brackets, as in "[::]".',
-  },
-  port: {
-    type: "u16",
-    default: 5432,
-    reload: "R",
-    doc: "TCP port; also part of the Unix socket's name.",
-  },
-  backlog: {
-    type: "u32",
-    default: 0,
-    reload: "R",
-    doc: "Length of the kernel's queue of connections not yet accepted; 0 = `max_connections`.",
-  },
-  max_connections: {
-    type: "usize",
-    default: 8192,
-    min: 1,
-    zeroFault: "no client could connect",
-    reload: "A",
-    doc: "Clients logged in at a time; one more gets SQLSTATE 53300. Admin clients count. " +
-      "Connections that do not log in: docs/limits.md.",
-  },
-  unix_socket_dir: {
-    type: "path",
-    reload: "R",
-    unset: "no Unix socket",
-    doc: "Also listen on `.s.PGSQL.<port>` in this directory.",
-  },
-  unix_socket_mode: {
-    type: "octal_mode",
-    default: 0o600,
-    reload: "R",
-    doc: "Permissions of the Unix socket, as octal text.",
-  },
-  unix_socket_buffer_size: {
-    type: "bytes",
-    default: 1_048_576,
-    reload: "N",
-    doc: "Kernel send and receive buffers of Unix sockets, on both sides.",
-  },
-  tcp_socket_buffer_size: {
-    type: "bytes",
-    default: 0,
-    reload: "N",
-    doc: "Kernel send and receive buffers of TCP sockets; 0 = left to the kernel's tuning.",
-  },
-  tcp_so_linger: {
-    type: "seconds",
-    default: 0,
-    max: 65_535,
-    reload: "N",
-    doc:
-      "SO_LINGER of client and server sockets; 0 = the kernel's default. Upstream resets connections with 0.",
-  },
-  tcp_no_delay: {
-    type: "bool",
-    default: true,
-    reload: "N",
-    doc: "TCP_NODELAY: small messages are sent at once.",
-  },
-  tcp_keepalives_idle: {
-    type: "seconds",
-    default: 5,
-    max: 32_767,
-    reload: "N",
-    doc: "Idle time before the first keepalive probe.",
-  },
-  tcp_keepalives_interval: {
-    type: "seconds",
-    default: 5,
-    max: 32_767,
-    reload: "N",
-    doc: "Time between keepalive probes.",
-  },
-  tcp_keepalives_count: {
-    type: "u32",
-    default: 5,
-    max: 127,
-    reload: "N",
-    doc: "Keepalive probes left unanswered before the connection is given up.",
-  },
-  tcp_user_timeout: {
-    type: "seconds",
-    default: 60,
-    max: 4_294_967,
-    reload: "N",
-    doc: "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; 0 = the kernel's own.",
-  },
+  ...LISTEN_TABLE,
 
   client_login_timeout: {
     heading: "Timeouts and the life of server connections",
     type: "duration",
     default: 60_000,
-    min: 1,
-    zeroFault: "no client could log in",
     reload: "N",
-    doc: "From a client's connection to the end of its login. Not in upstream.",
+    doc: "From a client's connection to the end of its login; 0 = no limit. Not in upstream.",
   },
   connect_timeout: {
     type: "duration",
@@ -127,7 +33,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     type: "duration",
     default: 5_000,
     reload: "P",
-    doc: "How long a client waits for a server connection; 0 = not at all.",
+    doc:
+      'How long a client waits for a server connection; 0 = not at all (PgBouncer: for ever, here `"3650d"`).',
   },
   idle_timeout: {
     type: "duration",
@@ -212,6 +119,12 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "A",
     doc: "A client that has waited so long for a server connection is told by a NOTICE. 0 = never.",
   },
+  login_notify_message: {
+    type: "string",
+    default: "",
+    reload: "N",
+    doc: "Told to each client by a NOTICE when it has logged in; empty = nothing. Not in upstream.",
+  },
 
   max_user_connections: {
     heading: "Sizing and memory",
@@ -221,6 +134,22 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc:
       "Server connections of one user over all databases, at most; 0 = no limit. The pools that such a limit ties " +
       "together live on one worker. Not in upstream.",
+  },
+  max_db_client_connections: {
+    type: "u32",
+    default: 0,
+    reload: "N",
+    doc:
+      "Clients logged in to one database, at most; one more gets SQLSTATE 53300. 0 = no limit. The database's pools " +
+      "then live on one worker. Not in upstream.",
+  },
+  max_user_client_connections: {
+    type: "u32",
+    default: 0,
+    reload: "N",
+    doc:
+      "Clients logged in as one user over all databases, at most; one more gets SQLSTATE 53300. 0 = no limit. The " +
+      "user's pools then live on one worker. Not in upstream.",
   },
   max_concurrent_creates: {
     type: "usize",
@@ -276,6 +205,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     default: false,
     reload: "P",
     doc: "Reuse the server connection idle for longest, not the one used last.",
+  },
+  server_fast_close: {
+    type: "bool",
+    default: false,
+    reload: "P",
+    doc:
+      "After RECONNECT, or a reload of what connections are opened by: a client that keeps its server connection " +
+      "(session mode, or pinned) is sent home (57P01) between transactions, within a second. Not in upstream.",
   },
   sync_server_parameters: {
     type: "bool",

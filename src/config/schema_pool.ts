@@ -133,8 +133,24 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     doc: "As in `[general]`.",
   },
 
-  max_db_connections: {
+  connect_query: {
+    type: "string",
+    default: "",
+    reload: "B",
+    doc:
+      "Run once on each new server connection, before clients have it; an error is logged and changes nothing. What " +
+      "`RESET ALL` undoes is undone after a client that changed parameters: those belong in `startup_parameters`. " +
+      "Not in upstream.",
+  },
+
+  max_db_client_connections: {
     heading: "Connections shared by all users of the database",
+    type: "u32",
+    reload: "N",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  max_db_connections: {
     type: "u32",
     reload: "P",
     unset: "no limit",
@@ -304,6 +320,13 @@ const USER_TABLE: KeyTable<UserConfig> = {
     doc:
       "As in `[general]`; holds in all databases, so a user that several list must have one value. Not in upstream.",
   },
+  max_user_client_connections: {
+    type: "u32",
+    reload: "N",
+    unset: "general",
+    doc:
+      "As in `[general]`; holds in all databases, so a user that several list must have one value. Not in upstream.",
+  },
   pool_mode: {
     type: "enum",
     choices: ["transaction", "session", "statement"],
@@ -311,6 +334,12 @@ const USER_TABLE: KeyTable<UserConfig> = {
     reload: "P",
     unset: "the pool's",
     doc: "As in the pool.",
+  },
+  query_wait_timeout: {
+    type: "duration",
+    reload: "P",
+    unset: "the pool's",
+    doc: "As in the pool. Not in upstream.",
   },
   server_lifetime: {
     type: "duration",
@@ -365,7 +394,7 @@ const USER_TABLE: KeyTable<UserConfig> = {
     secret: true,
     reload: "B",
     unset: "the client's own proof is passed on",
-    doc: "Plain password of that role; needs `server_username`.",
+    doc: "Password of that role, plain or its md5 hash; needs `server_username`.",
   },
   auth_pam_service: {
     type: "string",

@@ -59,6 +59,9 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   /** Of all users of the database, and of the user in all databases; 0 = no limit. */
   max_db_connections: number;
   max_user_connections: number;
+  /** The same of clients that have logged in. */
+  max_db_client_connections: number;
+  max_user_client_connections: number;
   min_connection_lifetime: number;
   reserve_pool_size: number;
   reserve_pool_timeout: number;
@@ -79,6 +82,10 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   idle_timeout: number;
   server_lifetime: number;
   server_idle_check_timeout: number;
+  /** Run once on each new server connection; empty: nothing is. */
+  connect_query: string;
+  /** A server that is to be replaced is taken from a client that keeps it, with the client. */
+  server_fast_close: boolean;
   server_round_robin: boolean;
   sync_server_parameters: boolean;
   cleanup_server_connections: boolean;
@@ -115,7 +122,7 @@ export interface GeneralSettings extends SocketSettings {
   admin_username: string;
   /** md5 and SCRAM forms of the admin's password are derived from it at load. */
   admin_password: StoredPassword;
-  /** Milliseconds from accept to the end of the login. */
+  /** Milliseconds from accept to the end of the login; 0 = as many as it likes. */
   client_login_timeout: number;
   retain_connections_time: number;
   retain_connections_max: number;
@@ -126,6 +133,7 @@ export interface GeneralSettings extends SocketSettings {
   log_client_connections: boolean;
   log_client_disconnections: boolean;
   pooler_check_query: string;
+  login_notify_message: string;
   io_uring: boolean;
   max_client_prepared_memory: number;
   query_interner_gc_interval_seconds: number;

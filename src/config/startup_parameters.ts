@@ -4,6 +4,7 @@
  */
 
 import { canonicalName, isParameterName } from "./parameter_names.ts";
+import type { Config } from "./types.ts";
 
 /** Longest StartupMessage that PostgreSQL takes (MAX_STARTUP_PACKET_LENGTH). */
 export const MAX_STARTUP_PACKET_BYTES = 10_000;
@@ -48,6 +49,30 @@ export function mergeParameters(
     for (const [name, value] of layer) merged.set(canonicalName(name), value);
   }
   return merged;
+}
+
+/** Every parameter of every pool, by database, user and name, with the section that its value is of. */
+export function startupParameterRows({ general, pools }: Config): {
+  database: string;
+  user: string;
+  parameter: string;
+  value: string;
+  source: "general" | "pool";
+}[] {
+  return [...pools].flatMap(([database, pool]) => {
+    const own = mergeParameters(pool.startup_parameters);
+    const merged = [...mergeParameters(general.startup_parameters, pool.startup_parameters)]
+      .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    return pool.users.flatMap(({ username }) =>
+      merged.map(([parameter, value]) => ({
+        database,
+        user: username,
+        parameter,
+        value,
+        source: own.has(parameter) ? "pool" as const : "general" as const,
+      }))
+    );
+  });
 }
 
 /** Length of the whole StartupMessage of a server connection. */

@@ -62,8 +62,11 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   idle_transaction_timeout: number;
   client_idle_timeout: number;
   query_wait_notify: number;
+  login_notify_message: string;
 
   max_user_connections: number;
+  max_db_client_connections: number;
+  max_user_client_connections: number;
   max_concurrent_creates: number;
   scaling_warm_pool_ratio: number;
   scaling_fast_retries: number;
@@ -71,6 +74,7 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   max_memory_usage: number;
   message_size_to_be_stream: number;
   server_round_robin: boolean;
+  server_fast_close: boolean;
   sync_server_parameters: boolean;
 
   log_level?: ConfigLogLevel;
@@ -153,7 +157,9 @@ export interface UserConfig {
   pool_size: number;
   min_pool_size?: number;
   max_user_connections?: number;
+  max_user_client_connections?: number;
   pool_mode?: PoolMode;
+  query_wait_timeout?: number;
   server_lifetime?: number;
   idle_timeout?: number;
   query_timeout?: number;
@@ -205,6 +211,8 @@ export interface PoolConfig {
   server_prepared_statements_cache_size?: number;
   scaling_warm_pool_ratio?: number;
   scaling_fast_retries?: number;
+  connect_query: string;
+  max_db_client_connections?: number;
   max_db_connections?: number;
   min_connection_lifetime: number;
   reserve_pool_size: number;

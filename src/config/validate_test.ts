@@ -31,7 +31,6 @@ Deno.test("validate: zero is refused where nothing could run with it", () => {
   for (
     const key of [
       "max_connections",
-      "client_login_timeout",
       "connect_timeout",
       "retain_connections_time",
       "proxy_copy_data_timeout",

@@ -4,9 +4,17 @@
  */
 
 import { Console } from "../admin/console.ts";
-import type { AdminEnvironment, ReloadOutcome, UpgradeReport } from "../admin/environment.ts";
+import type {
+  AdminEnvironment,
+  PoolCommand,
+  ReloadOutcome,
+  ShutdownWait,
+  StartupParameterRow,
+  UpgradeReport,
+} from "../admin/environment.ts";
 import { VERSION } from "../cli/version.ts";
 import { configRows } from "../config/diff.ts";
+import { startupParameterRows } from "../config/startup_parameters.ts";
 import type { Config } from "../config/types.ts";
 import { formatFilter, type LogFilter, parseFilter } from "../log/filter.ts";
 import type { Log } from "../log/log.ts";
@@ -25,6 +33,7 @@ import type {
   WorkerQuestion,
   WorkerToControl,
 } from "../mail.ts";
+import { countSockets } from "./sockets.ts";
 
 /** So long a command of the console has to be answered before its effect sets in. */
 const ANSWER_MS = 50;
@@ -43,7 +52,7 @@ export interface ConsoleHost {
   configuredFilter(): LogFilter;
   setFilter(filter: LogFilter): void;
   reload(cause: string): Promise<ReloadOutcome>;
-  shutdown(cause: string): void;
+  shutdown(cause: string, waitFor: ShutdownWait): void;
   /** Why an upgrade can't begin now, if so; then it counts as refused. */
   upgradeObstacle(): string | undefined;
   beginUpgrade(cause: string): void;
@@ -74,6 +83,7 @@ export class Consoles implements AdminEnvironment {
   }
 
   closed(client: number): void {
+    this.#open.get(client)?.end();
     this.#open.delete(client);
   }
 
@@ -126,11 +136,19 @@ export class Consoles implements AdminEnvironment {
     }));
   }
 
+  startupParameters(): StartupParameterRow[] {
+    return startupParameterRows(this.#host.config());
+  }
+
+  sockets(): number[] {
+    return countSockets();
+  }
+
   hasDatabase(name: string): boolean {
     return this.#host.hasDatabase(name);
   }
 
-  command(name: "pause" | "resume" | "reconnect", database: string | undefined): Promise<number> {
+  command(name: PoolCommand, database: string | undefined): Promise<number> {
     return this.#host.order({ name, database });
   }
 
@@ -138,13 +156,17 @@ export class Consoles implements AdminEnvironment {
     return this.#host.order({ name: "kill", database });
   }
 
+  async killClient(client: number): Promise<boolean> {
+    return await this.#host.order({ name: "kill_client", database: undefined, client }) > 0;
+  }
+
   reload(): Promise<ReloadOutcome> {
     return this.#host.reload("RELOAD");
   }
 
-  shutdown(): void {
+  shutdown(waitFor: ShutdownWait): void {
     // The command's own answer is on its way to the worker first.
-    setTimeout(() => this.#host.shutdown("SHUTDOWN"), ANSWER_MS);
+    setTimeout(() => this.#host.shutdown("SHUTDOWN", waitFor), ANSWER_MS);
   }
 
   upgrade(): string | undefined {

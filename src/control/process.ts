@@ -210,8 +210,7 @@ export class Doorman {
         );
         return;
       case "SIGINT":
-        if (this.#shutdown.begun) this.#shutdown.atOnce(cause);
-        else if (this.#interrupt === "shutdown") this.#shutdown.gently(cause);
+        if (this.#shutdown.begun || this.#interrupt === "shutdown") this.#shutdown.gently(cause);
         else this.#beginUpgrade(`${cause} without a terminal`);
         return;
       case "SIGUSR2":
@@ -282,6 +281,8 @@ export class Doorman {
       log: this.#log,
       presence: () => this.#supervisor.ask<PresenceRow>("presence"),
       drain: () => this.#supervisor.command({ name: "drain", database: undefined }),
+      stopAccepting: () =>
+        this.#supervisor.command({ name: "stop_accepting", database: undefined }),
       stopListening: () => this.#stopListening(),
       stopping: (status) => {
         this.#watchdog.stop();
@@ -424,7 +425,7 @@ export class Doorman {
       configuredFilter: () => configuredFilter(this.#options, this.#reloader.config),
       setFilter: (filter) => this.#setFilter(filter),
       reload: (cause) => this.#reloader.request(cause),
-      shutdown: (cause) => void this.#shutdown.gently(cause),
+      shutdown: (cause, waitFor) => void this.#shutdown.gently(cause, waitFor),
       upgradeObstacle: () => {
         const obstacle = this.#upgrade.obstacle();
         if (obstacle !== undefined) this.#upgradeTotals.refused++;

@@ -69,11 +69,13 @@ export class Canceling<Pool extends CancelingPool> {
     if (graceMs === 0) cancel();
     else reactor.at(reactor.now + graceMs, cancel);
   }
+}
 
-  /** Cancels what these servers run before they are closed: PostgreSQL notices that nobody is there only when it writes. */
-  running(servers: Iterable<ServerConnection>): void {
-    for (const server of servers) {
-      if (server.owed.length > 0 && server.cancelsUnderWay === 0) this.cancel(server);
-    }
+/** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */
+export function cancelRunning(
+  pool: { servers(): Iterable<ServerConnection>; cancel(server: ServerConnection): void },
+): void {
+  for (const server of pool.servers()) {
+    if (server.owed.length > 0 && server.cancelsUnderWay === 0) pool.cancel(server);
   }
 }

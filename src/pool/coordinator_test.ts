@@ -92,6 +92,7 @@ class World {
 
 /** A pool whose clients wait since a given time and whose servers are made at once. */
 class FakePool implements LimitedPool {
+  readonly seated = 0;
   settings: PoolSettings;
   readonly share: Share;
   readonly servers: FakeServer[] = [];

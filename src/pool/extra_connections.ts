@@ -8,7 +8,7 @@
 import type { PoolSettings } from "../config/settings.ts";
 import type { Reason } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import type { ServerOwner } from "../server/link.ts";
+import type { ServerOwner, Traffic } from "../server/link.ts";
 import type { LoginSecrets } from "../server/authentication.ts";
 import type { LoggedIn } from "../server/login.ts";
 import { ServerStage, type ServerState } from "../server/state.ts";
@@ -36,6 +36,8 @@ export abstract class ExtraConnections implements LimitedPool {
   readonly waiting = 0;
   readonly transactionTime = 0;
   protected readonly pool: ExtendedPool;
+  /** Its clients are the pool's. */
+  readonly seated = 0;
   protected readonly environment: PoolEnvironment;
   /** Their part in limits over several pools. */
   protected readonly share: Share;
@@ -70,7 +72,7 @@ export abstract class ExtraConnections implements LimitedPool {
     return this.pool.reported;
   }
 
-  get traffic(): { received: number; sent: number } {
+  get traffic(): Traffic {
     return this.pool.traffic;
   }
 

@@ -53,6 +53,11 @@ export class IdleChecks<Server extends CheckedServer> {
     this.#deadlines = deadlines;
   }
 
+  /** Servers that are checked now, late ones included. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
   /** Whether a server has rested for so long that it may be gone. One that nobody has used yet has not rested. */
   isDoubtful({ state }: Server): boolean {
     const { server_idle_check_timeout } = this.#pool.settings;

@@ -32,6 +32,14 @@ export function expiredServers<Server extends ClosingServer>(
     });
 }
 
+/** That a server connection has begun. */
+export function openedLine(
+  { pid, addressText }: Pick<ServerState, "pid" | "addressText">,
+  { size, settings }: { size: number; settings: { pool_size: number } },
+): string {
+  return `new server connection pid=${pid} to ${addressText}, size=${size}/${settings.pool_size}`;
+}
+
 /** How a server connection ended. */
 export function closedLine(
   { state }: ClosingServer,

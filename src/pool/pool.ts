@@ -12,21 +12,22 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection } from "../server/connection.ts";
-import type { ServerOwner } from "../server/link.ts";
+import type { ServerOwner, Traffic } from "../server/link.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
-import { Canceling, type CancelingPool } from "./canceling.ts";
+import { Canceling, type CancelingPool, cancelRunning } from "./canceling.ts";
 import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Greeting } from "./connecting/greeting.ts";
 import { type PacedPool, Pacing } from "./connecting/pacing.ts";
 import type { PoolEnvironment, PoolOwner } from "./environment.ts";
 import { IdleChecks } from "./idle_check.ts";
 import { Listener } from "./listen/listener.ts";
 import { Replication } from "./replication.ts";
-import { closedLine, closeUnlinked, giveLimits } from "./lifetime.ts";
+import { closedLine, closeUnlinked, giveLimits, openedLine } from "./lifetime.ts";
 import { Moving, type MovingPool } from "./moving.ts";
 import { Servers, type ServersPool } from "./servers.ts";
 import type { LimitedPool, Share } from "./share.ts";
@@ -46,7 +47,7 @@ export class Pool
     ServersPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
-  readonly traffic: { received: number; sent: number };
+  readonly traffic: Traffic;
   readonly reported = new Set<string>();
   readonly statements: StatementCache;
   readonly replication: Replication;
@@ -61,14 +62,18 @@ export class Pool
   checkAnswer: { query: Uint8Array; answer: Uint8Array } | undefined = undefined;
   paused = false;
   retired = false;
-  /** Sessions of this pool. */
+  /** DISABLE: nobody may log in. */
+  disabled = false;
+  /** Sessions of this pool, and those of them that have logged in. */
   clients = 0;
+  seated = 0;
   readonly #environment: PoolEnvironment & PoolOwner<Pool>;
   readonly #servers: Servers<ServerConnection>;
   readonly #waiting = new Waiting();
   readonly #creation: Creation;
   readonly #deadlines: Deadlines;
-  readonly #checks: IdleChecks<ServerConnection>;
+  readonly checks: IdleChecks<ServerConnection>;
+  readonly #greeting: Greeting<ServerConnection>;
   readonly #patience: Patience;
   readonly #canceling: Canceling<Pool>;
   readonly pacing: Pacing;
@@ -88,9 +93,10 @@ export class Pool
     const creation = this.#creation = new Creation(this, environment);
     const servers = this.#servers = new Servers(this, reactor);
     const deadlines = this.#deadlines = new Deadlines(reactor, servers.all);
-    const checks = this.#checks = new IdleChecks(this, reactor, deadlines);
+    const checks = this.checks = new IdleChecks(this, reactor, deadlines);
     const patience = this.#patience = new Patience(this, { waiting, creation }, environment);
     this.#canceling = new Canceling<Pool>(this, environment);
+    this.#greeting = new Greeting(this, environment.log);
     this.replication = new Replication(this, environment, creation.secrets);
     const listener = this.listener = new Listener(this, environment, creation.secrets);
     this.share = environment.coordinator.join(this);
@@ -138,11 +144,16 @@ export class Pool
 
   /** Idle servers that are checked for those who wait. */
   get checking(): number {
-    return this.#checks.coming;
+    return this.checks.coming;
   }
 
   servers(): Iterable<ServerConnection> {
     return this.#servers.all;
+  }
+
+  /** It was made by other settings, or before a RECONNECT. */
+  isOutdated(server: ServerConnection): boolean {
+    return this.#servers.isOutdated(server);
   }
 
   longestWaitMs(now: number): number {
@@ -213,6 +224,7 @@ export class Pool
 
   #lend(server: ServerConnection): void {
     const state = server.state;
+    this.counters.total.server_assignments++;
     this.#servers.moveTo(server, ServerStage.Linked);
     if (state.uses++ > 0) this.pacing.lent(server);
     state.heldSinceMs = this.#environment.reactor.now;
@@ -220,11 +232,11 @@ export class Pool
 
   /** The next usable idle server. Doubtful ones are checked, until `wanted` are: they come back for those who wait. */
   #takeIdle(wanted: number): ServerConnection | undefined {
-    while (this.#checks.coming < wanted) {
+    while (this.checks.coming < wanted) {
       const server = this.#servers.takeIdle();
-      if (server === undefined || !this.#checks.isDoubtful(server)) return server;
+      if (server === undefined || !this.checks.isDoubtful(server)) return server;
       this.#servers.moveTo(server, ServerStage.Cleaning);
-      this.#checks.begin(server);
+      this.checks.begin(server);
     }
     return undefined;
   }
@@ -279,7 +291,7 @@ export class Pool
       this.#environment.lateServer(this, server);
       return;
     }
-    const checked = this.#checks.end(server);
+    const checked = this.checks.end(server);
     const waiter = this.paused ? undefined : this.#waiting.shift();
     if (!checked) state.usedAtMs = this.#environment.reactor.now;
     if (waiter === undefined) {
@@ -301,7 +313,7 @@ export class Pool
       return;
     }
     if (state.stage !== ServerStage.Cleaning) return;
-    if (error !== undefined) {
+    if (!this.#greeting.end(server, error) && error !== undefined) {
       server.close(REASONS.serverCleanupFailed, `${error.code}: ${error.message}`);
       return;
     }
@@ -317,7 +329,8 @@ export class Pool
     if (this.#servers.remove(server) && this.moved) {
       this.#environment.lateServer(this, undefined);
     }
-    this.#checks.end(server);
+    this.checks.end(server);
+    this.#greeting.end(server, undefined);
     this.share.count();
     const { log, reactor } = this.#environment;
     log[reason.level](
@@ -360,12 +373,11 @@ export class Pool
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
     if (epoch === this.#servers.epoch) this.defaults = state.parameters;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
-    log.info(
-      "pg_doorman::server",
-      `[${this.name}] new server connection pid=${state.pid} to ${state.addressText}, ` +
-        `size=${this.size}/${settings.pool_size}`,
-    );
-    this.afterUse(server);
+    log.info("pg_doorman::server", `[${this.name}] ${openedLine(state, this)}`);
+    if (this.#greeting.begin(server, settings)) {
+      this.#servers.moveTo(server, ServerStage.Cleaning);
+      this.#deadlines.limit(server, settings.connect_timeout);
+    } else this.afterUse(server);
     this.grow();
     this.warm();
   }
@@ -433,10 +445,6 @@ export class Pool
     this.grow();
   }
 
-  cancelRunning(): void {
-    this.#canceling.running(this.#servers.all);
-  }
-
   /** Closes every server connection, linked ones included; their clients have been sent home. */
   kill(): void {
     this.#servers.epoch++;
@@ -459,11 +467,6 @@ export class Pool
 
   putBack(server: ServerConnection): void {
     this.moving.putBack(server);
-  }
-
-  /** Nothing more will come. */
-  expectNothing(): void {
-    this.moving.expectNothing();
   }
 
   /** A server connection from another process. */
@@ -494,7 +497,7 @@ export class Pool
     this.#servers.epoch++;
     this.statements.clear();
     this.#servers.closeStale();
-    this.cancelRunning();
+    cancelRunning(this);
     closeUnlinked(this.#servers.all);
   }
 }

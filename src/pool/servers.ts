@@ -89,13 +89,13 @@ export class Servers<Server extends PooledServer> {
   }
 
   /** Why a server must not be used again, if so. */
-  stale({ state, doomed }: Server): Reason | undefined {
+  stale(server: Server): Reason | undefined {
     const pool = this.#pool;
+    const { state, doomed } = server;
     if (doomed) return REASONS.serverLost;
-    if (
-      state.epoch !== this.epoch || state.digest !== pool.settings.server_digest ||
-      isOver(pool, this.#outdated.length)
-    ) return REASONS.serverReplaced;
+    if (this.isOutdated(server) || isOver(pool, this.#outdated.length)) {
+      return REASONS.serverReplaced;
+    }
     // Under pressure an old server is better than none; the limit holds again when nobody waits.
     const age = this.#reactor.now - state.createdAtMs;
     const old = state.lifetimeMs > 0 && age > state.lifetimeMs && pool.waiting === 0;
@@ -105,6 +105,11 @@ export class Servers<Server extends PooledServer> {
   /** Idle servers past `idle_timeout` or `server_lifetime`, oldest first. */
   expired(): Server[] {
     return expiredServers(this.#idle, surplus(this.#pool), this.#reactor.now);
+  }
+
+  /** It was made by other settings, or before a RECONNECT. */
+  isOutdated({ state }: Server): boolean {
+    return state.epoch !== this.epoch || state.digest !== this.#pool.settings.server_digest;
   }
 
   /** Takes every stale server out of use now, and closes them a few in each turn. */

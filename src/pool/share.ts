@@ -23,6 +23,8 @@ export interface LimitedPool {
   /** Servers that another process still has and will send. */
   readonly expected: number;
   readonly waiting: number;
+  /** Clients that have logged in. */
+  readonly seated: number;
   /** It lives on elsewhere, with its counts. */
   readonly moved: boolean;
   /** Mean time of a transaction, 0 when unknown. Slow pools give their servers first. */
@@ -72,6 +74,13 @@ export class Limit {
   constructor(of: "database" | "user", name: string) {
     this.of = of;
     this.name = name;
+  }
+
+  /** Clients of all pools under it. */
+  get clients(): number {
+    let count = 0;
+    for (const { pool } of this.shares) count += pool.seated;
+    return count;
   }
 
   get over(): boolean {

@@ -17,6 +17,7 @@ import type { StatementCache } from "./statement_cache.ts";
 export interface TravelingPool {
   readonly settings: PoolSettings;
   paused: boolean;
+  disabled: boolean;
   clientKey: Uint8Array | undefined;
   defaults: ParameterSet | undefined;
   readonly reported: Set<string>;
@@ -29,6 +30,7 @@ export interface TravelingPool {
 
 export interface PoolSnapshot {
   paused: boolean;
+  disabled: boolean;
   /** ClientKey of the pool's user, for passthrough. A secret. */
   clientKey: Uint8Array | undefined;
   /** Values of the first server's parameters. */
@@ -49,6 +51,7 @@ export interface PoolSnapshot {
 export function snapshotOf(pool: TravelingPool): PoolSnapshot {
   return {
     paused: pool.paused,
+    disabled: pool.disabled,
     clientKey: pool.clientKey,
     defaults: pool.defaults?.values,
     reported: [...pool.reported],
@@ -72,6 +75,7 @@ export function learnFrom(pool: TravelingPool, { uses, digest, parameters }: Ser
 export function thawInto(pool: TravelingPool, snapshot: PoolSnapshot): void {
   const { settings, statements } = pool;
   pool.paused ||= snapshot.paused;
+  pool.disabled ||= snapshot.disabled;
   pool.clientKey ??= snapshot.clientKey;
   if (snapshot.defaults !== undefined) pool.defaults ??= parameterSet(snapshot.defaults);
   for (const name of snapshot.reported) pool.reported.add(name);

@@ -239,6 +239,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     switch (type) {
       case Backend.ParseComplete: {
         const tracked = this.owed.headRecord();
+        this.owner.traffic.server_parses++;
         if (tracked !== undefined) confirm(this.state, tracked as Tracked);
         return this.#pass(type, length, from, at);
       }

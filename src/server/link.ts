@@ -11,6 +11,13 @@ import type { ServerState } from "./state.ts";
 import type { Statement, Tracked } from "./statements/on_server.ts";
 import type { StatementLink } from "./statements/replies.ts";
 
+/** What passes between the pooler and PostgreSQL: bytes, and Parse messages that were carried out. */
+export interface Traffic {
+  received: number;
+  sent: number;
+  server_parses: number;
+}
+
 /** The client's side of a server connection; implemented above (client/session.ts). */
 export interface ServerLink extends StatementLink {
   /** Bytes for the client, valid during the call only. */
@@ -89,6 +96,5 @@ export interface ServerOwner<Server> {
   schemaChanged(): void;
   /** Names that PostgreSQL reports by itself. */
   readonly reported: Set<string>;
-  /** Bytes read from and written to PostgreSQL. */
-  readonly traffic: { received: number; sent: number };
+  readonly traffic: Traffic;
 }

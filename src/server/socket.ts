@@ -12,12 +12,12 @@ import type { Sender } from "../reactor/posts.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { type Reason, REASONS } from "../reasons.ts";
-import type { ServerSnapshot } from "./link.ts";
+import type { ServerSnapshot, Traffic } from "./link.ts";
 import { ServerStage, type ServerState } from "./state.ts";
 
 /** What of its owner a socket needs: bytes are counted there, too. */
 interface SocketOwner {
-  readonly traffic: { received: number; sent: number };
+  readonly traffic: Traffic;
 }
 
 export abstract class ServerSocket<Owner extends SocketOwner> implements Handler, Sender {

@@ -4,6 +4,8 @@
  * microseconds.
  */
 
+import { Histogram } from "./histogram.ts";
+
 /** Sums of one pool. Times in microseconds. */
 export interface PoolCounters {
   xact_count: number;
@@ -26,6 +28,12 @@ export interface PoolCounters {
   transaction_timeouts: number;
   idle_transaction_timeouts: number;
   client_idle_timeouts: number;
+  /** Times that a client was given a server. */
+  server_assignments: number;
+  /** Parse messages of clients, those that PostgreSQL has carried out, and Bind messages of clients. */
+  client_parses: number;
+  server_parses: number;
+  binds: number;
 }
 
 /** How servers came to those who waited for one, since the pool is there; SHOW POOL_SCALING. */
@@ -98,10 +106,17 @@ export function noCounts(): PoolCounters {
     transaction_timeouts: 0,
     idle_transaction_timeouts: 0,
     client_idle_timeouts: 0,
+    server_assignments: 0,
+    client_parses: 0,
+    server_parses: 0,
+    binds: 0,
   };
 }
 
 export class Counters {
+  /** How long queries and transactions take, in microseconds. */
+  readonly queryTimes: Histogram = new Histogram();
+  readonly xactTimes: Histogram = new Histogram();
   readonly total: PoolCounters = noCounts();
   averages: PoolCounters = noCounts();
   #atPeriodStart: PoolCounters = noCounts();
@@ -151,7 +166,13 @@ export class Counters {
         total.idle_transaction_timeouts - start.idle_transaction_timeouts,
       ),
       client_idle_timeouts: perSecond(total.client_idle_timeouts - start.client_idle_timeouts),
+      server_assignments: perSecond(total.server_assignments - start.server_assignments),
+      client_parses: perSecond(total.client_parses - start.client_parses),
+      server_parses: perSecond(total.server_parses - start.server_parses),
+      binds: perSecond(total.binds - start.binds),
     };
     this.#atPeriodStart = { ...total };
+    this.queryTimes.closePeriod();
+    this.xactTimes.closePeriod();
   }
 }

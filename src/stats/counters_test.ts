@@ -19,6 +19,10 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     transaction_timeouts: 30,
     idle_transaction_timeouts: 45,
     client_idle_timeouts: 1,
+    server_assignments: 15,
+    client_parses: 30,
+    server_parses: 45,
+    binds: 60,
   });
   counters.closePeriod();
   assert.deepEqual(counters.averages, {
@@ -37,6 +41,10 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     transaction_timeouts: 2,
     idle_transaction_timeouts: 3,
     client_idle_timeouts: 0,
+    server_assignments: 1,
+    client_parses: 2,
+    server_parses: 3,
+    binds: 4,
   });
   // Sums stay, and the next period counts from here.
   assert.equal(total.xact_count, 31);

@@ -89,7 +89,7 @@ export class FakeLink implements ServerLink {
 /** A pool that is none. */
 export class FakeOwner<Server> implements ServerOwner<Server> {
   readonly reported = new Set<string>();
-  readonly traffic = { received: 0, sent: 0 };
+  readonly traffic = { received: 0, sent: 0, server_parses: 0 };
   readonly told: string[] = [];
   /** Why the connection was closed. */
   closedFor: Reason | undefined = undefined;

@@ -131,6 +131,7 @@ export class World {
         max_connections: 100,
         max_client_prepared_memory: 0,
         log_client_connections: false,
+        login_notify_message: "",
         log_client_disconnections: false,
       } as ClientContext["general"],
       hba: { match: () => ({ method }) } as unknown as HbaMatcher,

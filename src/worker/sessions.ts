@@ -10,6 +10,7 @@ import type { ClientContext } from "../client/context.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { ClientLogin } from "../client/login/login.ts";
 import { bringPlace } from "../client/login/places.ts";
+import type { Pool } from "../pool/pool.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import type { WorkerToWorker } from "../mail.ts";
@@ -53,9 +54,9 @@ export class Sessions {
   }
 
   /** A session that comes with its pool; with a login if it is not through. */
-  openThawed(fd: Fd, state: SessionState): Session {
+  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session {
     Atomics.add(this.#place.shared, Shared.Clients, 1);
-    bringPlace(this.#place, state.stage);
+    bringPlace(this.#place, state.stage, pool);
     const session = new Session(this.#place, new PlainStream(fd), state);
     if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
     this.#all.set(state.id, session);

@@ -118,7 +118,7 @@ Deno.test("sessions: one that is thawed has its place, and a login only if it is
   using host = new Host();
   const stages = [Stage.Login, Stage.Idle];
   const opened = stages.map((stage, i) =>
-    host.sessions.openThawed(host.connect(), { ...newSessionState(i + 5, 0), stage })
+    host.sessions.openThawed(host.connect(), { ...newSessionState(i + 5, 0), stage }, undefined)
   );
   assert.deepEqual(opened.map(({ login }) => login !== undefined), [true, false]);
   const { shared } = host.place;

@@ -5,7 +5,7 @@
  * for what begins behind its back.
  */
 
-import { checkIdle, checkLinked, tellWaiting } from "../client/timeouts.ts";
+import { checkIdle, checkLinked, checkOutdated, tellWaiting } from "../client/timeouts.ts";
 import { Session } from "../client/session.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Reactor } from "../reactor/reactor.ts";
@@ -16,6 +16,9 @@ const SHORTEST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 1000;
 /** Far enough for no limit to be noticed late, near enough for any timer. */
 const LONGEST_SLEEP_MS = 3_600_000;
+
+/** How often clients of servers that are to be replaced are looked for, where that is asked for. */
+const FAST_CLOSE_MS = 500;
 
 /** What there is to look at. */
 export interface LimitedPlace {
@@ -64,7 +67,9 @@ export class Limits {
       if (limit !== Infinity) next = Math.min(next, lookAtServers(pool, now));
       const notifyMs = settings.query_wait_notify || Infinity;
       if (notifyMs !== Infinity) next = Math.min(next, lookAtWaiting(pool, now));
-      shortest = Math.min(shortest, limit, notifyMs);
+      const fastCloseMs = settings.server_fast_close ? FAST_CLOSE_MS : Infinity;
+      if (fastCloseMs !== Infinity) lookAtOutdated(pool);
+      shortest = Math.min(shortest, limit, notifyMs, fastCloseMs);
     }
     const at = nextRound(now, next, shortest);
     if (at === Infinity) this.#linkedTimer = undefined;
@@ -98,6 +103,12 @@ function lookAtServers(pool: Pool, now: number): number {
     if (link instanceof Session) next = Math.min(next, checkLinked(link, now));
   }
   return next;
+}
+
+function lookAtOutdated(pool: Pool): void {
+  for (const server of [...pool.servers()]) {
+    if (server.link instanceof Session) checkOutdated(server.link, server);
+  }
 }
 
 /** Those who wait are in the order of their deadlines. */

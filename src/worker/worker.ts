@@ -201,8 +201,8 @@ class Worker
     return found.kind === "here" ? found.pool : undefined;
   }
 
-  openThawed(fd: Fd, state: SessionState): Session {
-    return this.clients.openThawed(fd, state);
+  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session {
+    return this.clients.openThawed(fd, state, pool);
   }
 
   depart(pools: { database: string; user: string }[], apart: boolean): void {
@@ -225,7 +225,7 @@ class Worker
 
   expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void {
     const expecting = new Set(pools.map(({ database, user }) => this.pool(database, user)));
-    for (const pool of this.directory.all()) if (!expecting.has(pool)) pool.expectNothing();
+    for (const pool of this.directory.all()) if (!expecting.has(pool)) pool.moving.expectNothing();
     // They are sums over all workers: one has to have those of before.
     if (this.index > 0) return;
     for (const kind of ["total", "tls", "plain", "cancel"] as const) {
@@ -276,8 +276,8 @@ class Worker
   }
 
   thawOver(one: { database: string; user: string } | undefined): void {
-    if (one !== undefined) this.pool(one.database, one.user)?.expectNothing();
-    else for (const pool of this.directory.all()) pool.expectNothing();
+    if (one !== undefined) this.pool(one.database, one.user)?.moving.expectNothing();
+    else for (const pool of this.directory.all()) pool.moving.expectNothing();
   }
 
   // ── what pools ask for ──────────────────────────────────────────────────────────────────────────────────────────

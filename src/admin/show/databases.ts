@@ -1,16 +1,19 @@
-/** SHOW DATABASES: where each pool leads, one row a pool. */
+/** SHOW DATABASES: where each pool leads, one row a pool; in the console `pgbouncer` one row a database. */
 
 import { int4, text } from "../rows.ts";
-import { gatherPools } from "./gathered_pools.ts";
+import { gatherDatabases, gatherPools } from "./gathered_pools.ts";
 import type { Show } from "./show.ts";
 
-/** `name` is what clients ask for, `database` what PostgreSQL is asked for. */
+/**
+ * `name` is what clients ask for, `database` what PostgreSQL is asked for. From `reserve_pool_size` on columns are not in
+ * upstream, but in PgBouncer.
+ */
 export const showDatabases: Show = {
   name: "databases",
   columns: [
     text("name"),
     text("host"),
-    text("port"),
+    int4("port"),
     text("database"),
     text("force_user"),
     int4("pool_size"),
@@ -19,21 +22,32 @@ export const showDatabases: Show = {
     text("pool_mode"),
     int4("max_connections"),
     int4("current_connections"),
+    int4("reserve_pool_size"),
+    int4("max_client_connections"),
+    int4("current_client_connections"),
+    int4("paused"),
+    int4("disabled"),
   ],
-  async rows(environment) {
-    const pools = await gatherPools(environment);
+  async rows(environment, { database }) {
+    const gather = database === "pgbouncer" ? gatherDatabases : gatherPools;
+    const pools = await gather(environment);
     return pools.map((pool) => [
       pool.database,
       pool.server_host,
-      String(pool.server_port),
+      pool.server_port,
       pool.server_database,
       pool.user,
       pool.pool_size,
       pool.min_pool_size,
-      0,
+      pool.reserve_pool_size,
       pool.pool_mode,
-      pool.pool_size,
-      pool.sv_active + pool.sv_idle + pool.sv_used,
+      pool.max_db_connections || pool.pool_size,
+      pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_being_canceled + pool.sv_tested,
+      pool.reserve_pool_size,
+      pool.max_db_client_connections,
+      pool.clients,
+      pool.paused ? 1 : 0,
+      pool.disabled ? 1 : 0,
     ]);
   },
 };

@@ -19,19 +19,48 @@ export async function gatherPools(environment: AdminEnvironment): Promise<PoolRo
   return [...merged.values()].sort(byPool);
 }
 
+/**
+ * The databases, each with the sums of its pools; `user` is empty where there are several. A size is the largest: it is
+ * that of one pool.
+ */
+export async function gatherDatabases(environment: AdminEnvironment): Promise<PoolRow[]> {
+  const merged = new Map<string, PoolRow>();
+  for (const row of await gatherPools(environment)) {
+    const known = merged.get(row.database);
+    merged.set(
+      row.database,
+      known === undefined ? row : {
+        ...merge(known, row),
+        user: "",
+        pool_size: Math.max(known.pool_size, row.pool_size),
+        min_pool_size: Math.max(known.min_pool_size, row.min_pool_size),
+        paused: known.paused && row.paused,
+        disabled: known.disabled && row.disabled,
+      },
+    );
+  }
+  return [...merged.values()];
+}
+
 function merge(a: PoolRow, b: PoolRow): PoolRow {
   return {
     ...a,
     paused: a.paused || b.paused,
+    disabled: a.disabled || b.disabled,
+    clients: a.clients + b.clients,
     retired: a.retired && b.retired,
     cl_idle: a.cl_idle + b.cl_idle,
     cl_active: a.cl_active + b.cl_active,
     cl_waiting: a.cl_waiting + b.cl_waiting,
-    cl_cancel_req: a.cl_cancel_req + b.cl_cancel_req,
+    cl_active_cancel_req: a.cl_active_cancel_req + b.cl_active_cancel_req,
     sv_active: a.sv_active + b.sv_active,
     sv_idle: a.sv_idle + b.sv_idle,
     sv_used: a.sv_used + b.sv_used,
     sv_login: a.sv_login + b.sv_login,
+    sv_active_cancel: a.sv_active_cancel + b.sv_active_cancel,
+    sv_being_canceled: a.sv_being_canceled + b.sv_being_canceled,
+    sv_tested: a.sv_tested + b.sv_tested,
+    sv_close_needed: a.sv_close_needed + b.sv_close_needed,
     sv_replication: a.sv_replication + b.sv_replication,
     maxwait_us: Math.max(a.maxwait_us, b.maxwait_us),
     oldest_active_age_ms: Math.max(a.oldest_active_age_ms, b.oldest_active_age_ms),
@@ -39,6 +68,10 @@ function merge(a: PoolRow, b: PoolRow): PoolRow {
     scaling: {
       ...addScaling(a.scaling, b.scaling),
       inflight: a.scaling.inflight + b.scaling.inflight,
+    },
+    percentiles: {
+      query: longest(a.percentiles.query, b.percentiles.query),
+      xact: longest(a.percentiles.xact, b.percentiles.xact),
     },
     averages: {
       ...add(a.averages, b.averages),
@@ -55,23 +88,13 @@ function merge(a: PoolRow, b: PoolRow): PoolRow {
 }
 
 function add(a: PoolCounters, b: PoolCounters): PoolCounters {
-  return {
-    xact_count: a.xact_count + b.xact_count,
-    query_count: a.query_count + b.query_count,
-    received: a.received + b.received,
-    sent: a.sent + b.sent,
-    xact_time: a.xact_time + b.xact_time,
-    query_time: a.query_time + b.query_time,
-    wait_time: a.wait_time + b.wait_time,
-    errors: a.errors + b.errors,
-    pins: a.pins + b.pins,
-    check_queries_run: a.check_queries_run + b.check_queries_run,
-    check_queries_answered: a.check_queries_answered + b.check_queries_answered,
-    query_timeouts: a.query_timeouts + b.query_timeouts,
-    transaction_timeouts: a.transaction_timeouts + b.transaction_timeouts,
-    idle_transaction_timeouts: a.idle_transaction_timeouts + b.idle_transaction_timeouts,
-    client_idle_timeouts: a.client_idle_timeouts + b.client_idle_timeouts,
-  };
+  const sum = { ...a };
+  for (const key of Object.keys(sum) as (keyof PoolCounters)[]) sum[key] += b[key];
+  return sum;
+}
+
+function longest(a: readonly number[], b: readonly number[]): number[] {
+  return a.map((us, at) => Math.max(us, b[at] ?? 0));
 }
 
 /** The mean of two means; counts are per second and rounded down, so 0 may stand for a few. */

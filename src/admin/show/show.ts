@@ -3,11 +3,17 @@
 import type { AdminEnvironment } from "../environment.ts";
 import type { Column, Row } from "../rows.ts";
 
+/** The console that asks. */
+export interface AskingConsole {
+  /** The database that it has logged in to: `pgbouncer` is for tools that were made for PgBouncer. */
+  readonly database: string;
+}
+
 /** One SHOW, named in lower case. */
 export interface Show {
   readonly name: string;
   readonly columns: readonly Column[];
-  rows(environment: AdminEnvironment): Row[] | Promise<Row[]>;
+  rows(environment: AdminEnvironment, console: AskingConsole): Row[] | Promise<Row[]>;
 }
 
 /** Order of rows by (database, user), which readers of tables expect. */

@@ -42,13 +42,31 @@ const COLUMNS: Record<string, string> = {
   VERSION: "version T",
   LOG_LEVEL: "log_level T",
   CONFIG: "key T, value T, default T, changeable T",
-  DATABASES: "name T, host T, port T, database T, force_user T, pool_size I, min_pool_size I, " +
-    "reserve_pool I, pool_mode T, max_connections I, current_connections I",
+  DATABASES: "name T, host T, port I, database T, force_user T, pool_size I, min_pool_size I, " +
+    "reserve_pool I, pool_mode T, max_connections I, current_connections I, " +
+    "reserve_pool_size I, max_client_connections I, current_client_connections I, paused I, " +
+    "disabled I",
   LISTS: "list T, items I",
-  POOLS: "database T, user T, pool_mode T, cl_idle N, cl_active N, cl_waiting N, " +
-    "cl_cancel_req N, sv_active N, sv_idle N, sv_used N, sv_login N, pool_size N, maxwait N, " +
-    "maxwait_us N, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N, " +
-    "retired T",
+  POOLS: "database T, user T, pool_mode T, cl_idle N, cl_active I, cl_waiting I, " +
+    "cl_cancel_req I, sv_active I, sv_idle I, sv_used I, sv_login I, pool_size N, maxwait I, " +
+    "maxwait_us I, avg_xact_time N, paused T, fallback_active T, oldest_active_age_ms N, " +
+    "retired T, cl_active_cancel_req I, cl_waiting_cancel_req I, sv_active_cancel I, " +
+    "sv_being_canceled I, sv_tested I",
+  POOLS_EXTENDED: "database T, user T, cl_active I, cl_waiting I, sv_active I, sv_idle I, " +
+    "sv_used I, sv_login I, pool_size N, maxwait N, maxwait_us I, pool_mode T, " +
+    "bytes_recieved N, bytes_sent N, query_0.99 N, transaction_0.99 N, query_0.95 N, " +
+    "transaction_0.95 N, query_0.5 N, transaction_0.5 N",
+  STARTUP_PARAMETERS: "user T, database T, parameter T, value T, source T, state T",
+  SOCKETS: [
+    ...["tcp", "tcp6"].flatMap((kind) =>
+      ["established", "syn_sent", "syn_recv", "fin_wait1", "fin_wait2", "time_wait", "close"]
+        .concat("close_wait", "last_ack", "listen", "closing", "new_syn_recv", "bound_inactive")
+        .map((state) => `${kind}_${state}`)
+    ),
+    ...["free", "unconnected", "connecting", "connected", "disconnecting", "dgram", "seq_packet"]
+      .map((state) => `unix_${state}`),
+    "unknown",
+  ].map((name) => `${name} N`).join(", "),
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
     "wait T, transaction_count N, query_count N, error_count N, age_seconds N, replication T, " +
     "pinned T, channels N",
@@ -74,8 +92,12 @@ const COLUMNS: Record<string, string> = {
     "avg_xact_time N, avg_query_time N, avg_wait_time N, total_pins N, " +
     "total_query_timeouts N, " +
     "total_transaction_timeouts N, total_idle_transaction_timeouts N, " +
-    "total_client_idle_timeouts N, total_check_queries_run N, total_check_queries_answered N",
-  USERS: "name T, pool_mode T, max_user_connections N, current_connections N",
+    "total_client_idle_timeouts N, total_check_queries_run N, total_check_queries_answered N, " +
+    "total_server_assignment_count N, total_client_parse_count N, total_server_parse_count N, " +
+    "total_bind_count N, avg_server_assignment_count N, avg_client_parse_count N, " +
+    "avg_server_parse_count N, avg_bind_count N, total_requests N",
+  USERS: "name T, pool_mode T, max_user_connections I, current_connections I, " +
+    "max_user_client_connections I, current_client_connections I, pool_size I",
 };
 
 for (const [name, columns] of Object.entries(COLUMNS)) {
@@ -98,6 +120,10 @@ Deno.test("show: POOLS splits the longest wait of now into seconds and microseco
     oldest_active_age_ms: 78,
     paused: true,
     retired: true,
+    cl_active_cancel_req: 7,
+    sv_active_cancel: 8,
+    sv_being_canceled: 9,
+    sv_tested: 10,
     averages: counters({ xact_time: 900 }),
   });
   const shown = await show("POOLS", { pools: () => Promise.resolve([pool]) });
@@ -105,8 +131,8 @@ Deno.test("show: POOLS splits the longest wait of now into seconds and microseco
     "app",
     "alice",
     "transaction",
-    ..."1 2 3 0 4 5 0 6 20".split(" "),
-    ..."12 345 900 1 0 78 1".split(" "),
+    ..."1 2 3 7 4 5 0 6 20".split(" "),
+    ..."12 345 900 1 0 78 1 7 0 8 9 10".split(" "),
   ]]);
 });
 
@@ -161,7 +187,22 @@ Deno.test("show: rows are ordered by database and user", async () => {
 });
 
 Deno.test("show: DATABASES tells where a pool leads", async () => {
-  const rows = [poolRow({ sv_active: 3, sv_idle: 4, sv_login: 5 })];
+  const rows = [
+    poolRow({
+      sv_active: 3,
+      sv_idle: 4,
+      sv_login: 5,
+      sv_tested: 1,
+      sv_being_canceled: 1,
+      clients: 11,
+      reserve_pool_size: 6,
+      max_db_connections: 30,
+      max_db_client_connections: 70,
+      paused: true,
+      disabled: true,
+    }),
+    poolRow({ user: "bob" }),
+  ];
   const shown = await show("DATABASES", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(shown.rows, [
     [
@@ -172,11 +213,17 @@ Deno.test("show: DATABASES tells where a pool leads", async () => {
       "alice",
       "20",
       "2",
-      "0",
+      "6",
       "transaction",
-      "20",
-      "7",
+      "30",
+      "9",
+      "6",
+      "70",
+      "11",
+      "1",
+      "1",
     ],
+    "app 10.0.0.5 5432 app_production bob 20 2 0 transaction 20 0 0 0 0 0 0".split(" "),
   ]);
 });
 
@@ -197,6 +244,10 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     client_idle_timeouts: 24,
     check_queries_run: 25,
     check_queries_answered: 26,
+    server_assignments: 31,
+    client_parses: 32,
+    server_parses: 33,
+    binds: 34,
   });
   const averages = counters({
     xact_count: 9,
@@ -208,19 +259,68 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     xact_time: 14,
     query_time: 15,
     wait_time: 100,
+    server_assignments: 41,
+    client_parses: 42,
+    server_parses: 43,
+    binds: 44,
   });
   const rows = [poolRow({ total, averages })];
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(
     shown.rows[0].slice(2).join(" "),
-    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24 25 26",
+    "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24 25 26 " +
+      "31 32 33 34 41 42 43 44 2",
   );
+});
+
+Deno.test("show: in the console of the name pgbouncer STATS and DATABASES have a row a database", async () => {
+  const total = counters({ xact_count: 5, query_count: 7 });
+  const rows = [
+    poolRow({ user: "alice", total, pool_size: 5, clients: 1, paused: true }),
+    poolRow({ user: "bob", total, pool_size: 9, clients: 2 }),
+    poolRow({ database: "other", user: "carol", total }),
+  ];
+  const changes = { pools: () => Promise.resolve(rows) };
+  const { environment } = fakeEnvironment(changes);
+  const client = { id: 1, user: "admin", database: "pgbouncer", address: "127.0.0.1:1" };
+  const session = new Console(environment, client);
+  const stats = rowsOf(read((await session.handle(query("SHOW STATS"))).bytes));
+  assert.deepEqual(stats.map((row) => [...row.slice(0, 4), row.at(-1)].join(" ")), [
+    "app  10 14 14",
+    "other carol 5 7 7",
+  ]);
+  const databases = rowsOf(read((await session.handle(query("SHOW DATABASES"))).bytes));
+  assert.deepEqual(databases.map((row) => `${row[0]} ${row[4]} ${row[5]} ${row.slice(-3)}`), [
+    "app  9 3,0,0",
+    "other carol 20 0,0,0",
+  ]);
+  assert.equal((await show("STATS", changes)).rows.length, 3);
+});
+
+Deno.test("show: POOLS_EXTENDED has the percentiles of a pool on two workers", async () => {
+  const total = counters({ received: 11, sent: 12 });
+  const one = { maxwait_us: 1_250_000, total, percentiles: { query: [1, 2, 3], xact: [4, 5, 6] } };
+  const other = { total, percentiles: { query: [2, 1, 9], xact: [4, 8, 6] } };
+  const shown = await show("POOLS_EXTENDED", {
+    pools: () => Promise.resolve([poolRow(one), poolRow(other)]),
+  });
+  assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
+    "app alice 0 0 0 0 0 0 20 1.25 250000 transaction 22 24 9 6 2 8 2 4",
+  ]);
+});
+
+Deno.test("show: STARTUP_PARAMETERS by pool, SOCKETS in one row", async () => {
+  assert.deepEqual((await show("STARTUP_PARAMETERS")).rows.map((row) => row.join(" ")), [
+    "bob a work_mem 4MB pool applied",
+    "bob b work_mem 8MB general applied",
+  ]);
+  assert.deepEqual((await show("SOCKETS")).rows, [Array.from({ length: 34 }, (_, i) => String(i))]);
 });
 
 Deno.test("show: STATS has no wait per transaction under one a second", async () => {
   const rows = [poolRow({ averages: counters({ wait_time: 33 }) })];
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
-  assert.equal(shown.rows[0].at(-2), "0");
+  assert.equal(asRecord(shown).avg_wait_time, "0");
 });
 
 Deno.test("show: CLIENTS by id, named as in the log", async () => {
@@ -352,15 +452,15 @@ Deno.test("show: POOL_COORDINATOR adds up a database that is on two workers", as
 Deno.test("show: USERS counts a user's servers over all databases", async () => {
   const alice = { user: "alice", max_user_connections: 7 };
   const rows = [
-    poolRow({ ...alice, database: "a", sv_active: 1, sv_idle: 2 }),
-    poolRow({ ...alice, database: "b", sv_login: 1 }),
+    poolRow({ ...alice, database: "a", sv_active: 1, sv_idle: 2, sv_tested: 1, clients: 5 }),
+    poolRow({ ...alice, database: "b", sv_login: 1, clients: 6, max_user_client_connections: 50 }),
     poolRow({ database: "b", user: "bob", sv_idle: 1, sv_replication: 2 }),
   ];
   const shown = await show("USERS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
-    "alice transaction 7 4",
-    "alice transaction 7 4",
-    "bob transaction 0 3",
+    "alice transaction 7 5 0 11 20",
+    "alice transaction 7 5 50 11 20",
+    "bob transaction 0 3 0 0 20",
   ]);
 });
 
@@ -377,8 +477,10 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
   assert.deepEqual((await show("LOG_LEVEL")).rows, [["info,pg_doorman::pool=debug"]]);
 });
 
-const SHOW_LINE = "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_MEMORY|POOL_COORDINATOR|POOL_SCALING|" +
-  "PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|LOG_LEVEL|LISTS";
+const SHOW_LINE =
+  "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_EXTENDED|POOLS_MEMORY|POOL_COORDINATOR|POOL_SCALING|" +
+  "PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|" +
+  "STARTUP_PARAMETERS|LOG_LEVEL|LISTS|SOCKETS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");
@@ -390,9 +492,13 @@ Deno.test("show: HELP lists what this build can do", async () => {
     "PAUSE [db]",
     "RESUME [db]",
     "RECONNECT [db]",
+    "WAIT_CLOSE [db]",
+    "DISABLE db",
+    "ENABLE db",
   ]);
   const full = await show("HELP", {
     kill: () => Promise.resolve(0),
+    killClient: () => Promise.resolve(true),
     reload: () => Promise.resolve({ ok: true, summary: "", faults: [] }),
     shutdown: () => {},
     upgrade: () => undefined,
@@ -401,11 +507,15 @@ Deno.test("show: HELP lists what this build can do", async () => {
   assert.deepEqual(full.rows.map((row) => row[0]).slice(4), [
     "SET log_level = '<filter>'",
     "RELOAD",
-    "SHUTDOWN",
+    "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
     "UPGRADE",
     "PAUSE [db]",
     "RESUME [db]",
     "RECONNECT [db]",
+    "WAIT_CLOSE [db]",
+    "DISABLE db",
+    "ENABLE db",
+    "KILL_CLIENT client_id",
     "KILL [db]",
   ]);
 });

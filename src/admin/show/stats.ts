@@ -1,12 +1,16 @@
 /**
  * SHOW STATS: sums since the pool's beginning, and averages of the last closed period. `PoolRow.averages` holds what
  * the period's end made of the sums: events and bytes per second, microseconds per transaction and per query, and
- * microseconds waited per second. The columns from `total_pins` on are not in upstream.
+ * microseconds waited per second. The columns from `total_pins` on are not in upstream; those from
+ * `total_server_assignment_count` on are PgBouncer's, `total_requests` that of its versions before 1.8, which exporters
+ * still read.
+ *
+ * The console `pgbouncer` has a row a database, as PgBouncer: exporters name what they read by the database alone.
  */
 
 import type { PoolCounters } from "../../mail.ts";
 import { numeric, text } from "../rows.ts";
-import { gatherPools } from "./gathered_pools.ts";
+import { gatherDatabases, gatherPools } from "./gathered_pools.ts";
 import type { Show } from "./show.ts";
 
 /** Counters of each pool. */
@@ -38,9 +42,19 @@ export const showStats: Show = {
     numeric("total_client_idle_timeouts"),
     numeric("total_check_queries_run"),
     numeric("total_check_queries_answered"),
+    numeric("total_server_assignment_count"),
+    numeric("total_client_parse_count"),
+    numeric("total_server_parse_count"),
+    numeric("total_bind_count"),
+    numeric("avg_server_assignment_count"),
+    numeric("avg_client_parse_count"),
+    numeric("avg_server_parse_count"),
+    numeric("avg_bind_count"),
+    numeric("total_requests"),
   ],
-  async rows(environment) {
-    const pools = await gatherPools(environment);
+  async rows(environment, console) {
+    const gather = console.database === "pgbouncer" ? gatherDatabases : gatherPools;
+    const pools = await gather(environment);
     return pools.map(({ database, user, total, averages }) => [
       database,
       user,
@@ -67,6 +81,15 @@ export const showStats: Show = {
       total.client_idle_timeouts,
       total.check_queries_run,
       total.check_queries_answered,
+      total.server_assignments,
+      total.client_parses,
+      total.server_parses,
+      total.binds,
+      averages.server_assignments,
+      averages.client_parses,
+      averages.server_parses,
+      averages.binds,
+      total.query_count,
     ]);
   },
 };

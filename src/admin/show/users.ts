@@ -1,33 +1,43 @@
 /** SHOW USERS: the user of each pool, once a pool. */
 
-import { numeric, text } from "../rows.ts";
+import { int4, text } from "../rows.ts";
 import { gatherPools } from "./gathered_pools.ts";
 import type { Show } from "./show.ts";
 
 /**
- * A user of several databases has several rows, since the mode is the pool's. The last two columns are PgBouncer's and
- * count over all databases.
+ * A user of several databases has several rows, since the mode is the pool's. From `max_user_connections` on columns are
+ * PgBouncer's; all but the last are of all databases together.
  */
 export const showUsers: Show = {
   name: "users",
   columns: [
     text("name"),
     text("pool_mode"),
-    numeric("max_user_connections"),
-    numeric("current_connections"),
+    int4("max_user_connections"),
+    int4("current_connections"),
+    int4("max_user_client_connections"),
+    int4("current_client_connections"),
+    int4("pool_size"),
   ],
   async rows(environment) {
     const pools = await gatherPools(environment);
-    const current = new Map<string, number>();
-    for (const { user, sv_active, sv_idle, sv_used, sv_login, sv_replication } of pools) {
-      const sum = sv_active + sv_idle + sv_used + sv_login + sv_replication;
-      current.set(user, (current.get(user) ?? 0) + sum);
+    const servers = new Map<string, number>();
+    const clients = new Map<string, number>();
+    for (const pool of pools) {
+      const { user } = pool;
+      const sum = pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_login +
+        pool.sv_being_canceled + pool.sv_tested + pool.sv_replication;
+      servers.set(user, (servers.get(user) ?? 0) + sum);
+      clients.set(user, (clients.get(user) ?? 0) + pool.clients);
     }
     return pools.map((pool) => [
       pool.user,
       pool.pool_mode,
       pool.max_user_connections,
-      current.get(pool.user)!,
+      servers.get(pool.user)!,
+      pool.max_user_client_connections,
+      clients.get(pool.user)!,
+      pool.pool_size,
     ]);
   },
 };

@@ -34,7 +34,7 @@ import {
   knownAccount,
   unknownAccount,
 } from "./authentication.ts";
-import { placesTaken, takePlace } from "./places.ts";
+import { placesTaken, poolFull, takePlace } from "./places.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
 /** The part of a session that this file sees. */
@@ -59,7 +59,7 @@ const NOTHING = new Uint8Array(0);
 
 export class ClientLogin implements AuthenticatingLogin {
   #session: Session;
-  #timer: Timer;
+  #timer: Timer | undefined;
   #encryptionAsked = 0;
   #account: Account | undefined;
   #challenge: Challenge | undefined;
@@ -75,9 +75,10 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#waits();
   }
 
-  #limit(): Timer {
+  #limit(): Timer | undefined {
     const { context, state } = this.#session;
     const { reactor, general } = context;
+    if (general.client_login_timeout === 0) return undefined;
     const elapsed = reactor.now - state.connectedAtMs;
     return reactor.at(
       reactor.now + Math.max(0, general.client_login_timeout - elapsed),
@@ -98,7 +99,7 @@ export class ClientLogin implements AuthenticatingLogin {
 
   /** The session ends or is through: no timer may outlive it. */
   cancel(): void {
-    this.#timer.cancel();
+    this.#timer?.cancel();
     this.#abandon?.();
     this.#session.context.logins.over(this);
   }
@@ -277,6 +278,10 @@ export class ClientLogin implements AuthenticatingLogin {
         this.#authenticate(unknownAccount(this, found.known));
         return true;
       case "here":
+        if (found.pool.disabled) {
+          this.#fail(REASONS.databaseDisabled, state.database, "");
+          return false;
+        }
         session.pool = found.pool;
         found.pool.enter();
         this.#authenticate(knownAccount(found.pool.settings.password));
@@ -329,7 +334,9 @@ export class ClientLogin implements AuthenticatingLogin {
 
   accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
-    if (!takePlace(session.context)) return this.#noPlace();
+    const full = session.pool && poolFull(session.pool);
+    if (full !== undefined) return this.#fail(full.reason, full.name, String(full.max));
+    if (!takePlace(session.context, session.pool)) return this.#noPlace();
     session.context.logins.over(this);
     session.moveTo(Stage.Preparing);
     if (this.#admin) {

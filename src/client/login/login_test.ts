@@ -98,6 +98,7 @@ class World {
         client_login_timeout: 60_000,
         max_connections: 2,
         log_client_connections: false,
+        login_notify_message: "",
         admin_username: "admin",
         admin_password: { kind: "md5", hash: md5Hash("pencil", "admin") },
       },

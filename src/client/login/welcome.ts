@@ -5,8 +5,10 @@
  */
 
 import { getRandomValues } from "node:crypto";
+import type { GeneralSettings } from "../../config/settings.ts";
 import type { Log } from "../../log/log.ts";
 import { Authentication, TransactionStatus } from "../../protocol/codes.ts";
+import { noticeResponse } from "../../protocol/error_response.ts";
 import * as messages from "../../protocol/messages.ts";
 import { type ParameterSet, parameterSet } from "../../server/parameters.ts";
 import type { SessionState } from "../state.ts";
@@ -15,7 +17,7 @@ import type { SessionState } from "../state.ts";
 interface WelcomedSession {
   readonly state: Pick<SessionState, "id" | "secret" | "minor" | "address" | "unix">;
   readonly context: {
-    readonly general: { readonly log_client_connections: boolean };
+    readonly general: Pick<GeneralSettings, "log_client_connections" | "login_notify_message">;
     readonly log: Pick<Log, "info">;
   };
   readonly name: string;
@@ -35,6 +37,10 @@ export function welcome(session: WelcomedSession, parameters: ParameterSet): voi
     new Uint8Array(state.minor >= 2 ? SECRET_BYTES : SHORT_SECRET_BYTES),
   );
   parts.push(messages.backendKeyData(state.id, state.secret));
+  const notice = context.general.login_notify_message;
+  if (notice !== "") {
+    parts.push(noticeResponse({ severity: "NOTICE", code: "00000", message: notice }).slice());
+  }
   parts.push(messages.readyForQuery(TransactionStatus.Idle));
   session.write(messages.joinAll(parts));
   if (!context.general.log_client_connections) return;

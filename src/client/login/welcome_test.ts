@@ -19,7 +19,7 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
       unix,
     },
     context: {
-      general: { log_client_connections: logs },
+      general: { log_client_connections: logs, login_notify_message: "" },
       log: { info: (target: string, message: string) => lines.push(`${target} ${message}`) },
     },
     name: "[me@db #1]",

@@ -84,9 +84,11 @@ export function relayPrepared(
         break;
       case Frontend.Parse:
         outcome = parse(session, server, bytes, from, at, next, end);
+        if (outcome >= 0 || outcome === REPLACED) session.pool!.counters.total.client_parses++;
         break;
       case Frontend.Bind:
         outcome = bind(session, server, bytes, from, at, next, end);
+        if (outcome >= 0) session.pool!.counters.total.binds++;
         break;
       case Frontend.Describe:
       case Frontend.Close:
@@ -120,7 +122,6 @@ export function relayPrepared(
         return;
       default:
         // CopyData: nothing answers it.
-        break;
     }
     if (outcome < 0) {
       if (outcome === ENDED) return;

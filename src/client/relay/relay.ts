@@ -88,10 +88,12 @@ export function relay(
             bindUnlisten(state, unlistenedChannels(bytes, start, Math.min(next, end)));
           }
         }
+        session.pool!.counters.total.client_parses++;
         owed.push(Owed.Parse);
         server.state.unsynced = true;
         break;
       case Frontend.Bind:
+        session.pool!.counters.total.binds++;
         owed.push(Owed.Bind);
         server.state.unsynced = true;
         break;

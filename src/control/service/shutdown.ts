@@ -1,16 +1,20 @@
 /**
  * The ways to the end of the process. SIGTERM closes everything at once: the kernel does it for all clients when the
- * process exits. Ctrl+C and SHUTDOWN let transactions end first, for `shutdown_timeout` at most. Whoever asks again
- * meanwhile has the end at once.
+ * process exits. Ctrl+C and SHUTDOWN let transactions end first, for `shutdown_timeout` at most; with WAIT_FOR_SERVERS for
+ * as long as they take. SHUTDOWN WAIT_FOR_CLIENTS takes no new clients and waits until those that are here have left.
+ * Whoever asks again meanwhile is asking for more: in the end, for the end at once.
  *
  * ```
  *   [serving] ── Ctrl+C, SHUTDOWN ──▶ [draining] ── nobody left, or time is over ──▶ exit 0
- *       │                                 │
- *       └──────── SIGTERM ────────────────┴─── SIGTERM, Ctrl+C ──▶ [ending] ──▶ exit 0
+ *    │     │                            ▲     │
+ *    │     └─ WAIT_FOR_CLIENTS ─▶ [lingering] │ ──────────── nobody left ──▶ exit 0
+ *    │                                │       │
+ *    └──────── SIGTERM ───────────────┴───────┴─── SIGTERM, Ctrl+C again ──▶ [ending] ──▶ exit 0
  * ```
  */
 
 import type { Log } from "../../log/log.ts";
+import type { ShutdownWait } from "../../admin/environment.ts";
 import type { PresenceRow } from "../../mail.ts";
 
 const TARGET = "pg_doorman::app";
@@ -22,6 +26,8 @@ const LOOK_MS = 50;
 export interface Ending {
   log: Log;
   presence: () => Promise<PresenceRow[]>;
+  /** Takes no new clients; resolves when all workers do so. */
+  stopAccepting: () => Promise<unknown>;
   /** Sends home who is at rest, and lets nobody begin anything; resolves when all workers do so. */
   drain: () => Promise<unknown>;
   /** Nobody can connect any more: sockets are closed, their files are gone. */
@@ -33,11 +39,12 @@ export interface Ending {
   exit: () => void;
 }
 
-type Stage = "serving" | "draining" | "ending";
+type Stage = "serving" | "lingering" | "draining" | "ending";
 
 export class Shutdown {
   readonly #ending: Ending;
   #stage: Stage = "serving";
+  #deadline = Infinity;
 
   constructor(ending: Ending) {
     this.#ending = ending;
@@ -50,7 +57,7 @@ export class Shutdown {
   /** Closes everything and exits, after one line on what that cuts off. */
   async atOnce(why: string): Promise<void> {
     const { log, stopping, exit } = this.#ending;
-    if (this.begun) {
+    if (this.#stage === "draining" || this.#stage === "ending") {
       log.info(TARGET, `${why} during a shutdown: exiting`);
       exit();
       return;
@@ -66,18 +73,56 @@ export class Shutdown {
     exit();
   }
 
-  /** Lets transactions end, and exits. */
-  async gently(why: string): Promise<void> {
-    const { log, stopping, stopListening, drain, shutdownTimeoutMs, exit } = this.#ending;
-    if (this.begun) return this.atOnce(why);
-    this.#stage = "draining";
-    stopping("waiting for the last transactions");
-    const deadline = performance.now() + shutdownTimeoutMs();
+  /** Lets clients or transactions end, and exits. */
+  gently(why: string, waitFor: ShutdownWait = "transactions"): Promise<void> {
+    const { log, shutdownTimeoutMs } = this.#ending;
+    const limited = waitFor === "transactions";
+    const serving = this.#stage === "serving";
+    if (serving && waitFor === "clients") return this.#linger(why);
+    if (serving || this.#stage === "lingering" && waitFor !== "clients") {
+      return this.#drain(why, limited ? shutdownTimeoutMs() : Infinity);
+    }
+    if (this.#stage === "draining" && limited && this.#deadline === Infinity) {
+      this.#deadline = performance.now() + shutdownTimeoutMs();
+      log.info(TARGET, `${why} during a shutdown: waiting ${shutdownTimeoutMs()} ms at most`);
+      return Promise.resolve();
+    }
+    if (limited) return this.atOnce(why);
+    log.info(TARGET, `${why} during a shutdown: it waits already`);
+    return Promise.resolve();
+  }
+
+  async #linger(why: string): Promise<void> {
+    const { log, stopping, stopAccepting, stopListening, exit } = this.#ending;
+    this.#stage = "lingering";
     const first = await this.#count();
+    log.info(TARGET, `${why}: no new clients, waiting until the ${first.clients} have left`);
+    await inTime(stopAccepting(), COUNT_MS);
+    stopListening();
+    for (;;) {
+      const { clients } = await this.#count();
+      // Somebody has asked for more meanwhile.
+      if (this.#stage !== "lingering") return;
+      if (clients === 0) break;
+      await pause(LOOK_MS);
+    }
+    stopping("stopping");
+    log.info(TARGET, "all clients have left: exiting");
+    exit();
+  }
+
+  async #drain(why: string, limitMs: number): Promise<void> {
+    const { log, stopping, stopListening, drain, exit } = this.#ending;
+    this.#stage = "draining";
+    this.#deadline = performance.now() + limitMs;
+    // Who may take as long as it likes is not stopping yet for a service manager, which would run out of patience.
+    if (limitMs !== Infinity) stopping("waiting for the last transactions");
+    const first = await this.#count();
+    const most = limitMs === Infinity ? "for as long as they take" : `${limitMs} ms at most`;
     log.info(
       TARGET,
       `${why}: shutting down, ${first.clients} clients, ${first.inTransaction} of them in a ` +
-        `transaction; waiting ${shutdownTimeoutMs()} ms at most`,
+        `transaction; waiting ${most}`,
     );
     await inTime(drain(), COUNT_MS);
     stopListening();
@@ -87,7 +132,7 @@ export class Shutdown {
         log.info(TARGET, "all clients have left: exiting");
         break;
       }
-      if (performance.now() >= deadline) {
+      if (performance.now() >= this.#deadline) {
         log.warn(
           TARGET,
           `shutdown_timeout is over: exiting with ${clients} clients, ` +

@@ -30,6 +30,10 @@ class Process {
         this.done.push("drain");
         return this.answers ? Promise.resolve(0) : NEVER;
       },
+      stopAccepting: () => {
+        this.done.push("stop accepting");
+        return this.answers ? Promise.resolve(0) : NEVER;
+      },
       stopListening: () => void this.done.push("stop listening"),
       stopping: (status) => void this.done.push(status),
       shutdownTimeoutMs: () => this.timeoutMs,

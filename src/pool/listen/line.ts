@@ -8,7 +8,12 @@ import type { ByteStream } from "../../reactor/stream.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import { ServerConnection } from "../../server/connection.ts";
-import { type ServerOwner, type ServerSnapshot, SilentLink } from "../../server/link.ts";
+import {
+  type ServerOwner,
+  type ServerSnapshot,
+  SilentLink,
+  type Traffic,
+} from "../../server/link.ts";
 import type { ServerState } from "../../server/state.ts";
 
 /** Channels in one query. */
@@ -165,7 +170,7 @@ export class ListeningLine extends SilentLink implements ServerOwner<ServerConne
     return this.#owner.reported;
   }
 
-  get traffic(): { received: number; sent: number } {
+  get traffic(): Traffic {
     return this.#owner.traffic;
   }
 

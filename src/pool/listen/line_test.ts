@@ -13,7 +13,7 @@ const DONE = concat(frontend("C", "LISTEN"), frontend("Z", [0x49]));
 /** A listener that is none. */
 class Owner implements LineOwner {
   readonly reported = new Set<string>();
-  readonly traffic = { received: 0, sent: 0 };
+  readonly traffic = { received: 0, sent: 0, server_parses: 0 };
   readonly wanted = new Set<string>();
   readonly told: string[] = [];
   wants(channel: string): boolean {

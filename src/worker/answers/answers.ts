@@ -8,7 +8,7 @@ import type { Log } from "../../log/log.ts";
 import type { Coordinator } from "../../pool/coordinator.ts";
 import type { Directory } from "../directory.ts";
 import type { StatementTexts } from "../statement_texts.ts";
-import { commandPools, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
+import { commandPools, killClient, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
 import { clientRows, poolRows, presenceRow, serverRows } from "./rows.ts";
 
@@ -68,10 +68,13 @@ export function answer(worker: AnsweringWorker, what: WorkerQuestion, most: numb
   }
 }
 
-/** Carries out an order; returns the number of pools that it concerned. */
-export function obey(worker: ObeyingWorker, { name, database }: WorkerCommand): number {
+/** Carries out an order; returns the number of pools or clients that it concerned. */
+export function obey(worker: ObeyingWorker, command: WorkerCommand): number {
   const { log, sessions, directory } = worker;
+  const { name, database } = command;
   switch (name) {
+    case "kill_client":
+      return killClient(sessions.get(command.client));
     case "stop_accepting":
       worker.listeners.close();
       return 0;
@@ -90,6 +93,8 @@ export function obey(worker: ObeyingWorker, { name, database }: WorkerCommand): 
     case "pause":
     case "resume":
     case "reconnect":
+    case "enable":
+    case "disable":
       return commandPools(name, directory.named(database), log);
     default:
       return name satisfies never;

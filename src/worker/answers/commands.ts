@@ -3,7 +3,9 @@
  */
 
 import type { Session } from "../../client/session.ts";
+import { Stage } from "../../client/state.ts";
 import type { Log } from "../../log/log.ts";
+import { cancelRunning } from "../../pool/canceling.ts";
 import type { Pool } from "../../pool/pool.ts";
 import { REASONS } from "../../reasons.ts";
 
@@ -11,14 +13,15 @@ const TARGET = "pg_doorman::admin";
 
 /** Returns the number of pools that it concerned. */
 export function commandPools(
-  name: "pause" | "resume" | "reconnect",
+  name: "pause" | "resume" | "reconnect" | "enable" | "disable",
   pools: Iterable<Pool>,
   log: Log,
 ): number {
   let touched = 0;
   for (const pool of pools) {
     touched++;
-    pool[name]();
+    if (name === "enable" || name === "disable") pool.disabled = name === "disable";
+    else pool[name]();
     log.info(TARGET, `${name.toUpperCase()}: [${pool.name}]`);
   }
   return touched;
@@ -31,7 +34,7 @@ export function killPools(
   log: Log,
 ): number {
   const pools = new Set(named);
-  for (const pool of pools) pool.cancelRunning();
+  for (const pool of pools) cancelRunning(pool);
   for (const session of [...sessions]) {
     if (session.pool === undefined || !pools.has(session.pool)) continue;
     session.fail("FATAL", REASONS.adminShutdown, "", "");
@@ -41,6 +44,16 @@ export function killPools(
     log.info(TARGET, `KILL: [${pool.name}]`);
   }
   return pools.size;
+}
+
+/** Ends one client and what it runs; a server of its own goes with it. Says how many there were. */
+export function killClient(session: Session | undefined): number {
+  if (session === undefined || session.state.stage >= Stage.Closing) return 0;
+  const { pool, server } = session;
+  const running = server !== undefined && server.owed.length > 0 && server.cancelsUnderWay === 0;
+  if (running) pool?.cancel(server);
+  session.fail("FATAL", REASONS.adminShutdown, "", "");
+  return 1;
 }
 
 /** Sends those home who are at rest; the others follow when they have finished what they do. */

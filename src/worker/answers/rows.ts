@@ -10,6 +10,9 @@ import type { Pool } from "../../pool/pool.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
 
+/** Of the percentiles that SHOW POOLS_EXTENDED has. */
+const SHARES = [0.5, 0.95, 0.99];
+
 /** Rows of SHOW POOLS and its relatives. */
 export function poolRows(
   pools: Iterable<Pool>,
@@ -33,9 +36,19 @@ export function poolRows(
 function poolRow(pool: Pool, now: number, worker: number): PoolRow {
   const { settings } = pool;
   let active = 0;
+  let canceling = 0;
+  let beingCanceled = 0;
+  let outdated = 0;
   let oldest = 0;
-  for (const { state } of pool.servers()) {
+  for (const server of pool.servers()) {
+    const { state, owed, cancelsUnderWay } = server;
+    canceling += cancelsUnderWay;
+    if (pool.isOutdated(server)) outdated++;
     if (state.stage === ServerStage.Idle) continue;
+    if (state.stage === ServerStage.Cleaning && owed.length === 0 && cancelsUnderWay > 0) {
+      beingCanceled++;
+      continue;
+    }
     active++;
     if (state.stage === ServerStage.Linked) oldest = Math.max(oldest, now - state.heldSinceMs);
   }
@@ -46,25 +59,39 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     pool_size: settings.pool_size,
     min_pool_size: settings.min_pool_size,
     max_user_connections: settings.max_user_connections,
+    max_db_connections: settings.max_db_connections,
+    max_db_client_connections: settings.max_db_client_connections,
+    max_user_client_connections: settings.max_user_client_connections,
+    reserve_pool_size: settings.reserve_pool_size,
     server_host: settings.server_host,
     server_port: settings.server_port,
     server_database: settings.server_database,
     paused: pool.paused,
+    disabled: pool.disabled,
+    clients: pool.seated,
     retired: pool.retired,
     cl_idle: 0,
     cl_active: 0,
     cl_waiting: 0,
-    cl_cancel_req: 0,
-    sv_active: active,
+    cl_active_cancel_req: canceling,
+    sv_active: active - pool.checks.underWay,
     sv_idle: pool.idle,
     sv_used: 0,
     sv_login: pool.connecting,
+    sv_active_cancel: canceling,
+    sv_being_canceled: beingCanceled,
+    sv_tested: pool.checks.underWay,
+    sv_close_needed: outdated,
     sv_replication: pool.replication.size,
     scaling: { ...pool.pacing.counters, inflight: pool.connecting },
     maxwait_us: Math.round(pool.longestWaitMs(now) * 1000),
     oldest_active_age_ms: Math.round(oldest),
     total: { ...pool.counters.total },
     averages: { ...pool.counters.averages },
+    percentiles: {
+      query: pool.counters.queryTimes.percentiles(SHARES),
+      xact: pool.counters.xactTimes.percentiles(SHARES),
+    },
     worker,
   };
 }

@@ -28,7 +28,7 @@ export interface ArrivalPlace {
   readonly tune: SocketTuner;
   pool(database: string, user: string): Pool | undefined;
   /** A session that this worker knows from now on; with a login if it is not through. */
-  openThawed(fd: Fd, state: SessionState): Session;
+  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session;
 }
 
 /** Thaws one item. Throws when it can't be, and then all of it that was here is gone. */
@@ -121,7 +121,7 @@ function thawSession(
       keeper.adoptThawed(half.server);
     }
     state.connectedAtMs = place.reactor.now - state.connectedAtMs;
-    half.session = place.openThawed(clientFd, state);
+    half.session = place.openThawed(clientFd, state, pool);
     if (pool !== undefined) {
       half.session.pool = pool;
       pool.enter();

@@ -50,6 +50,7 @@ const emptyListener = (): ListenerSnapshot => ({
 
 const emptyPool = (): PoolSnapshot => ({
   paused: false,
+  disabled: false,
   clientKey: undefined,
   defaults: undefined,
   reported: [],
