@@ -483,16 +483,13 @@ export class Pool
 
   /** Ends the pool: waiting clients are refused, idle servers closed; linked ones are their clients' matter. */
   close(): void {
-    this.#patience.stop();
     this.pacing.stop();
     this.#creation.close();
     this.share.end();
     this.replication.close();
     this.listener.close();
     this.#deadlines.stop();
-    for (const waiter of this.#waiting.takeAll()) {
-      waiter.checkOutFailed(REASONS.poolRetired, "", "");
-    }
+    this.#patience.end();
     this.paused = true;
     this.#servers.epoch++;
     this.statements.clear();

@@ -79,6 +79,14 @@ export class Patience {
     });
   }
 
+  /** The pool is retired: nobody waits any more. */
+  end(): void {
+    this.stop();
+    for (const waiter of this.#waiting.takeAll()) {
+      waiter.checkOutFailed(REASONS.poolRetired, "", "");
+    }
+  }
+
   /** Nobody can be served: PostgreSQL has said why. */
   refuseAll(failure: LoginFailure): void {
     for (const waiter of this.#waiting.takeAll()) {

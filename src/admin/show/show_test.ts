@@ -498,7 +498,7 @@ Deno.test("show: HELP lists what this build can do", async () => {
   ]);
   const full = await show("HELP", {
     kill: () => Promise.resolve(0),
-    killClient: () => Promise.resolve(true),
+    killClient: async () => await Promise.resolve(1) === 1,
     reload: () => Promise.resolve({ ok: true, summary: "", faults: [] }),
     shutdown: () => {},
     upgrade: () => undefined,
