@@ -14,6 +14,7 @@ import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
 import { difference, differenceQuery } from "../server/parameters.ts";
 import { Dirty } from "../server/state.ts";
+import { settle } from "../server/statements/read_by_parse.ts";
 import { countWait } from "./counts.ts";
 import { flushNotifications } from "./listen/delivery.ts";
 import { beginOn } from "./local/transaction.ts";
@@ -54,6 +55,7 @@ export function link(session: Session, server: ServerConnection): boolean {
   server.link = session;
   server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
   server.state.localSets = 0;
+  settle(server.state);
   session.server = server;
   state.keepsServer = pool.settings.pool_mode === "session";
   session.rewrites = session.mayRewrite;

@@ -49,13 +49,13 @@ import { refuse, refuseBlock } from "./refusals.ts";
 import { noteRequest } from "./timeouts.ts";
 import { pin } from "./pinning/pin.ts";
 import { leavePlace } from "./login/places.ts";
-import { refuseShape } from "./prepared/provide.ts";
+import { mergeStatement, refuseShape } from "./prepared/provide.ts";
 import { relayPrepared } from "./prepared/rewrite.ts";
 import { relay } from "./relay/relay.ts";
 import { route } from "./local/route.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
-import { clearStatements, dropNames, takeBackNames } from "./prepared/names.ts";
+import { clearStatements, dropNames, nameOfStatement, takeBackNames } from "./prepared/names.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
 const CLOSING_MS = 2000;
@@ -357,15 +357,28 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   shapeChecked(statement: Statement, same: boolean): void {
     if (!this.held) return;
     if (same) {
-      this.pool!.statements.affirm(statement);
+      this.pool!.statements.affirm(statement, this.context.reactor.now);
       this.goOn();
       // Its error lets the tail go on.
     } else refuseShape(this.server!, statement);
   }
 
+  parsedAgain(statement: Statement, known: Statement, alias: Uint8Array<ArrayBuffer>): void {
+    mergeStatement(this, statement, known, alias);
+  }
+
+  caughtUp(): void {
+    if (this.held) this.goOn();
+  }
+
+  statementName(statement: Statement): string | undefined {
+    return nameOfStatement(this.state, statement);
+  }
+
   skipped(tracked: readonly Tracked[]): void {
     takeBackNames(this.state, this.pool!.statements, tracked);
-    if (this.held && tracked.some(({ described }) => described !== undefined)) this.goOn();
+    const waited = tracked.some(({ described, waits }) => described !== undefined || waits);
+    if (this.held && waited) this.goOn();
   }
 
   unnamedLost(): void {

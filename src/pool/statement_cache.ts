@@ -8,6 +8,7 @@
  */
 
 import { statementMarks } from "../server/marks.ts";
+import { parseMarks, WITHIN } from "../server/statements/read_by_parse.ts";
 import type { InternedQuery, QueryInterner } from "../server/statements/query_interner.ts";
 import {
   type FrozenStatement,
@@ -32,6 +33,9 @@ const MOST_BYTES = 64 * 1024 * 1024;
 /** Longer texts are not shared: nobody prepares such a statement twice. */
 const MOST_SHARED_BYTES = 1024 * 1024;
 
+const OWN = true;
+const SHARED = false;
+
 export class StatementCache {
   readonly #source: StatementSource;
   /** The least used first. */
@@ -52,7 +56,8 @@ export class StatementCache {
   }
 
   /** The statement returns what it did, under the schema of now. */
-  affirm(statement: Statement): void {
+  affirm(statement: Statement, nowMs: number): void {
+    statement.affirmedMs = nowMs;
     if (statement.generation >= 0) statement.generation = this.#source.schemaGeneration();
   }
 
@@ -69,19 +74,12 @@ export class StatementCache {
     bytes: Uint8Array<ArrayBuffer>,
     start: number,
     end: number,
-    options: { planner: string; limit: number },
+    options: { planner: string; limit: number; nowMs: number },
   ): Statement {
+    if (end - start > MOST_SHARED_BYTES) return this.own(bytes, start, end, options);
     const { interner } = this.#source;
     const generation = this.#source.schemaGeneration();
-    const shared = end - start <= MOST_SHARED_BYTES;
-    const query = shared ? interner.intern(bytes, start, end, options.planner) : {
-      hash: 0,
-      body: bytes.slice(start, end),
-      planner: "",
-      users: 0,
-      sweeps: 0,
-      next: undefined,
-    };
+    const query = interner.intern(bytes, start, end, options.planner);
     const known = this.#statements.get(query);
     if (known !== undefined && known.generation === generation) {
       this.#statements.delete(query);
@@ -90,20 +88,53 @@ export class StatementCache {
       return known;
     }
     if (known !== undefined) this.#forget(known);
+    const statement = this.#make(query, options.nowMs, SHARED);
+    this.#remember(statement, options.limit);
+    interner.relieve();
+    return statement;
+  }
+
+  /** One that the client alone has that asks for it: what its Parse reads may be read by no other. */
+  own(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    { planner, nowMs }: { planner: string; nowMs: number },
+  ): Statement {
+    const { interner } = this.#source;
+    const query = end - start <= MOST_SHARED_BYTES
+      ? interner.intern(bytes, start, end, planner)
+      : loneText(bytes.slice(start, end), "");
+    const statement = this.#make(query, nowMs, OWN);
+    interner.relieve();
+    return statement;
+  }
+
+  /** The same text once more, for one client alone. */
+  ownCopy({ query, generation, shape, types }: Statement, nowMs: number): Statement {
+    const statement = this.#make(query, nowMs, OWN);
+    statement.generation = generation;
+    statement.shape = shape;
+    statement.types = types;
+    return statement;
+  }
+
+  #make(query: InternedQuery, nowMs: number, own: boolean): Statement {
     const id = this.#source.nextStatementId();
-    const statement: Statement = {
+    return {
       id,
       name: statementName(id),
       query,
-      marks: statementMarks(query.body),
-      generation,
+      marks: marksOf(query.body),
+      generation: this.#source.schemaGeneration(),
       shape: undefined,
+      types: undefined,
+      own,
+      seenMs: nowMs,
+      affirmedMs: nowMs,
       holders: 0,
       parses: 1,
     };
-    if (shared) this.#remember(statement, options.limit);
-    interner.relieve();
-    return statement;
   }
 
   /** All that a pool's snapshot carries of it. */
@@ -111,19 +142,20 @@ export class StatementCache {
     const frozen: FrozenStatement[] = [];
     let bytes = 0;
     this.#frozen.clear();
-    for (const { id, generation, shape, query } of this.#statements.values()) {
+    for (const { id, generation, shape, types, query } of this.#statements.values()) {
       bytes += query.body.length;
       if (bytes > MOST_FROZEN_BYTES) break;
-      frozen.push({ id, generation, shape, body: query.body, planner: query.planner });
+      const { body, planner } = query;
+      frozen.push({ id, generation, shape, types, body, planner, own: false });
       this.#frozen.add(id);
     }
     return frozen;
   }
 
   /** A statement as its client's snapshot carries it. */
-  freeze({ id, generation, shape, query }: Statement): FrozenStatement {
+  freeze({ id, generation, shape, types, own, query }: Statement): FrozenStatement {
     const body = this.#frozen.has(id) ? undefined : query.body;
-    return { id, generation, shape, body, planner: query.planner };
+    return { id, generation, shape, types, own, body, planner: query.planner };
   }
 
   /** Statements of another process, the least used first. */
@@ -133,30 +165,34 @@ export class StatementCache {
 
   /** The statement of another process; `undefined` when nobody has brought its text. */
   thaw(
-    { id, generation, shape, body, planner }: FrozenStatement,
+    { id, generation, shape, types, body, planner, own }: FrozenStatement,
     limit: number,
   ): Statement | undefined {
     const arrived = this.#arrived.get(id);
     if (arrived !== undefined) return arrived;
     if (body === undefined) return undefined;
-    const shared = body.length <= MOST_SHARED_BYTES;
+    const short = body.length <= MOST_SHARED_BYTES;
     const bytes = body.slice();
-    const query = shared
+    const query = short
       ? this.#source.interner.intern(bytes, 0, bytes.length, planner)
-      : { hash: 0, body: bytes, planner, users: 0, sweeps: 0, next: undefined };
+      : loneText(bytes, planner);
     const name = statementName(id);
     const statement: Statement = {
       id,
       name,
       query,
-      marks: statementMarks(query.body),
+      marks: marksOf(query.body),
       generation,
       shape,
+      types,
+      own: own || !short,
+      seenMs: -Infinity,
+      affirmedMs: -Infinity,
       holders: 0,
       parses: 0,
     };
     this.#arrived.set(id, statement);
-    if (shared && !this.#statements.has(query)) this.#remember(statement, limit);
+    if (!statement.own && !this.#statements.has(query)) this.#remember(statement, limit);
     return statement;
   }
 
@@ -194,4 +230,15 @@ export class StatementCache {
   clear(): void {
     for (const statement of [...this.#statements.values()]) this.#forget(statement);
   }
+}
+
+/** A text that is not shared. */
+function loneText(body: Uint8Array<ArrayBuffer>, planner: string): InternedQuery {
+  return { hash: 0, body, planner, users: 0, sweeps: 0, next: undefined };
+}
+
+function marksOf(body: Uint8Array): number {
+  const marks = statementMarks(body);
+  const end = body.indexOf(0);
+  return marks | parseMarks(body, 0, end < 0 ? body.length : end, marks, WITHIN);
 }

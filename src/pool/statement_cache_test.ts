@@ -22,7 +22,7 @@ class Source {
 
 function find(cache: StatementCache, sql: string, limit = 10, planner = ""): Statement {
   const bytes = encoder.encode(`xx${sql}\0\0\0yy`);
-  return cache.find(bytes, 2, bytes.length - 2, { planner, limit });
+  return cache.find(bytes, 2, bytes.length - 2, { planner, limit, nowMs: 0 });
 }
 
 function names(cache: StatementCache): string[] {
@@ -94,7 +94,15 @@ Deno.test("statement cache: statements travel with the pool or with their client
   assert.deepEqual(thawed.map(({ id }) => id), [early.id, late.id]);
   assert.deepEqual(thawed.map(({ query }) => queryText(query)), ["early", "late"]);
   assert.equal(find(there, "late"), thawed[1]);
-  const unknown = { id: 99, generation: 0, shape: undefined, body: undefined, planner: "" };
+  const unknown = {
+    id: 99,
+    generation: 0,
+    shape: undefined,
+    types: undefined,
+    body: undefined,
+    planner: "",
+    own: false,
+  };
   assert.equal(there.thaw(unknown, 10), undefined);
   there.arrivalsEnd();
   assert.equal(there.thaw(frozen[0], 10), undefined);

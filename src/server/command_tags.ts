@@ -63,7 +63,10 @@ export function noteTag(server: TaggedServer, start: number, end: number): void 
       break;
     case 0x43: // C
       if (matches(start, end, "CALL")) state.dirty |= Dirty.Config;
-      else if (begins(start, end, "CLOSE CURSOR")) {
+      // What is made in pg_temp is the client's alone.
+      else if (begins(start, end, "CREATE ")) {
+        if ((state.dirty & Dirty.Temp) === 0) schemaChanged(server);
+      } else if (begins(start, end, "CLOSE CURSOR")) {
         if (matches(start, end, "CLOSE CURSOR ALL")) state.dirty &= ~Dirty.Declare;
         askAgain(server);
       }

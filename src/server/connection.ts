@@ -20,16 +20,19 @@ import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
 import { noteTag } from "./command_tags.ts";
 import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from "./parameters.ts";
-import { confirm, detachedReplies, type Tracked } from "./statements/on_server.ts";
+import { detachedReplies } from "./statements/on_server.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
-  describedStatement,
+  describedBy,
+  noteParsed,
   noteShape,
+  noteTypes,
   refusal,
   statementFailed,
   takeBack,
 } from "./statements/replies.ts";
 import { ServerSocket } from "./socket.ts";
+import { settle } from "./statements/read_by_parse.ts";
 import { ServerStage } from "./state.ts";
 
 /** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */
@@ -238,11 +241,14 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   #message(type: number, length: number, from: number, at: number, end: number): number {
     switch (type) {
       case Backend.ParseComplete: {
-        const tracked = this.owed.headRecord();
+        const record = this.owed.headRecord();
         this.owner.traffic.server_parses++;
-        if (tracked !== undefined) confirm(this.state, tracked as Tracked);
-        return this.#pass(type, length, from, at);
+        const waitedFor = record !== undefined && noteParsed(this, record);
+        const outcome = this.#pass(type, length, from, at);
+        if (waitedFor) this.link?.caughtUp();
+        return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
       }
+      case Backend.ParameterDescription:
       case Backend.RowDescription:
       case Backend.NoData:
         return this.#description(type, length, from, at, end);
@@ -308,11 +314,15 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     }
     state.status = status;
     if (state.changedSchema && status === TransactionStatus.Idle) {
-      state.changedSchema = false;
+      // Committed or not: what was parsed meanwhile may be of what is gone now.
+      if (this.owed.length === 0) state.changedSchema = false;
       this.owner.schemaChanged();
     }
     const settled = this.owed.length === 0 && !this.congested;
-    if (this.owed.length === 0) state.unsynced = false;
+    if (this.owed.length === 0) {
+      state.unsynced = false;
+      if (state.unsettled && status === TransactionStatus.Idle) settle(state);
+    }
     const link = this.link;
     if (verdict === Verdict.Swallow) {
       this.#deliver(from, at);
@@ -348,12 +358,15 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
 
   /** Of the pooler's own Describe the answer is looked at, if it is not too long for that. */
   #description(type: number, length: number, from: number, at: number, end: number): number {
-    const statement = describedStatement(this);
-    if (statement === undefined) return this.#pass(type, length, from, at);
+    const asked = describedBy(this);
+    if (asked === undefined) return this.#pass(type, length, from, at);
     const looked = length <= MOST_SMALL_BYTES;
     if (looked && end - at < length + 1) return NEED_MORE;
     const outcome = this.#pass(type, length, from, at);
-    noteShape(this, statement, looked ? readBuffer : undefined, at + 5, at + length + 1);
+    const looks = looked ? readBuffer : undefined;
+    if (type !== Backend.ParameterDescription) {
+      noteShape(this, asked, looks, at + 5, at + length + 1);
+    } else if (looked) noteTypes(asked, readBuffer, at + 5, at + length + 1);
     return this.state.stage === ServerStage.Closed ? CLOSED : outcome;
   }
 
@@ -368,7 +381,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     } else if (this.owed.swallowingErrors()) this.#ownError = error;
     else {
       this.state.localSets = 0;
-      statementFailed(this, error.code);
+      if (statementFailed(this, error)) this.owner.schemaChanged();
     }
     if (fatal && this.link === undefined) {
       // Nothing comes behind it but the end.
@@ -393,7 +406,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
       this.state.leftDropped = false;
       return from;
     }
-    const instead = refusal(this, error.code);
+    const instead = refusal(this, error);
     let outcome = this.#pass(Backend.ErrorResponse, length, from, at);
     if (instead !== undefined && outcome !== CLOSED) {
       this.#deliver(from, at);

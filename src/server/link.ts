@@ -71,6 +71,11 @@ export abstract class SilentLink implements ServerLink {
   serverLost(_reason: Reason, _detail: string, _toldWhy: boolean): void {}
   skipped(_tracked: readonly Tracked[]): void {}
   shapeChecked(_statement: Statement, _same: boolean): void {}
+  parsedAgain(_statement: Statement, _known: Statement, _alias: Uint8Array): void {}
+  caughtUp(): void {}
+  statementName(_statement: Statement): string | undefined {
+    return undefined;
+  }
   unnamedLost(): void {}
   statementsDropped(_later: readonly Tracked[]): void {}
 }

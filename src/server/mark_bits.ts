@@ -20,6 +20,14 @@ export const UNKNOWN_NAMES = 1 << 19;
 export const TEMP_PATH = 1 << 20;
 /** A statement of it is a DEALLOCATE. */
 export const DEALLOCATES = 1 << 21;
+/** What is parsed behind it may come out otherwise: it may set what a Parse reads, or change the schema. */
+export const CHANGES_PARSE = 1 << 22;
+/** It may deallocate all prepared statements. */
+export const DEALLOCATES_ALL = 1 << 23;
+/** It has several statements. */
+export const SEVERAL = 1 << 24;
+/** It may create what others see, and its tag does not tell. */
+export const CREATES = 1 << 25;
 
 /** It runs what is written elsewhere (DO, CALL, EXECUTE), which may leave anything. */
 export const RUNS: number = Dirty.Config | Dirty.Advisory | Dirty.Temp | NAMES | UNKNOWN_NAMES;

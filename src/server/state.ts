@@ -121,6 +121,12 @@ export interface ServerState {
   prepareMisses: number;
   /** A statement that changes the schema went through in the transaction that runs. */
   changedSchema: boolean;
+  /** What a Parse would read here now is not known: something that ran, or was sent, may have changed it. */
+  unsettled: boolean;
+  /** A text that may deallocate all statements was sent, and perhaps not answered. */
+  deallocating: boolean;
+  /** Statements that nobody uses: they are closed before the next Parse. */
+  leftovers: number[];
   /** Bytes of the backend message that is being passed on and still to come. */
   left: number;
   /** Length of that message. */
@@ -168,6 +174,9 @@ export function newServerState(id: number, now: number): ServerState {
     prepareHits: 0,
     prepareMisses: 0,
     changedSchema: false,
+    unsettled: false,
+    deallocating: false,
+    leftovers: [],
     left: 0,
     messageBytes: 0,
     leftDropped: false,

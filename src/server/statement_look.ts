@@ -17,10 +17,12 @@ import {
   noteName,
 } from "./found_names.ts";
 import {
+  CHANGES_PARSE,
   DEALLOCATES,
   LOCAL_SET,
   NAMES,
   RUNS,
+  SEVERAL,
   TEMP_PATH,
   UNKNOWN,
   UNKNOWN_NAMES,
@@ -96,7 +98,7 @@ export function look(into: Found | undefined): number {
   const both = PG_TEMP | SEARCH_PATH;
   if ((marks & both) === both) marks |= TEMP_PATH;
   marks &= ~both;
-  return statements === 1 ? marks : marks & ~LOCAL_SET;
+  return statements === 1 ? marks : marks & ~LOCAL_SET | SEVERAL;
 }
 
 function beginStatement(): void {
@@ -377,6 +379,7 @@ function isTrue(kind: number, word: number): boolean {
 
 function endCall(): void {
   call = 0;
+  marks |= CHANGES_PARSE;
   // It ends with its transaction.
   if (argument === 3 && endsTrue) return;
   marks |= Dirty.Config | NAMES;

@@ -81,6 +81,18 @@ export class FakeLink implements ServerLink {
     this.told.push("unnamed lost");
   }
 
+  parsedAgain(statement: Statement, known: Statement): void {
+    this.told.push(`parsed ${statement.id} like ${known.id}`);
+  }
+
+  caughtUp(): void {
+    this.told.push("caught up");
+  }
+
+  statementName({ id }: Statement): string | undefined {
+    return `name of ${id}`;
+  }
+
   statementsDropped(later: readonly Tracked[]): void {
     this.told.push(`dropped, ${later.length} later`);
   }

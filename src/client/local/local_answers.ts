@@ -66,7 +66,7 @@ export function answerLocally(
       return LocalAnswer.Given;
     }
   }
-  if (session.rewrites && mayDeallocate(bytes, at + 5, next) && next <= end) {
+  if (session.rewrites && mayDeallocate(bytes, at + 5, next, end) && next <= end) {
     if (deallocate(session, bytes, at + 5, next)) return LocalAnswer.Given;
   }
   return LocalAnswer.None;

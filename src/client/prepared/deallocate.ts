@@ -15,9 +15,18 @@ const encoder = new TextEncoder();
 /** Longest text that is looked at: two names of 63 bytes, doubled quotes, blanks and a comment. */
 const MOST_BYTES = 1000;
 
-/** Whether the text `bytes[start..end)` (with its terminator) may be a DEALLOCATE and nothing else; most are not. */
-export function mayDeallocate(bytes: Uint8Array, start: number, end: number): boolean {
+/**
+ * Whether the text `bytes[start..end)` (with its terminator) may be a DEALLOCATE and nothing else; most are not. What is
+ * behind `there` has not come yet.
+ */
+export function mayDeallocate(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  there: number,
+): boolean {
   if (end - start > MOST_BYTES) return false;
+  if (there < end && there < start + 2) return true;
   const first = bytes[start];
   // A letter, a blank, a comment, an empty statement.
   if ((first | 0x20) === 0x64) return (bytes[start + 1] | 0x20) === 0x65;

@@ -53,7 +53,8 @@ Deno.test("deallocate: what is deallocated", () => {
 });
 
 Deno.test("deallocate: texts that need no closer look", () => {
-  const may = (text: string) => mayDeallocate(encoder.encode(text + "\0"), 0, text.length + 1);
+  const may = (text: string) =>
+    mayDeallocate(encoder.encode(text + "\0"), 0, text.length + 1, text.length + 1);
   for (
     const text of ["DEALLOCATE a", " deallocate a", "/**/deallocate a", "--\ndeallocate a", ";"]
   ) assert.ok(may(text), text);

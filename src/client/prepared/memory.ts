@@ -14,7 +14,6 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { BESIDE_BYTES, tracked } from "../../server/statements/on_server.ts";
 import { add } from "../relay/gather.ts";
 import type { ClientView } from "../parts.ts";
-import { findStatement } from "./names.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ClientView {}
@@ -23,21 +22,17 @@ interface Session extends ClientView {}
 const REFUSED = new TextEncoder().encode("DOORMAN_max_client_prepared_memory");
 const BIND_REFUSED = messages.bind(REFUSED);
 
-/** Whether the session may have one more statement, under the name `bytes[start..end)`. */
+/** Whether the session may have one more statement. */
 export function mayKeep(
   { context, state }: Session,
   server: ServerConnection,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
+  nameBytes: number,
   textBytes: number,
 ): boolean {
   const most = context.general.max_client_prepared_memory;
   if (most === 0) return true;
   const held = state.statementBytes + server.owed.heldBytes;
-  if (held + BESIDE_BYTES + end - start + textBytes <= most) return true;
-  const before = findStatement(state, bytes, start, end);
-  return before !== undefined && held + textBytes - before.query.body.length <= most;
+  return held + BESIDE_BYTES + nameBytes + textBytes <= most;
 }
 
 /** Makes PostgreSQL raise an error in the place of a Parse that is not sent; the client is told why. */

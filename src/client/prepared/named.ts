@@ -6,12 +6,12 @@
  */
 
 import { Frontend, Named, TransactionStatus } from "../../protocol/codes.ts";
-import { MAKE_UP, Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
+import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { DEALLOCATES, UNLISTENS } from "../../server/mark_bits.ts";
-import type { ParameterSet } from "../../server/parameters.ts";
-import { isThere, put, tracked } from "../../server/statements/on_server.ts";
+import { CHANGES_PARSE, DEALLOCATES, DEALLOCATES_ALL, UNLISTENS } from "../../server/mark_bits.ts";
+import { tracked } from "../../server/statements/on_server.ts";
+import { noteParseMarks, parseMarks } from "../../server/statements/read_by_parse.ts";
 import {
   deallocatedName,
   GONE,
@@ -27,9 +27,10 @@ import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
-import { mayKeep, refuseStatement } from "./memory.ts";
 import { findStatement, setStatement } from "./names.ts";
-import { describe, makeRoom, provide } from "./provide.ts";
+import { CHECKING, ENDED, REPLACED, WANTS_MORE, WANTS_WHOLE } from "./outcomes.ts";
+import { parseNamed } from "./parse.ts";
+import { provide } from "./provide.ts";
 import {
   bindUnnamed,
   keepUnnamed,
@@ -37,6 +38,8 @@ import {
   provideUnnamed,
   unnamedIsThere,
 } from "./unnamed.ts";
+import { EMPTY_BODY, mustWait, waitForAnswers } from "./wait.ts";
+import { zeroAt } from "./zero.ts";
 
 /** The part of a session that this file sees. */
 export interface PreparingSession extends ClientView, ClientInput, ClientEnd, ClientTimes {
@@ -50,18 +53,6 @@ export const MOST_WAITING_BYTES = READ_BYTES / 4;
 const MOST_HEAD_BYTES = 8192;
 const UNDERSCORE = 0x5f;
 
-// What became of a message: where the bytes begin that go as they are (≥ 0), or one of these.
-/** All of it must be there. */
-export const WANTS_WHOLE = -1;
-/** More of it must be there. */
-const WANTS_MORE = -2;
-/** Others went in its place. */
-export const REPLACED = -3;
-/** PostgreSQL is asked first what a statement returns. */
-export const CHECKING = -4;
-/** The client is told that it has left the protocol. */
-export const ENDED = -5;
-
 /** A Query; a DEALLOCATE of a name of the client's is made another. */
 export function query(
   session: PreparingSession,
@@ -73,8 +64,9 @@ export function query(
   end: number,
 ): number {
   const { state } = session;
-  if (mayDeallocate(bytes, at + 5, next)) {
+  if (mayDeallocate(bytes, at + 5, next, end)) {
     if (next > end) return WANTS_WHOLE;
+    if (mustWait(server)) return waitForAnswers(server, bytes, from, at);
     if (deallocates(session, server, bytes, from, at, at + 5, next)) return REPLACED;
   }
   // Its UNLISTEN must be seen.
@@ -85,6 +77,12 @@ export function query(
   if ((marks & (DEALLOCATES | UNLISTENS)) === DEALLOCATES && next <= end) {
     if (deallocatesAmong(session, server, bytes, from, at, next)) return REPLACED;
   }
+  noteParseMarks(
+    server.state,
+    next > end
+      ? CHANGES_PARSE | DEALLOCATES_ALL
+      : parseMarks(bytes, at + 5, next - 1, marks, isWithin(server)),
+  );
   server.owed.push(Owed.Query);
   if ((marks & UNLISTENS) !== 0) {
     noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
@@ -148,19 +146,24 @@ export function parse(
   const { owed } = server;
   server.state.unsynced = true;
   if (bytes[at + 5] === 0) {
-    if (mayDeallocate(bytes, at + 6, next)) {
+    if (mayDeallocate(bytes, at + 6, next, end)) {
       if (next > end) return WANTS_WHOLE;
+      if (mustWait(server)) return waitForAnswers(server, bytes, from, at);
       if (deallocates(session, server, bytes, from, at, at + 6, next)) return REPLACED;
     }
     if (!owed.skipping) keepUnnamed(session, server, bytes, at, next - at - 1, end);
     markUnnamed(session, bytes, at + 6, next, end);
+    const { state } = session;
+    state.unnamedMarks |= next > end
+      ? CHANGES_PARSE | DEALLOCATES_ALL
+      : parseMarks(bytes, at + 6, next, state.unnamedMarks, isWithin(server));
     owed.push(Owed.Parse | UNNAMED);
     return from;
   }
   if (next > end) return WANTS_WHOLE;
   if (owed.skipping) return from;
-  add(server, bytes, from, at);
-  return parseNamed(session, server, bytes, at, next) ? next : ENDED;
+  if (mustWait(server)) return waitForAnswers(server, bytes, from, at);
+  return parseNamed(session, server, bytes, from, at, next);
 }
 
 /** A Bind: the statement that it names is on the server when it comes. */
@@ -186,11 +189,12 @@ export function bind(
     return bindUnnamed(session, server, bytes, from, at, nameEnd, stop, unnamedPortal);
   }
   const { owed } = server;
-  const statement = owed.skipping
+  if (mustWait(server)) return waitForAnswers(server, bytes, from, at);
+  const known = owed.skipping
     ? undefined
     : findStatement(session.state, bytes, portalEnd + 1, nameEnd);
   const length = next - at - 1;
-  if (statement === undefined) {
+  if (known === undefined) {
     if (ours(bytes, portalEnd + 1, nameEnd)) {
       add(server, bytes, from, at);
       foreign(server, bytes, at, portalEnd + 1, length);
@@ -201,13 +205,15 @@ export function bind(
     return from;
   }
   add(server, bytes, from, at);
-  if (!provide(session, server, statement)) return CHECKING;
-  const { name } = statement;
+  const statement = provide(session, server, known, bytes, portalEnd + 1, nameEnd);
+  if (statement === undefined) return CHECKING;
+  const { name, marks } = statement;
   head(server, bytes, at, portalEnd + 1, length + name.length - (nameEnd - portalEnd - 1));
   add(server, name, 0, name.length);
-  markBind(session, server, statement.marks, unnamedPortal);
-  if ((statement.marks & NAMING) !== 0) {
-    const { marks, query } = statement;
+  markBind(session, server, marks, unnamedPortal);
+  noteParseMarks(server.state, marks);
+  if ((marks & NAMING) !== 0) {
+    const { query } = statement;
     markNamingBind(session, { marks, text: query.body, of: query, id: 0 }, bytes, nameEnd, stop);
   }
   owed.track(Owed.Bind, statement);
@@ -250,6 +256,13 @@ export function describeOrClose(
   return from;
 }
 
+/** A FunctionCall: it may be one of set_config. */
+export function functionCall(session: PreparingSession, server: ServerConnection): void {
+  server.owed.push(Owed.FunctionCall);
+  server.state.unsettled = true;
+  queryBegins(session);
+}
+
 /** What is in order goes on; then the client is told. */
 function leaves(
   session: PreparingSession,
@@ -265,9 +278,9 @@ function leaves(
   return ENDED;
 }
 
-function zeroAt(bytes: Uint8Array, at: number, stop: number): number {
-  while (at < stop && bytes[at] !== 0) at++;
-  return at;
+/** Whether what goes to the server now may be undone with what was sent before. */
+function isWithin({ state, owed }: ServerConnection): boolean {
+  return state.status !== TransactionStatus.Idle || owed.length > 0;
 }
 
 /** The name is written like the pool's own, and the client has prepared nothing under it: make it another. */
@@ -292,56 +305,6 @@ function ours(bytes: Uint8Array, start: number, end: number): boolean {
 
 // ── named statements ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/** A whole Parse of a named statement. `false`: it is no Parse, the client is told. */
-function parseNamed(
-  session: PreparingSession,
-  server: ServerConnection,
-  bytes: Uint8Array<ArrayBuffer>,
-  at: number,
-  next: number,
-): boolean {
-  const { state } = session;
-  const { owed } = server;
-  const pool = session.pool!;
-  const nameEnd = zeroAt(bytes, at + 5, next);
-  const queryEnd = zeroAt(bytes, nameEnd + 1, next);
-  if (queryEnd + 3 > next) {
-    flush(server);
-    violation(session, Frontend.Parse, next - at - 1);
-    return false;
-  }
-  if (!mayKeep(session, server, bytes, at + 5, nameEnd, next - nameEnd - 1)) {
-    refuseStatement(session, server);
-    return true;
-  }
-  const statement = pool.statements.find(bytes, nameEnd + 1, next, {
-    planner: plannerParameters(state.parameters),
-    limit: pool.settings.prepared_statements_cache_size,
-  });
-  const name = bytes.slice(at + 5, nameEnd);
-  const before = setStatement(state, pool.statements, name, statement);
-  if (isThere(server.state, statement)) {
-    server.state.prepareHits++;
-    if (server.state.status !== TransactionStatus.Failed) {
-      owed.track(Owed.Parse | MAKE_UP, tracked({ name, before, after: statement }));
-      return true;
-    }
-    // In a failed transaction most statements can't be parsed: PostgreSQL is asked, without touching what it has.
-    head(server, bytes, at, at + 5, next - at - 1 - name.length);
-    add(server, bytes, nameEnd, next);
-    server.state.unnamed = -1;
-    owed.track(Owed.Parse, tracked({ name, before, after: statement }));
-    return true;
-  }
-  server.state.prepareMisses++;
-  makeRoom(session, server);
-  sendParse(server, statement.name, statement.query.body);
-  owed.track(Owed.Parse, tracked({ put: statement.id, name, before, after: statement }));
-  put(server.state, statement.id);
-  if (statement.shape === undefined) describe(server, statement);
-  return true;
-}
-
 /** Describe of a statement; returns where the bytes begin that are to be sent as they are, −1 when it has to wait. */
 function describeStatement(
   session: PreparingSession,
@@ -361,8 +324,12 @@ function describeStatement(
     server.owed.push(Owed.DescribeStatement);
     return from;
   }
-  const statement = findStatement(session.state, bytes, at + 6, next - 1);
-  if (statement === undefined) {
+  if (mustWait(server)) {
+    waitForAnswers(server, bytes, from, at);
+    return -1;
+  }
+  const known = findStatement(session.state, bytes, at + 6, next - 1);
+  if (known === undefined) {
     server.owed.push(Owed.DescribeStatement);
     if (!ours(bytes, at + 6, next - 1)) return from;
     add(server, bytes, from, at);
@@ -370,7 +337,8 @@ function describeStatement(
     return at + 6;
   }
   add(server, bytes, from, at);
-  if (!provide(session, server, statement)) return -1;
+  const statement = provide(session, server, known, bytes, at + 6, next - 1);
+  if (statement === undefined) return -1;
   head(server, bytes, at, at + 6, 6 + statement.name.length);
   add(server, statement.name, 0, statement.name.length);
   server.owed.track(Owed.DescribeStatement, statement);
@@ -423,29 +391,4 @@ function deallocate(
   if (skipping) return;
   const before = setStatement(state, session.pool!.statements, name, undefined);
   owed.track(simple ? Owed.Query : Owed.Parse | UNNAMED, tracked({ name, before }));
-}
-
-const EMPTY_BODY = new Uint8Array(3);
-
-const PLANNER = [
-  "search_path",
-  "default_transaction_isolation",
-  "default_transaction_read_only",
-  "default_text_search_config",
-  "role",
-];
-const planners = new WeakMap<ParameterSet, string>();
-
-/** The client's values of parameters that decide what a text means. */
-function plannerParameters(parameters: ParameterSet): string {
-  let known = planners.get(parameters);
-  if (known === undefined) {
-    known = "";
-    for (const name of PLANNER) {
-      const value = parameters.values.get(name);
-      if (value !== undefined) known += `${name}=${value}\0`;
-    }
-    planners.set(parameters, known);
-  }
-  return known;
 }

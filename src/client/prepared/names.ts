@@ -76,6 +76,16 @@ export function* namedStatements(state: SessionState): Iterable<NamedStatement> 
   }
 }
 
+const decoder = new TextDecoder();
+
+/** A name of the statement, for people. */
+export function nameOfStatement(state: SessionState, wanted: Statement): string | undefined {
+  for (const { name, statement } of namedStatements(state)) {
+    if (statement.id === wanted.id) return decoder.decode(name);
+  }
+  return undefined;
+}
+
 /** All names with their statements, as they travel. */
 export function freezeStatements(
   state: SessionState,

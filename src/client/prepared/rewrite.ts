@@ -24,19 +24,18 @@ import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { MOST_OWED } from "../socket.ts";
+import { closeUnused } from "./provide.ts";
 import { fillUnnamed } from "./unnamed.ts";
 import {
   bind,
-  CHECKING,
   describeOrClose,
-  ENDED,
+  functionCall,
   MOST_WAITING_BYTES,
   parse,
   type PreparingSession,
   query,
-  REPLACED,
-  WANTS_WHOLE,
 } from "./named.ts";
+import { CHECKING, ENDED, REPLACED, WANTS_WHOLE } from "./outcomes.ts";
 
 /** Sends `bytes[at..end)` to the linked server. */
 export function relayPrepared(
@@ -48,6 +47,7 @@ export function relayPrepared(
 ): void {
   const state = session.state;
   const owed = server.owed;
+  closeUnused(server, state.left);
   let from = at;
   let need = 0;
   let flushed = false;
@@ -106,8 +106,7 @@ export function relayPrepared(
         queryBegins(session);
         break;
       case Frontend.FunctionCall:
-        owed.push(Owed.FunctionCall);
-        queryBegins(session);
+        functionCall(session, server);
         break;
       case Frontend.CopyDone:
       case Frontend.CopyFail:

@@ -11,6 +11,7 @@ import { add, sendClose, sendUnnamed } from "../relay/gather.ts";
 import { markBind, markNamingBind, NAMING } from "../relay/marking.ts";
 import { FORGOTTEN, type QueryInterner } from "../../server/statements/query_interner.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
+import { noteParseMarks } from "../../server/statements/read_by_parse.ts";
 import type { ClientView } from "../parts.ts";
 
 /** The part of a session that this file sees. */
@@ -147,6 +148,7 @@ export function bindUnnamed(
     provideUnnamed(session, server);
   }
   markBind(session, server, state.unnamedMarks, unnamedPortal);
+  noteParseMarks(server.state, state.unnamedMarks);
   if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
     const { unnamedMarks: marks, unnamed, unnamedLength } = state;
     const text = unnamed.subarray(0, unnamedLength);

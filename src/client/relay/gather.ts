@@ -101,6 +101,20 @@ export function sendParse(
   add(server, body, 0, body.length);
 }
 
+/** The same with the types of all parameters, in place of those that the body has behind its text. */
+export function sendTypedParse(
+  server: ServerConnection,
+  name: Uint8Array<ArrayBuffer>,
+  body: Uint8Array<ArrayBuffer>,
+  types: Uint8Array,
+): void {
+  const textBytes = body.indexOf(0) + 1;
+  const typed = new Uint8Array(textBytes + types.length);
+  typed.set(body.subarray(0, textBytes));
+  typed.set(types, textBytes);
+  sendParse(server, name, typed);
+}
+
 /** Close of a statement. */
 export function sendClose(server: ServerConnection, name: Uint8Array<ArrayBuffer>): void {
   room(server, 7 + name.length);

@@ -18,12 +18,20 @@ export interface Statement {
   /** `statementName(id)`. */
   readonly name: Uint8Array<ArrayBuffer>;
   readonly query: InternedQuery;
-  /** Marks of its text (marks.ts). */
+  /** Marks of its text (marks.ts, read_by_parse.ts). */
   readonly marks: number;
   /** Generation of the schema that it was first seen in; −1: what it returns has changed since. */
   generation: number;
   /** What it returned when it was parsed first (`rowShape`); `undefined`: not known. */
   shape: Uint8Array | undefined;
+  /** Types of its parameters, as a Parse has them behind the text; `undefined`: not known. */
+  types: Uint8Array | undefined;
+  /** One client's: nobody else is given it. */
+  readonly own: boolean;
+  /** When PostgreSQL was last seen to make this of its text, on the reactor's clock. */
+  seenMs: number;
+  /** When it was last seen to return what its clients know of. */
+  affirmedMs: number;
   /** Clients and the pool's cache that refer to it. */
   holders: number;
   /** Times that a client asked for it by Parse. */
@@ -38,6 +46,8 @@ export interface FrozenStatement {
   /** Absent when the pool's own snapshot has brought it. */
   body: Uint8Array | undefined;
   planner: string;
+  own: boolean;
+  types: Uint8Array | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -61,6 +71,11 @@ export interface Tracked {
   readonly after: Statement | undefined;
   /** A Describe of the pooler's that tells what this statement returns. */
   readonly described: Statement | undefined;
+  /** The shared statement that `described` takes the place of, for the name `alias`, until it is known to be the same. */
+  readonly again?: Statement;
+  readonly alias?: Uint8Array<ArrayBuffer>;
+  /** A message of the pooler's whose answer the client's next messages wait for. */
+  readonly waits?: boolean;
   /** Channels that the text names in UNLISTEN; `*`: all. */
   readonly unlistens?: readonly string[];
   /** ErrorResponse that the client gets in place of the one that this message makes PostgreSQL raise. */
@@ -185,9 +200,10 @@ function detached(record: object): object {
     const statement = record as Statement;
     return { ...statement, query: { ...statement.query, next: undefined } };
   }
-  const { before, after, described, ...rest } = record as Tracked;
+  const { before, after, described, again, ...rest } = record as Tracked;
   return {
     ...rest,
+    again: again && detached(again) as Statement,
     described: described && detached(described),
     before: before && detached(before),
     after: after && detached(after),

@@ -3,9 +3,17 @@
  * what a statement returns. Called by the pump of a server connection (connection.ts), on rare messages alone.
  */
 
-import { errorResponse } from "../../protocol/error_response.ts";
+import { errorResponse, type ReceivedError } from "../../protocol/error_response.ts";
 import { Owed, type OwedReplies, SkippedUnnamed } from "../../protocol/owed_replies.ts";
-import { rowShape, type Statement, take, takeAll, type Tracked, undo } from "./on_server.ts";
+import {
+  confirm,
+  rowShape,
+  type Statement,
+  take,
+  takeAll,
+  type Tracked,
+  undo,
+} from "./on_server.ts";
 import { sameBytes } from "./query_interner.ts";
 import type { ServerState } from "../state.ts";
 
@@ -23,6 +31,12 @@ export interface StatementLink {
   skipped(tracked: readonly Tracked[]): void;
   /** What the pooler asked to know: whether the statement returns here what it did where it was parsed first. */
   shapeChecked(statement: Statement, same: boolean): void;
+  /** PostgreSQL has made of the text what it has made of it before. */
+  parsedAgain(statement: Statement, known: Statement, alias: Uint8Array<ArrayBuffer>): void;
+  /** What the client's next messages wait for was answered. */
+  caughtUp(): void;
+  /** The client's name for the statement, for people; `undefined`: it has none. */
+  statementName(statement: Statement): string | undefined;
   /** The Parse of the link's unnamed statement failed or was skipped. */
   unnamedLost(): void;
   /** DEALLOCATE ALL or DISCARD ALL went through; `later` are messages that were sent behind it. */
@@ -51,15 +65,37 @@ export function unlistenedBy(server: StatementServer): readonly string[] {
   return trackedHead(server)?.unlistens ?? [];
 }
 
-/** The statement that a Describe of the pooler's, the head of the queue, asks about. */
-export function describedStatement(server: StatementServer): Statement | undefined {
-  return server.owed.swallowing() ? trackedHead(server)?.described : undefined;
+/** What a Describe of the pooler's, the head of the queue, asks about. */
+export function describedBy(server: StatementServer): Description | undefined {
+  if (!server.owed.swallowing()) return undefined;
+  const head = trackedHead(server);
+  return head?.described === undefined ? undefined : head as Description;
+}
+
+/** A record with what was asked about. */
+export type Description = Tracked & { readonly described: Statement };
+
+/** ParseComplete came for a Parse with a record; says whether the client has waited for it. */
+export function noteParsed({ state }: StatementServer, record: object): boolean {
+  const tracked = record as Tracked;
+  confirm(state, tracked);
+  return tracked.waits === true;
+}
+
+/** ParameterDescription, `bytes[start..end)` without type and length. */
+export function noteTypes(
+  { described }: Description,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  described.types ??= bytes.slice(start, end);
 }
 
 /** The answer to it, `bytes[start..end)`; `undefined`: too long to be looked at, and taken for the same. */
 export function noteShape(
   { link }: StatementServer,
-  statement: Statement,
+  { described: statement, again, alias }: Description,
   bytes: Uint8Array | undefined,
   start: number,
   end: number,
@@ -69,8 +105,20 @@ export function noteShape(
     return;
   }
   const shape = rowShape(bytes, start, end);
-  if (statement.shape === undefined) statement.shape = shape;
-  else link?.shapeChecked(statement, sameBytes(statement.shape, shape, 0, shape.length));
+  if (statement.shape === undefined) {
+    statement.shape = shape;
+    if (again === undefined || alias === undefined) return;
+    if (sameStatement(statement, again)) link?.parsedAgain(statement, again, alias);
+    else again.generation = -1;
+  } else link?.shapeChecked(statement, sameBytes(statement.shape, shape, 0, shape.length));
+}
+
+/** Whether PostgreSQL made the same of one text twice, as far as its Describe tells. */
+function sameStatement(one: Statement, other: Statement): boolean {
+  if (one.shape === undefined || other.shape === undefined) return false;
+  if (one.types === undefined || other.types === undefined) return false;
+  return sameBytes(one.shape, other.shape, 0, other.shape.length) &&
+    sameBytes(one.types, other.types, 0, other.types.length);
 }
 
 /** DEALLOCATE ALL or DISCARD ALL went through. */
@@ -83,24 +131,69 @@ export function dropStatements({ state, owed, link }: StatementServer): void {
 /** What the client gets in place of the error that comes now, if the pooler has had it raised to tell something else. */
 export function refusal(
   server: StatementServer,
-  code: string,
+  error: ReceivedError,
 ): Uint8Array<ArrayBuffer> | undefined {
-  if (!server.owed.swallowing()) return undefined;
+  const { code } = error;
+  if (!server.owed.swallowing()) {
+    return code === "26000" && OWN_NAMES.some((name) => error.message.includes(name))
+      ? withClientsName(server, error)
+      : undefined;
+  }
   const head = trackedHead(server);
   if (head?.refusal !== undefined) return head.refusal.slice();
   const shape = server.owed.headKind() === Owed.Execute && head?.described !== undefined;
   return shape && code === "0A000" ? CHANGED_SHAPE : undefined;
 }
 
-/** What an error says of the statement at the head: lost on this server, or of another shape than it was. */
-export function statementFailed({ state, owed }: StatementServer, code: string): void {
+/** How names begin that are the pooler's, and those of clients that look like them. */
+const OWN_NAMES = ['"DOORMAN_', '"_DOORMAN_'];
+
+/** An unknown statement under the name that the client has for it. */
+function withClientsName(
+  { owed, link }: StatementServer,
+  error: ReceivedError,
+): Uint8Array<ArrayBuffer> {
   const record = owed.headRecord();
-  if (record === undefined || isTracked(record)) return;
+  let { message } = error;
+  if (record !== undefined && !isTracked(record)) {
+    const name = link?.statementName(record as Statement);
+    message = name === undefined
+      ? "prepared statement does not exist"
+      : `prepared statement "${name}" does not exist`;
+  } else message = message.replace('"_DOORMAN_', '"DOORMAN_');
+  const { code, detail, hint } = error;
+  return errorResponse({ severity: "ERROR", code, message, detail, hint }) as Uint8Array<
+    ArrayBuffer
+  >;
+}
+
+/**
+ * What an error says of the statement at the head: lost on this server, or of other things than there are now. Whoever
+ * prepares that anew gets a new statement. `true`: something is gone, and it is not known which statements are of it.
+ */
+export function statementFailed(
+  { state, owed }: StatementServer,
+  { code, message }: ReceivedError,
+): boolean {
+  const lost = code === "XX000" && LOST.some((words) => message.startsWith(words));
+  const record = owed.headRecord();
+  if (record === undefined || isTracked(record)) {
+    // An Execute does not say what it runs.
+    return lost && owed.headKind() === Owed.Execute;
+  }
   const statement = record as Statement;
   if (code === "26000") take(state, statement.id);
-  // "cached plan must not change result type": whoever prepares it anew gets a new statement.
-  else if (code === "0A000") statement.generation = -1;
+  else if (lost) {
+    take(state, statement.id);
+    statement.generation = -1;
+  } else if (code === "0A000" || code.startsWith("42") && code !== "42501") {
+    statement.generation = -1;
+  }
+  return false;
 }
+
+/** What PostgreSQL says where a plan holds on to what is gone. */
+const LOST = ["cache lookup failed", "could not open relation with OID"];
 
 /** Takes back what the last error has skipped. */
 export function takeBack({ state, owed, link }: StatementServer): void {

@@ -64,6 +64,8 @@ const emptyPool = (): PoolSnapshot => ({
 
 const NO_STATEMENT: FrozenStatement = {
   shape: undefined,
+  types: undefined,
+  own: false,
   id: 0,
   generation: 0,
   body: undefined,

@@ -18,8 +18,10 @@ Deno.test("completion: a session of a version that knew little is as a new one f
     id: 9,
     body: Uint8Array.of(1),
     shape: undefined,
+    types: undefined,
     generation: 0,
     planner: "",
+    own: false,
   });
   assert.deepEqual(snapshot.server!.state, { ...newServerState(3, 0), pid: 44 });
   assert.deepEqual(snapshot.server!.owed.entries, [1, 2]);
