@@ -21,7 +21,7 @@ let folder: string;
 let next: string;
 /** Its snapshots are another matter. */
 let far: string;
-/** Of before long byte arrays went by a file of their own. */
+/** Of before long byte arrays went by a file of their own, and before batches came back. */
 let before: string;
 
 type Edits = Record<string, [from: string, to: string][]>;
@@ -104,8 +104,12 @@ Deno.test.beforeAll(async () => {
   });
   before = await variant("before", {
     ...version("before"),
-    "src/control/upgrade/successor.ts": [[", apart: true });", " });"]],
-    "src/control/upgrade/upgrade.ts": [["apart: ready.apart === true", "apart: false"]],
+    "src/control/upgrade/successor.ts": [[", apart: true, thaws: true });", " });"]],
+    "src/control/upgrade/upgrade.ts": [
+      ["apart: ready.apart === true", "apart: false"],
+      ["ready.thaws === true", "false"],
+      ["      takesBack: true,\n", ""],
+    ],
   });
   far = await variant("far", {
     ...version("far"),
