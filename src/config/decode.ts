@@ -7,6 +7,7 @@
 import { parseCidr } from "./address.ts";
 import { BYTE_SIZE_FORMS, parseByteSize } from "./byte_size.ts";
 import { DURATION_FORMS, namesDurationUnit, parseDuration } from "./duration.ts";
+import { foreignHint } from "./foreign_keys.ts";
 import { nearestName } from "./nearest.ts";
 import type { Report } from "./report.ts";
 import type { KeyRows, KeySpec } from "./schema.ts";
@@ -97,9 +98,11 @@ function keyOfAlias(rows: KeyRows, alias: string): string | undefined {
 }
 
 function unknownHint(section: Section, name: string): string | undefined {
+  const foreign = foreignHint(name);
   for (const [title, rows] of section.elsewhere ?? []) {
     if (rows !== section.rows && rows.has(name)) return `it is a key of ${title}`;
   }
+  if (foreign !== undefined) return foreign;
   const nearest = nearestName(name, section.rows.keys());
   return nearest === undefined ? undefined : `did you mean ${nearest}?`;
 }

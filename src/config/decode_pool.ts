@@ -28,6 +28,7 @@ export function decodePool(
   const path = keyPath("pools", name);
   const userPaths: string[] = [];
   around.report.place(path, node);
+  reportShards(path, node, around.report);
   const record = decodeSection({
     ...around,
     rows: POOL_KEYS,
@@ -39,6 +40,20 @@ export function decodePool(
       ) as unknown as AuthQueryConfig,
   }, node);
   return { name, path, pool: record as unknown as PoolConfig, userPaths };
+}
+
+/** PgCat's servers: without them the pool would lead to the default server, which nobody asked for. */
+function reportShards(path: string, node: SourceNode, report: Section["report"]): void {
+  const shards = node.kind === "table" ? node.entries.get("shards") : undefined;
+  if (node.kind !== "table" || shards === undefined) return;
+  node.entries.delete("shards");
+  const shardsPath = `${path}.shards`;
+  report.place(shardsPath, shards);
+  report.fault(
+    shardsPath,
+    "are PgCat's: a pool leads to one server here",
+    "server_host, server_port and server_database in the pool itself; a pool for each further shard or server",
+  );
 }
 
 function decodeUsers(

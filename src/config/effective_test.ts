@@ -252,6 +252,41 @@ Deno.test("effective: max_user_connections is the user's in every database, else
   );
 });
 
+Deno.test("effective: limits on clients, the wait of a user, and what servers are greeted with", () => {
+  const settings = settingsOf(
+    `${GENERAL}max_user_client_connections = 9\nmax_db_client_connections = 8\n` +
+      `server_fast_close = true\nclient_login_timeout = 0\nlogin_notify_message = "hello"\n` +
+      `query_wait_timeout = "2s"\n[pools.x]\nconnect_query = "SELECT 1"\n` +
+      `[[pools.x.users]]\nusername = "a"\npassword = ""\npool_size = 1\n` +
+      `query_wait_timeout = "9s"\n[pools.y]\nmax_db_client_connections = 3\n` +
+      `[[pools.y.users]]\nusername = "a"\npassword = ""\npool_size = 1\n` +
+      `max_user_client_connections = 4\n`,
+  );
+  const [x, y] = settings.pools as [PoolSettings, PoolSettings];
+  for (const [pool, wanted] of [[x, [8, 4, 9000, "SELECT 1", true]], [y, [3, 4, 2000, "", true]]]) {
+    const { max_db_client_connections, max_user_client_connections } = pool as PoolSettings;
+    const { query_wait_timeout, connect_query, server_fast_close } = pool as PoolSettings;
+    assert.deepEqual([
+      max_db_client_connections,
+      max_user_client_connections,
+      query_wait_timeout,
+      connect_query,
+      server_fast_close,
+    ], wanted);
+  }
+  assert.equal(settings.general.client_login_timeout, 0);
+  assert.equal(settings.general.login_notify_message, "hello");
+});
+
+Deno.test("effective: an md5 hash as server_password is one, and connect_query is part of the login", () => {
+  const { credentials } = poolOf(
+    `password = ""\nserver_username = "b"\nserver_password = "${MD5}"`,
+  );
+  assert.deepEqual(credentials, { kind: "md5", hash: MD5.toLowerCase() });
+  const digest = (lines: string) => poolOf('password = ""', lines).server_digest;
+  assert.notEqual(digest('connect_query = "SELECT 1"'), digest(""));
+});
+
 Deno.test("effective: plain passwords are made into a verifier once", () => {
   let made = 0;
   const verifiers = new Map<string, string>();

@@ -12,6 +12,8 @@ function poolsOf(names: string[]): PoolSettings[] {
       home: -1,
       max_db_connections: limits!.includes("d") ? 5 : 0,
       max_user_connections: limits!.includes("u") ? 5 : 0,
+      max_db_client_connections: limits!.includes("D") ? 5 : 0,
+      max_user_client_connections: limits!.includes("U") ? 5 : 0,
     } as PoolSettings;
   });
 }
@@ -31,6 +33,11 @@ Deno.test("homes: the pools of a database with a limit live together, the others
 
 Deno.test("homes: the pools of a user with a limit live together", () => {
   assert.deepEqual(homesOf(["a@x u", "b@x", "a@y u", "b@y", "a@z u"]), [0, 1, 0, 2, 0]);
+});
+
+Deno.test("homes: limits on clients tie pools together, too", () => {
+  assert.deepEqual(homesOf(["a@x D", "b@x D", "a@y", "b@y"]), [0, 0, 1, 2]);
+  assert.deepEqual(homesOf(["a@x U", "b@x", "a@y U", "b@y"]), [0, 1, 0, 2]);
 });
 
 Deno.test("homes: groups that overlap are one group", () => {

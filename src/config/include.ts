@@ -4,6 +4,7 @@
  * followed, as in upstream.
  */
 
+import { isPgBouncerIni, pgBouncerFaults } from "./pgbouncer_ini.ts";
 import type { Report } from "./report.ts";
 import type { SourceNode, TableNode } from "./source.ts";
 import { keyPath, KIND_NAMES } from "./source.ts";
@@ -64,6 +65,10 @@ export function readNamedFile(
 
 /** Parses a config file by its name; undefined after a fault. */
 export function parseConfigFile(file: string, text: string, report: Report): TableNode | undefined {
+  if (isPgBouncerIni(text)) {
+    report.faults.push(...pgBouncerFaults(file, text));
+    return undefined;
+  }
   if (!isYamlFile(file)) {
     const { tree, faults } = readToml(file, text);
     report.faults.push(...faults);

@@ -12,8 +12,10 @@ import {
   checkServerCa,
   checkSocketPath,
 } from "./checks.ts";
+import { USER_LIMITS } from "./effective.ts";
 import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
+import { checkListenHost } from "./server_address.ts";
 import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
 import { validatePool } from "./validate_pool.ts";
@@ -32,12 +34,16 @@ export function validate(checked: Checked): void {
   checkUserLimits(checked);
 }
 
-/** `max_user_connections` is a user's in all databases: it has one value, and room for what is kept. */
-function checkUserLimits({ config, pools, report }: Checked): void {
+/** A limit of a user holds in all databases: it has one value. */
+function checkUserLimits(checked: Checked): void {
+  for (const key of USER_LIMITS) checkUserLimit(checked, key);
+}
+
+function checkUserLimit({ config, pools, report }: Checked, key: typeof USER_LIMITS[number]): void {
   const limits = new Map<string, { max: number; path: string; kept: number }>();
   for (const { pool, userPaths } of pools) {
-    pool.users.forEach(({ username, max_user_connections: own, min_pool_size }, index) => {
-      const path = `${userPaths[index]}.max_user_connections`;
+    pool.users.forEach(({ username, [key]: own, min_pool_size }, index) => {
+      const path = `${userPaths[index]}.${key}`;
       if (report.isFaulty(userPaths[index] as string) || report.isFaulty(path)) return;
       const kept = min_pool_size ?? 0;
       const known = limits.get(username);
@@ -52,6 +58,8 @@ function checkUserLimits({ config, pools, report }: Checked): void {
       }
     });
   }
+  if (key !== "max_user_connections") return;
+  // There must be room for what is kept.
   for (const [username, { max: own, path, kept }] of limits) {
     const max = own < 0 ? config.general.max_user_connections : own;
     if (max === 0 || kept <= max) continue;
@@ -63,6 +71,7 @@ function checkUserLimits({ config, pools, report }: Checked): void {
 }
 
 function checkSockets(general: GeneralConfig, report: Report): void {
+  checkListenHost(general, report);
   const size = general.tcp_socket_buffer_size;
   if (size > 0 && size < 65_536) {
     report.warn("general.tcp_socket_buffer_size", `${size} bytes are few`, "0, or 64KB and more");

@@ -13,6 +13,7 @@ import {
 import type { DecodedPool } from "./decode_pool.ts";
 import { CONSOLE_DATABASES } from "./open_console.ts";
 import type { Report } from "./report.ts";
+import { checkServerHost } from "./server_address.ts";
 import {
   MAX_STARTUP_PACKET_BYTES,
   mergeParameters,
@@ -32,7 +33,7 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
   if (CONSOLE_DATABASES.includes(name)) {
     report.warn(path, "cannot be reached: the name is the admin console's");
   }
-  if (pool.server_host === "") report.fault(`${path}.server_host`, "must not be empty");
+  checkServerHost(pool, general, path, report);
   if (pool.server_host.startsWith("/")) {
     checkSocketPath(pool.server_host, pool.server_port, `${path}.server_host`, report);
   }

@@ -368,6 +368,17 @@ Deno.test("validate: max_user_connections is one number a user, with room for mi
   );
 });
 
+Deno.test("validate: max_user_client_connections is one number a user", () => {
+  const pool = (name: string, max: number) =>
+    `[pools.${name}]\n${USER.replace("pools.app", `pools.${name}`)}` +
+    `max_user_client_connections = ${max}\nmin_pool_size = 2\n`;
+  assert.deepEqual(faultsOf(GENERAL + pool("x", 1) + pool("y", 1)), []);
+  assert.deepEqual(faultsOf(GENERAL + pool("x", 1) + pool("y", 2)), [
+    'pools.y.users[0].max_user_client_connections: "a" has 1 at ' +
+    "pools.x.users[0].max_user_client_connections: one limit a user",
+  ]);
+});
+
 Deno.test("validate: auth_query", () => {
   const query = (lines: string) => `[pools.app.auth_query]\n${lines}`;
   assert.deepEqual(poolFaults(query("")), [
