@@ -327,14 +327,16 @@ export interface LimitRow {
   exhaustions: number;
 }
 
-/** A prepared statement of a pool. */
+/** A prepared statement of a pool; one without a name has none on servers, either. */
 export interface PreparedRow {
   database: string;
   user: string;
   hash: number;
   name: string;
   query: string;
+  /** Times that clients asked for it; of unnamed ones, clients that have it now. */
   parses: number;
+  kind: "named" | "anonymous";
   worker: number;
 }
 

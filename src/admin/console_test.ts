@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { MESSAGE_LIMIT_BYTES, WAITING_LIMIT_BYTES } from "./console.ts";
 import type { AdminEnvironment } from "./environment.ts";
+import { poolRow } from "./testing/fake_environment.ts";
 import { open, say } from "./testing/session.ts";
 import {
   bind,
@@ -484,4 +485,53 @@ Deno.test("console: random bytes never leave a request unanswered", async () => 
     }),
     { numRuns: 1000 },
   );
+});
+
+Deno.test("console: WAIT_CLOSE waits until no server connection is to be replaced", async () => {
+  let left = 3;
+  const { session } = open({
+    pools: () => {
+      const rows = [poolRow({ sv_close_needed: --left }), poolRow({ database: "mydb" })];
+      return Promise.resolve(rows);
+    },
+  });
+  assert.deepEqual(await say(session, query("WAIT_CLOSE mydb")), ["C WAIT_CLOSE", "Z I"]);
+  assert.equal(left, 2);
+  assert.deepEqual(await say(session, query("WAIT_CLOSE")), ["C WAIT_CLOSE", "Z I"]);
+  assert.equal(left, 0);
+  assert.deepEqual(await say(session, query("WAIT_CLOSE nope")), [
+    'E ERROR 3D000 No pool for database "nope"',
+    "Z I",
+  ]);
+});
+
+Deno.test("console: nobody waits for a console that is gone", async () => {
+  const { session } = open({ pools: () => Promise.resolve([poolRow({ sv_close_needed: 1 })]) });
+  const waiting = say(session, query("WAIT_CLOSE"));
+  session.end();
+  assert.deepEqual(await waiting, ["C WAIT_CLOSE", "Z I"]);
+});
+
+Deno.test("console: KILL_CLIENT, ENABLE, DISABLE and SHUTDOWN with what it waits for", async () => {
+  const killed: number[] = [];
+  const waits: string[] = [];
+  const { session, told } = open({
+    killClient: (client) => Promise.resolve(killed.push(client) === 1),
+    shutdown: (waitFor) => void waits.push(waitFor),
+  });
+  assert.deepEqual(await say(session, query("KILL_CLIENT #c7"), query("KILL_CLIENT 8")), [
+    "C KILL_CLIENT",
+    "Z I",
+    "E ERROR 42704 there is no client #c8",
+    "Z I",
+  ]);
+  assert.deepEqual(killed, [7, 8]);
+  await say(session, query("DISABLE app"), query("ENABLE app"));
+  assert.deepEqual(told.commands, ["disable app", "enable app"]);
+  await say(session, query("SHUTDOWN WAIT_FOR_CLIENTS; SHUTDOWN"));
+  assert.deepEqual(waits, ["clients", "transactions"]);
+  assert.deepEqual(await ask("KILL_CLIENT 7"), [
+    "E ERROR 0A000 KILL_CLIENT is not available in this build",
+    "Z I",
+  ]);
 });

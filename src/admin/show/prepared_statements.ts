@@ -5,8 +5,8 @@ import { byPool } from "./show.ts";
 import type { Show } from "./show.ts";
 
 /**
- * `count_used`: times that clients asked for the statement by Parse. All of them are named: an unnamed statement passes
- * through and is nobody else's.
+ * `count_used`: times that clients asked for the statement by Parse. Of those without a name it is how many clients have
+ * it now: each is its client's own and has no name on servers.
  */
 export const showPreparedStatements: Show = {
   name: "prepared_statements",
@@ -26,7 +26,7 @@ export const showPreparedStatements: Show = {
       statement.name,
       statement.query,
       statement.parses,
-      "named",
+      statement.kind,
     ]);
   },
 };

@@ -127,6 +127,7 @@ export function fakeEnvironment(
         name: "DOORMAN_7",
         query: "SELECT $1",
         parses: 3,
+        kind: "named",
         worker: 0,
       }]),
     internerTexts: (most) =>

@@ -112,3 +112,48 @@ Deno.test("shutdown: workers that do not answer keep nobody from ending", async 
   await other.shutdown.atOnce("SIGTERM received");
   assert.match(other.lines[0]!, /not all workers have answered/);
 });
+
+Deno.test("shutdown: that waits for clients lets them work, and exits when they have left", async () => {
+  const process = new Process();
+  process.clients = 1;
+  process.inTransaction = 1;
+  process.timeoutMs = 0;
+  const over = process.shutdown.gently("SHUTDOWN", "clients");
+  while (!process.done.includes("stop listening")) await new Promise((r) => setTimeout(r, 1));
+  assert.ok(process.shutdown.begun);
+  await process.shutdown.gently("SHUTDOWN", "clients");
+  assert.deepEqual(process.done, ["stop accepting", "stop listening"]);
+  process.clients = 0;
+  await over;
+  assert.deepEqual(process.done.slice(2), ["stopping", "exit"]);
+});
+
+Deno.test("shutdown: who waits for clients can be told to wait for transactions only", async () => {
+  const process = new Process();
+  process.clients = 1;
+  process.timeoutMs = 0;
+  const first = process.shutdown.gently("SHUTDOWN", "clients");
+  while (!process.done.includes("stop listening")) await new Promise((r) => setTimeout(r, 1));
+  await process.shutdown.gently("SHUTDOWN");
+  assert.ok(process.done.includes("drain"));
+  assert.equal(process.done.at(-1), "exit");
+  process.done.length = 0;
+  await first;
+  assert.deepEqual(process.done, [], "the first one exits, too");
+});
+
+Deno.test("shutdown: that waits for servers has no limit, until one is asked for", async () => {
+  const process = new Process();
+  process.clients = 1;
+  process.timeoutMs = 0;
+  const over = process.shutdown.gently("SHUTDOWN", "servers");
+  while (!process.done.includes("stop listening")) await new Promise((r) => setTimeout(r, 1));
+  assert.match(process.lines.join("\n"), /waiting for as long as they take/);
+  await new Promise((r) => setTimeout(r, 60));
+  await process.shutdown.gently("SHUTDOWN", "servers");
+  assert.ok(!process.done.includes("exit"));
+  await process.shutdown.gently("SHUTDOWN");
+  await over;
+  assert.equal(process.done.at(-1), "exit");
+  assert.match(process.lines.at(-1)!, /shutdown_timeout is over: exiting with 1 clients/);
+});

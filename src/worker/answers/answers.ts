@@ -46,7 +46,7 @@ export function answer(worker: AnsweringWorker, what: WorkerQuestion, most: numb
     case "clients":
       return clientRows(sessions, now, index);
     case "prepared":
-      return preparedRows(directory.all(), index);
+      return preparedRows(directory.all(), sessions, index);
     case "interner":
       return [texts.row(sessions, index)];
     case "interner_texts":

@@ -7,12 +7,16 @@ import type { PreparedMemoryRow, PreparedRow } from "../../mail.ts";
 import type { Session } from "../../client/session.ts";
 import { namedStatements } from "../../client/prepared/names.ts";
 import type { Pool } from "../../pool/pool.ts";
-import { queryText } from "../../server/statements/query_interner.ts";
+import { hashBytes, queryText } from "../../server/statements/query_interner.ts";
 
 const decoder = new TextDecoder();
 
-/** Rows of SHOW PREPARED_STATEMENTS, the least used first. */
-export function preparedRows(pools: Iterable<Pool>, worker: number): PreparedRow[] {
+/** Rows of SHOW PREPARED_STATEMENTS, the least used first, then those without a name. */
+export function preparedRows(
+  pools: Iterable<Pool>,
+  sessions: Iterable<Session>,
+  worker: number,
+): PreparedRow[] {
   const rows: PreparedRow[] = [];
   for (const pool of pools) {
     const { database, user } = pool.settings;
@@ -24,11 +28,34 @@ export function preparedRows(pools: Iterable<Pool>, worker: number): PreparedRow
         name: decoder.decode(name),
         query: queryText(query),
         parses,
+        kind: "named",
         worker,
       });
     }
   }
-  return rows;
+  return [...rows, ...unnamedRows(sessions, worker)];
+}
+
+function unnamedRows(sessions: Iterable<Session>, worker: number): Iterable<PreparedRow> {
+  const rows = new Map<string, PreparedRow>();
+  for (const { pool, restingText, state } of sessions) {
+    const { unnamedId, unnamedLength, unnamedFilled } = state;
+    if (pool === undefined || unnamedId === 0) continue;
+    const own = unnamedLength >= 0 && unnamedFilled >= unnamedLength ? state.unnamed : undefined;
+    const body = restingText?.body ?? own?.subarray(0, unnamedLength);
+    if (body === undefined) continue;
+    const hash = restingText?.hash ?? hashBytes(body, 0, body.length);
+    const { database, user } = pool.settings;
+    const key = `${hash} ${body.length} ${user}@${database}`;
+    const known = rows.get(key);
+    if (known !== undefined) known.parses++;
+    else {
+      const query = queryText({ body });
+      const kind = "anonymous";
+      rows.set(key, { database, user, hash: hash >>> 0, name: "", query, parses: 1, kind, worker });
+    }
+  }
+  return rows.values();
 }
 
 /** Rows of SHOW POOLS_MEMORY. */
