@@ -391,3 +391,22 @@ Deno.test("DISCARD ALL takes from a client what it has set, role and unreported 
     }
   }
 });
+
+Deno.test("a client with more parameters than can be taken along keeps its server", async () => {
+  using client = await login();
+  for (let round = 0; round < 20; round++) {
+    await client.query(
+      Array.from({ length: 20 }, (_, i) => `SET app.n${round}_${i} = '${round}'`).join("; "),
+    );
+  }
+  await doorman.waitForLog(/keeps server pid=\d+ .* settings that can't be followed/);
+  const pids = new Set<string | null>();
+  for (let i = 0; i < 4; i++) pids.add(await client.value("SELECT pg_backend_pid()"));
+  assert.equal(pids.size, 1);
+  assert.equal(await client.value("SHOW app.n0_7"), "0");
+  assert.equal(await client.value("SHOW app.n19_9"), "19");
+  using other = await login();
+  assert.equal(await other.value("SELECT COALESCE(current_setting('app.n0_7', true), '')"), "");
+  await client.query("RESET ALL");
+  await doorman.waitForLog(/needs server pid=\d+ no more/);
+});

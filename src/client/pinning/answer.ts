@@ -3,6 +3,13 @@
  * a fault of that server.
  */
 
+/**
+ * What more servers than one are given of a client: each checkout of another one sets all of it, and in that time PostgreSQL
+ * does nothing for anybody else.
+ */
+const MOST_FOLLOWED = 300;
+const MOST_FOLLOWED_CHARACTERS = 65_536;
+
 /** Fields that are no plain number or text. */
 const FIELDS: Record<string, (value: unknown) => boolean> = {
   set: (value) => isRecordOf(value, isText),
@@ -41,4 +48,27 @@ function isRecordOf(
 ): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every(fits);
+}
+
+/**
+ * Whether these parameters, but for those that PostgreSQL reports, are few and short enough to be taken along. If that
+ * helps, those that a RESET has left as names without a value are left out: another server does not know them at all.
+ */
+export function canFollow(values: Map<string, string>, reported: ReadonlySet<string>): boolean {
+  if (isLittle(values, reported)) return true;
+  for (const [name, value] of values) {
+    if (value === "" && name.includes(".")) values.delete(name);
+  }
+  return isLittle(values, reported);
+}
+
+function isLittle(values: ReadonlyMap<string, string>, reported: ReadonlySet<string>): boolean {
+  let count = 0;
+  let characters = 0;
+  for (const [name, value] of values) {
+    if (reported.has(name)) continue;
+    count++;
+    characters += name.length + value.length;
+  }
+  return count <= MOST_FOLLOWED && characters <= MOST_FOLLOWED_CHARACTERS;
 }

@@ -15,7 +15,7 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet, settable } from "../../server/parameters.ts";
 import { Dirty, DIRTY_ASK } from "../../server/state.ts";
 import { REASONS } from "../../reasons.ts";
-import { checkedAnswer } from "./answer.ts";
+import { canFollow, checkedAnswer } from "./answer.ts";
 import { pin } from "./pin.ts";
 import { question, restoration, wishes, WITHOUT_TIMEOUT, withoutManaged } from "./question.ts";
 import { type ListeningSession, settleChannels, settleMark } from "../listen/listening.ts";
@@ -151,6 +151,7 @@ function followParameters(
     const reset = restored && value === "" && initial.values.has(name);
     if (value !== null && !reset) values.set(name, value);
   }
+  if (!canFollow(values, reported)) return false;
   session.state.setNames = session.state.setNames.filter((name) => !(name in (found.custom ?? {})));
   if (found.role !== undefined && found.role !== "none") values.set("role", found.role);
   for (const [name, value] of values) {

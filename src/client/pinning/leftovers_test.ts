@@ -109,6 +109,23 @@ Deno.test("leftovers: parameters follow the client, and it is told of those that
   assert.equal(session.state.pinned, 0);
 });
 
+Deno.test("leftovers: more parameters than can be taken along pin the client, until there are fewer", () => {
+  const many = Object.fromEntries(Array.from({ length: 301 }, (_, i) => [`app.n${i}`, "1"]));
+  const session = left(0);
+  settle(session, Dirty.Set, { custom: many });
+  assert.equal(session.state.pinned, Dirty.Set);
+  assert.equal(session.state.parameters.values.size, 0);
+  settle(session, Dirty.Set, { custom: { ...many, "app.n0": null } });
+  assert.equal(session.state.pinned, 0);
+  assert.equal(session.state.parameters.values.size, 300);
+  const reset = Object.fromEntries(Object.keys(many).map((name) => [name, ""]));
+  settle(session, Dirty.Set, { custom: { ...reset, "app.n5": "1" } });
+  assert.equal(session.state.pinned, 0);
+  assert.equal(session.state.parameters.values.size, 1);
+  settle(session, Dirty.Set, { custom: { "app.long": "x".repeat(70_000) } });
+  assert.equal(session.state.pinned, Dirty.Set);
+});
+
 Deno.test("leftovers: another session user can't be had on another server", () => {
   const session = left(0);
   settle(session, Dirty.Set, { set: null, role: "none", user: "another" });
