@@ -65,8 +65,8 @@ export const Named = { Statement: 0x53, Portal: 0x50 } as const;
 /** Transaction status of ReadyForQuery. */
 export const TransactionStatus = { Idle: 0x49, InTransaction: 0x54, Failed: 0x45 } as const;
 
-/** The limit that PostgreSQL puts on a message that may carry data (`PQ_LARGE_MESSAGE_LIMIT`). */
-const LARGE_MESSAGE_BYTES = 0x3fffffff;
+/** The limit that PostgreSQL puts on a message that may carry data (`PQ_LARGE_MESSAGE_LIMIT`: MaxAllocSize - 1). */
+const LARGE_MESSAGE_BYTES = 0x3ffffffe;
 /** The limit for messages that have no reason to be long (`PQ_SMALL_MESSAGE_LIMIT`). */
 const SMALL_MESSAGE_BYTES = 10_000;
 

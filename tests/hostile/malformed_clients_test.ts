@@ -137,7 +137,7 @@ const PAYLOADS: Record<string, Uint8Array> = {
   "negative length": raw(Q, 255, 255, 255, 255, 0),
   "the most negative length": raw(Q, 128, 0, 0, 0, 0),
   "2 GiB": raw(Q, 127, 255, 255, 255, 0),
-  "just over the limit": raw(Q, 64, 0, 0, 0, 0),
+  "just over the limit": raw(Q, 63, 255, 255, 255, 0),
   "a long Sync": raw(S, 0, 0, 78, 32),
   "a message cut off": wire.query("SELECT 'never finished'").slice(0, -9),
   "two bytes missing": wire.query("SELECT 'never finished'").slice(0, -2),
@@ -228,6 +228,26 @@ function columns(messages: wire.Message[]): string[] {
   }
   return names;
 }
+
+Deno.test("a text of one byte more than PostgreSQL takes ends its client, and no server", async () => {
+  for (const database of ["app", "session"]) {
+    for (const type of ["Q", "P", "B", "F", "d"]) {
+      using client = await login(database);
+      await client.query("START TRANSACTION");
+      const pid = await client.value("SELECT pg_backend_pid()");
+      client.send(raw(type.charCodeAt(0), 63, 255, 255, 255, 0));
+      const error = wire.errorFields((await client.readToEnd()).at(-1)!);
+      assert.deepEqual([error.S, error.C, error.M], [
+        "FATAL",
+        "08P01",
+        "invalid message length 1073741823",
+      ]);
+      const alive = `SELECT count(*) FROM pg_stat_activity WHERE pid = ${pid}`;
+      assert.equal(await postgres.psql(alive), "1", `${database} ${type}`);
+    }
+  }
+  assert.doesNotMatch(doorman.logs, /closed the connection unexpectedly/);
+});
 
 for (const [stage, open] of Object.entries(STAGES)) {
   Deno.test(`malformed input of a client ${stage} harms nobody else`, async () => {
