@@ -101,6 +101,7 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     login_notify_message: general.login_notify_message,
     io_uring: general.io_uring,
     max_client_prepared_memory: general.max_client_prepared_memory,
+    max_prepared_memory: general.max_prepared_memory,
     query_interner_gc_interval_seconds: general.query_interner_gc_interval_seconds,
     query_interner_anon_idle_ttl_seconds: general.query_interner_anon_idle_ttl_seconds,
     hba: hbaRules(general, resolving),

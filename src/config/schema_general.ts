@@ -470,6 +470,14 @@ const TABLE: KeyTable<GeneralConfig> = {
       "What named prepared statements of one client may take in transaction mode: their names and texts, " +
       "and 2 KB for each; 0 = no bound. One more is refused with SQLSTATE 53400. Not in upstream.",
   },
+  max_prepared_memory: {
+    type: "bytes",
+    default: 536_870_912,
+    reload: "A",
+    doc:
+      "What named prepared statements of all clients may take in transaction mode, over all workers: 256 bytes and the letters of each name, " +
+      "and once for each that clients share its text and 2 KB; 0 = no bound. Who asks for more is refused with SQLSTATE 53400, nobody else. Not in upstream.",
+  },
   query_interner_gc_interval_seconds: {
     type: "seconds",
     default: 60,

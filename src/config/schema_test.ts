@@ -179,6 +179,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "log_format",
     "io_uring",
     "max_client_prepared_memory",
+    "max_prepared_memory",
     "max_user_connections",
     "max_db_client_connections",
     "max_user_client_connections",

@@ -136,6 +136,7 @@ export interface GeneralSettings extends SocketSettings {
   login_notify_message: string;
   io_uring: boolean;
   max_client_prepared_memory: number;
+  max_prepared_memory: number;
   query_interner_gc_interval_seconds: number;
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */

@@ -114,6 +114,7 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   server_prepared_statements_cache_size?: number;
   client_anonymous_prepared_cache_size?: number;
   max_client_prepared_memory: number;
+  max_prepared_memory: number;
   query_interner_gc_interval_seconds: number;
   query_interner_anon_idle_ttl_seconds: number;
   pooler_check_query: string;

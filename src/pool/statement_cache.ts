@@ -7,10 +7,12 @@
  * clients that have it keep it, as they would at a direct connection, and a new Parse makes a new one.
  */
 
+import type { PreparedMemory } from "../stats/prepared_memory.ts";
 import { statementMarks } from "../server/marks.ts";
 import { parseMarks, WITHIN } from "../server/statements/read_by_parse.ts";
 import type { InternedQuery, QueryInterner } from "../server/statements/query_interner.ts";
 import {
+  BESIDE_BYTES,
   type FrozenStatement,
   type Statement,
   statementName,
@@ -24,12 +26,15 @@ export interface StatementSource {
   /** Rises when a statement that changes the schema has gone through any pool of the process. */
   schemaGeneration(): number;
   raiseSchemaGeneration(): void;
+  readonly preparedMemory: PreparedMemory;
 }
 
 /** The texts that a pool's snapshot carries may have so many bytes; further ones travel with their clients. */
 const MOST_FROZEN_BYTES = 32 * 1024 * 1024;
 /** The least used are forgotten when texts have more bytes than this, however few they are. */
 const MOST_BYTES = 64 * 1024 * 1024;
+/** A client's name takes so much beside its letters, whoever shares the statement. */
+const NAME_BYTES = 256;
 /** Longer texts are not shared: nobody prepares such a statement twice. */
 const MOST_SHARED_BYTES = 1024 * 1024;
 
@@ -43,6 +48,8 @@ export class StatementCache {
   bytes = 0;
   /** Statements that went to another process with the pool's snapshot. */
   #frozen = new Set<number>();
+  /** How many clients' names each statement has. */
+  readonly #names = new Map<Statement, number>();
   /** Statements that came from another process, while clients that have them may follow. */
   readonly #arrived = new Map<number, Statement>();
 
@@ -217,7 +224,33 @@ export class StatementCache {
     this.drop(statement);
   }
 
-  /** A client has it under a name. */
+  /** A client has given the statement a name. What has one counts for `max_prepared_memory`, its text once. */
+  named(name: Uint8Array, statement: Statement): void {
+    this.hold(statement);
+    const names = this.#names.get(statement) ?? 0;
+    this.#names.set(statement, names + 1);
+    this.#source.preparedMemory.add(
+      NAME_BYTES + name.length + (names === 0 ? ownBytes(statement) : 0),
+    );
+  }
+
+  /** The name is another's, or nobody's. */
+  unnamed(name: Uint8Array, statement: Statement): void {
+    const names = this.#names.get(statement)! - 1;
+    if (names === 0) this.#names.delete(statement);
+    else this.#names.set(statement, names);
+    this.#source.preparedMemory.add(
+      -NAME_BYTES - name.length - (names === 0 ? ownBytes(statement) : 0),
+    );
+    this.drop(statement);
+  }
+
+  /** What the named statements of all clients of the process take. */
+  get namedBytes(): number {
+    return this.#source.preparedMemory.total;
+  }
+
+  /** Keeps it. */
   hold(statement: Statement): void {
     if (statement.holders++ === 0) statement.query.users++;
   }
@@ -241,4 +274,8 @@ function marksOf(body: Uint8Array): number {
   const marks = statementMarks(body);
   const end = body.indexOf(0);
   return marks | parseMarks(body, 0, end < 0 ? body.length : end, marks, WITHIN);
+}
+
+function ownBytes({ query }: Statement): number {
+  return BESIDE_BYTES + query.body.length;
 }

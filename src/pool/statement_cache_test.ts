@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { StatementCache } from "./statement_cache.ts";
+import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { QueryInterner, queryText } from "../server/statements/query_interner.ts";
 import type { Statement } from "../server/statements/on_server.ts";
 
@@ -8,6 +9,7 @@ const encoder = new TextEncoder();
 class Source {
   readonly interner = new QueryInterner();
   generation = 0;
+  readonly preparedMemory = new PreparedMemory(new Int32Array(1024));
   #last = -1;
   nextStatementId(): number {
     return ++this.#last;
@@ -166,4 +168,19 @@ Deno.test("statement cache: long texts are bounded by their bytes, and what nobo
   source.interner.sweep();
   source.interner.sweep();
   assert.deepEqual([cache.bytes, source.interner.bytes, source.interner.entries], [0, 0, 0]);
+});
+
+Deno.test("statement cache: what has names counts, its text once, and nothing is left when they are gone", () => {
+  const source = new Source();
+  const cache = new StatementCache(source);
+  const long = find(cache, `SELECT '${"x".repeat(100_000)}'`);
+  assert.equal(cache.namedBytes, 0);
+  const name = encoder.encode("s");
+  for (let i = 0; i < 10; i++) cache.named(name, long);
+  const held = cache.namedBytes;
+  assert.ok(held > 100_000 && held < 110_000, String(held));
+  for (let i = 0; i < 9; i++) cache.unnamed(name, long);
+  assert.ok(cache.namedBytes > 100_000);
+  cache.unnamed(name, long);
+  assert.equal(cache.namedBytes, 0);
 });

@@ -18,6 +18,8 @@ export const Shared = {
   Retained: 7,
   /** So many connections of clients leave the descriptors that the rest needs; 0 = no bound. */
   MostClients: 8,
+  /** What named statements of all clients take, in KiB (prepared_memory.ts). */
+  PreparedKiB: 9,
   /** From here on, one heartbeat a worker: turns of its loop, modulo 2³². */
   Heartbeats: 16,
 } as const;

@@ -59,7 +59,7 @@ export class PlainSession implements ClientView, ClientOutput, ClientEnd, Client
     this.context = {
       reactor: this.reactor,
       log: createRecordLog({ filter: levelFilter("error"), emit: () => {}, callSites: "error" }),
-      general: { max_client_prepared_memory: 0 },
+      general: { max_client_prepared_memory: 0, max_prepared_memory: 0 },
     } as unknown as ClientContext;
     this.plain = {
       state: newServerState(2, 1000),

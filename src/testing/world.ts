@@ -4,6 +4,7 @@
  * model of protocol/testing.
  */
 
+import { PreparedMemory } from "../stats/prepared_memory.ts";
 import assert from "node:assert/strict";
 import type { ClientContext } from "../client/context.ts";
 import { messageOf } from "../client/local/check_query.ts";
@@ -115,6 +116,7 @@ export class World {
         nextStatementId: () => ++this.#lastStatementId,
         schemaGeneration: () => this.generation,
         raiseSchemaGeneration: () => {},
+        preparedMemory: new PreparedMemory(new Int32Array(1024)),
       },
     } as unknown as PoolEnvironment & PoolOwner<Pool>;
     this.pool = new Pool(poolSettings(change), this.#environment);
@@ -130,6 +132,7 @@ export class World {
         client_login_timeout: 60_000,
         max_connections: 100,
         max_client_prepared_memory: 0,
+        max_prepared_memory: 0,
         log_client_connections: false,
         login_notify_message: "",
         log_client_disconnections: false,

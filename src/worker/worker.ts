@@ -34,6 +34,7 @@ import type { PoolEnvironment } from "../pool/environment.ts";
 import type { Pool } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerAddress } from "../server/login.ts";
+import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
@@ -73,6 +74,7 @@ class Worker
   readonly texts = new StatementTexts();
   readonly interner: QueryInterner = this.texts.named;
   readonly statements: StatementSource = this;
+  readonly preparedMemory: PreparedMemory;
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
   readonly tickets = new CancelTickets();
@@ -102,6 +104,7 @@ class Worker
     this.index = mail.index;
     this.#mailbox = new Mailbox(start, this);
     this.shared = new Int32Array(mail.shared);
+    this.preparedMemory = new PreparedMemory(this.shared);
     this.mockSecret = mail.mockSecret;
     this.general = mail.settings.general;
     this.checkQuery = checkQueryMessage(this.general.pooler_check_query);

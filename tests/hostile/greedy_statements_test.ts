@@ -195,3 +195,56 @@ Deno.test("statements that replace each other in one batch without end are bound
     assert.equal(result(await client.ask(wire.parse("s", sql(i, 900_000)), wire.SYNC)), "");
   }
 });
+
+Deno.test("the statements of all clients have one bound: who asks for more is refused, nobody else, and it comes back", async () => {
+  const users = [{ username: "postgres", password: "postgres", pool_size: 4 }];
+  await using doorman = await Doorman.start({
+    config: {
+      general: { worker_threads: 2, max_prepared_memory: "24MB" },
+      pools: { app: poolOf(postgres, { users }), other: poolOf(postgres, { users }) },
+    },
+    allowLog: [/max_prepared_memory/],
+  });
+  const open = (database: string) =>
+    WireClient.login({ port: doorman.port, user: "postgres", database });
+  using modest = await open("app");
+  await modest.ask(wire.parse("mine", "SELECT 'mine'"), wire.SYNC);
+  let number = 0;
+  for (let round = 0; round < 2; round++) {
+    const clients: WireClient[] = [];
+    let refused: wire.ErrorFields | undefined;
+    try {
+      // Each for itself is far from the bound of one client.
+      for (let i = 0; i < 12; i++) {
+        const client = await open(i % 2 === 0 ? "app" : "other");
+        clients.push(client);
+        for (let j = 0; j < 40; j++) {
+          const answer = await client.ask(
+            wire.parse(`s${j}`, sql(++number, 100_000)),
+            wire.SYNC,
+          );
+          const error = answer.find(({ type }) => type === "E");
+          if (error !== undefined) refused ??= wire.errorFields(error);
+        }
+      }
+      assert.equal(refused?.C, "53400");
+      assert.match(refused!.M!, /prepared statements of all clients .*\(max_prepared_memory\)/);
+      assert.ok(number > 200);
+      // What they have goes on, and so does everybody who asks for nothing.
+      assert.match(result(await clients[0]!.ask(...run("s0"))), /^\d+$/);
+      assert.equal(result(await modest.ask(...run("mine"))), "mine");
+      assert.equal(await clients.at(-1)!.value("SELECT 1"), "1");
+      using next = await open("app");
+      assert.equal(await next.value("SELECT 2"), "2");
+    } finally {
+      for (const client of clients) client.close();
+    }
+    using after = await open("other");
+    let answer = "";
+    for (let i = 0; i < 50 && answer !== "1"; i++) {
+      await after.ask(wire.parse("big", sql(1, 1_000_000)), wire.SYNC);
+      answer = result(await after.ask(...run("big")));
+    }
+    assert.equal(answer, "1");
+  }
+});

@@ -49,12 +49,12 @@ export function setStatement(
     entry = next;
   }
   if (statement !== undefined) {
-    cache.hold(statement);
+    cache.named(name, statement);
     state.statementBytes += bytesOf(name, statement);
     rest = { name, statement, next: rest };
   }
   if (before !== undefined) {
-    cache.drop(before);
+    cache.unnamed(name, before);
     state.statementBytes -= bytesOf(name, before);
   }
   if (rest === undefined) state.statements.delete(hash);
@@ -64,7 +64,7 @@ export function setStatement(
 
 /** Forgets every name. */
 export function clearStatements(state: SessionState, cache: StatementCache): void {
-  for (const { statement } of namedStatements(state)) cache.drop(statement);
+  for (const { name, statement } of namedStatements(state)) cache.unnamed(name, statement);
   state.statements.clear();
   state.statementBytes = 0;
 }

@@ -24,7 +24,7 @@ import { violation } from "../refusals.ts";
 import { add, flush, head, sendParse } from "../relay/gather.ts";
 import type { ClientEnd, ClientView } from "../parts.ts";
 import { GONE } from "./deallocate.ts";
-import { mayKeep, refuseStatement } from "./memory.ts";
+import { brokenBound, refuseStatement } from "./memory.ts";
 import { findStatement, setStatement } from "./names.ts";
 import { ENDED } from "./outcomes.ts";
 import { describe, describeAgain, makeRoom } from "./provide.ts";
@@ -66,8 +66,9 @@ export function parseNamed(
     return next;
   }
   add(server, bytes, from, at);
-  if (!mayKeep(session, server, nameEnd - at - 5, next - nameEnd - 1)) {
-    refuseStatement(session, server);
+  const bound = brokenBound(session, server, nameEnd - at - 5, next - nameEnd - 1);
+  if (bound !== undefined) {
+    refuseStatement(session, server, bound);
     return next;
   }
   const { statements, settings } = session.pool!;

@@ -1,0 +1,30 @@
+/**
+ * What the named statements of all clients of the process take of memory. Each worker counts its own, to the byte, and
+ * adds what has changed to the sum that all share, in KiB.
+ */
+
+import { Shared } from "./shared.ts";
+
+export class PreparedMemory {
+  readonly #shared: Int32Array;
+  #bytes = 0;
+  #toldKiB = 0;
+
+  constructor(shared: Int32Array) {
+    this.#shared = shared;
+  }
+
+  /** This worker's part has grown, or shrunk. */
+  add(bytes: number): void {
+    this.#bytes += bytes;
+    const kib = Math.ceil(this.#bytes / 1024);
+    if (kib === this.#toldKiB) return;
+    Atomics.add(this.#shared, Shared.PreparedKiB, kib - this.#toldKiB);
+    this.#toldKiB = kib;
+  }
+
+  /** Bytes of all workers. */
+  get total(): number {
+    return Atomics.load(this.#shared, Shared.PreparedKiB) * 1024;
+  }
+}
