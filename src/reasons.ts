@@ -162,6 +162,11 @@ export const REASONS = {
   poolPaused: reason("pool_paused", "57P03", 'the pool of database "{0}" is paused, try again'),
   notBegun: reason("not_begun", "25000", "the transaction could not begin: {0}"),
   parametersFailed: reason("parameters_failed", "22023", "{0}"),
+  parameterNotKept: reason(
+    "parameter_not_kept",
+    "0A000",
+    'parameter "{0}" can\'t be set at the login through the pooler',
+  ),
   poolRetired: reason("pool_retired", "57P01", "the pool was removed from the configuration"),
 
   // A server connection ends

@@ -160,6 +160,6 @@ export function isMovable(
   const { stage, replication } = state;
   if (server !== undefined && server.cancelsUnderWay > 0 || login?.canceling) return false;
   // Its own login at PostgreSQL lives where it began.
-  if (stage === Stage.Preparing && replication !== "none") return false;
+  if (stage === Stage.Preparing && (replication !== "none" || server !== undefined)) return false;
   return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);
 }

@@ -4,7 +4,7 @@
  * the relay of messages in relay.ts, the console's transport in admin_session.ts.
  *
  * What must hold: a session in `Waiting` is in its pool's queue, one in `Linked` or `Syncing` has a server whose link
- * it is, all others have none; every way to the end goes through `close`, which gives all of that back.
+ * it is, one in `Preparing` is in the queue or has a server that is asked, all others have none; every way to the end goes through `close`, which gives all of that back.
  */
 
 import { giveChunk } from "../reactor/chunks.ts";
@@ -206,15 +206,12 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   parametersKnown(): void {
-    if (this.state.stage !== Stage.Preparing) return;
-    this.pool!.leaveQueue(this);
-    this.login!.finish();
+    if (this.state.stage === Stage.Preparing) this.login!.parametersKnown();
   }
 
   serverReady(server: ServerConnection): void {
     if (this.state.stage === Stage.Preparing) {
-      this.pool!.checkIn(server);
-      this.login!.finish();
+      this.login!.serverReady(server);
       return;
     }
     if (link(this, server)) this.relayKept();
@@ -308,6 +305,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   answered(error: ReceivedError | undefined): void {
+    if (this.state.stage === Stage.Preparing) {
+      this.login!.answered(error);
+      return;
+    }
     settleLeftovers(this, this.server!, error);
     flushNotifications(this);
     this.releaseIfIdle();

@@ -72,7 +72,7 @@ export interface MovingChannels {
 
 /** Plain data, structured-cloneable. Times are on the reactor's clock in milliseconds. */
 export interface SessionState {
-  /** Also the process id of its BackendKeyData. */
+  /** The process id of its BackendKeyData is made of it (login/process_id.ts). */
   id: number;
   stage: number;
   /** `ip:port`, or `unix:` for a unix socket. */

@@ -39,7 +39,7 @@ export interface ReceivedError {
   hint: string;
 }
 
-function encode(type: number, fields: ErrorFields): Uint8Array {
+function encode(type: number, fields: ErrorFields): Uint8Array<ArrayBuffer> {
   let text = `S${fields.severity}\0V${fields.severity}\0C${fields.code}\0M${
     clean(fields.message)
   }\0`;
@@ -59,12 +59,12 @@ function clean(text: string): string {
 }
 
 /** The bytes of an ErrorResponse. */
-export function errorResponse(fields: ErrorFields): Uint8Array {
+export function errorResponse(fields: ErrorFields): Uint8Array<ArrayBuffer> {
   return encode(Backend.ErrorResponse, fields);
 }
 
 /** The bytes of a NoticeResponse. */
-export function noticeResponse(fields: ErrorFields): Uint8Array {
+export function noticeResponse(fields: ErrorFields): Uint8Array<ArrayBuffer> {
   return encode(Backend.NoticeResponse, fields);
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { readLength } from "./codes.ts";
+import { readOptions, type StartupSettings } from "./startup_options.ts";
 
 /** Newest minor version of protocol 3 that we speak. 3.2 has longer keys for cancel requests. */
 export const NEWEST_MINOR = 2;
@@ -158,58 +159,20 @@ export function cancelRequest(processId: number, secret: Uint8Array): Uint8Array
   return message;
 }
 
-/** What `isspace` takes for one. */
-const BLANKS = " \t\n\v\f\r";
-
-/**
- * Parameters in the `options` of a StartupMessage, as `psql` makes it of PGOPTIONS: `-c name=value` and
- * `--name=value`, with backslash as the escape of white space. `undefined` when there is another switch.
- */
-export function readOptions(text: string): [string, string][] | undefined {
-  const words: string[] = [];
-  let word = "";
-  let inWord = false;
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (c === "\\" && i + 1 < text.length) {
-      word += text[++i];
-      inWord = true;
-    } else if (BLANKS.includes(c)) {
-      if (inWord) words.push(word);
-      word = "";
-      inWord = false;
-    } else {
-      word += c;
-      inWord = true;
-    }
-  }
-  if (inWord) words.push(word);
-  const found: [string, string][] = [];
-  for (let i = 0; i < words.length; i++) {
-    let setting: string;
-    if (words[i] === "-c" && i + 1 < words.length) setting = words[++i];
-    else if (words[i].startsWith("-c")) setting = words[i].slice(2);
-    else if (words[i].startsWith("--")) setting = words[i].slice(2);
-    else return undefined;
-    const equals = setting.indexOf("=");
-    if (equals < 1) return undefined;
-    found.push([setting.slice(0, equals).replaceAll("-", "_"), setting.slice(equals + 1)]);
-  }
-  return found;
-}
-
-/** The parameters among the fields of a StartupMessage; `options` is opened up. */
-export function startupSettings(parameters: ReadonlyMap<string, string>): [string, string][] {
+/** The parameters among the fields of a StartupMessage: what `options` holds comes first. */
+export function startupSettings(fields: readonly [string, string][]): StartupSettings {
   const settings: [string, string][] = [];
-  for (const [name, value] of parameters) {
-    if (PROTOCOL_FIELDS.has(name)) continue;
-    if (name === "options") settings.push(...(readOptions(value) ?? []));
-    else settings.push([name, value]);
+  for (const [name, value] of fields) {
+    if (name !== "options") continue;
+    const read = readOptions(value);
+    if ("fault" in read) return read;
+    settings.push(...read.settings);
   }
-  return settings;
+  for (const field of fields) if (field[0] !== "options") settings.push(field);
+  return { settings };
 }
 
-/** What PostgreSQL is to be told at a replication client's own login, word for word. */
+/** The fields that are parameters, word for word. */
 export function asSent(parameters: ReadonlyMap<string, string>): [string, string][] {
   return [...parameters].filter(([name]) => !PROTOCOL_FIELDS.has(name));
 }

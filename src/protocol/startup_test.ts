@@ -4,7 +4,6 @@ import {
   asSent,
   cancelRequest,
   MAX_STARTUP_BYTES,
-  readOptions,
   readReplication,
   readStartup,
   startupLength,
@@ -123,24 +122,6 @@ Deno.test("startup: what is written is what a server reads", () => {
   );
 });
 
-Deno.test("startup: options as psql makes them of PGOPTIONS", () => {
-  const cases: [string, [string, string][] | undefined][] = [
-    ["", []],
-    ["  ", []],
-    ["-c geqo=off", [["geqo", "off"]]],
-    ["-cgeqo=off  --work-mem=4MB", [["geqo", "off"], ["work_mem", "4MB"]]],
-    ["-c a=b\\ c\\\\d", [["a", "b c\\d"]]],
-    ["-c search_path=a,b=c", [["search_path", "a,b=c"]]],
-    ["-c a=", [["a", ""]]],
-    ["-c", undefined],
-    ["-c geqo", undefined],
-    ["-c =x", undefined],
-    ["-d 3", undefined],
-    ["geqo=off", undefined],
-  ];
-  for (const [text, wanted] of cases) assert.deepEqual(readOptions(text), wanted, text);
-});
-
 Deno.test("startup: replication is a boolean as PostgreSQL spells it, or a database", () => {
   const spellings = {
     logical: ["database"],
@@ -164,13 +145,18 @@ Deno.test("startup: the parameters among its fields, with what options holds or 
     ["database", "db"],
     ["DateStyle", "ISO"],
   ]);
-  assert.deepEqual(startupSettings(fields), [
-    ["application_name", "a"],
-    ["work_mem", "1MB"],
-    ["search_path", "x"],
-    ["DateStyle", "ISO"],
-  ]);
-  assert.deepEqual(startupSettings(new Map([["options", "-v"], ["a", "b"]])), [["a", "b"]]);
+  // What stands in options comes first: a field of the same name has the last word.
+  assert.deepEqual(startupSettings(asSent(fields)), {
+    settings: [
+      ["work_mem", "1MB"],
+      ["search_path", "x"],
+      ["application_name", "a"],
+      ["DateStyle", "ISO"],
+    ],
+  });
+  assert.deepEqual(startupSettings([["options", "x"], ["a", "b"]]), {
+    fault: { code: "42601", why: "invalid command-line argument for server process: x" },
+  });
   assert.deepEqual(asSent(fields), [
     ["application_name", "a"],
     ["options", "-c work_mem=1MB --search-path=x"],

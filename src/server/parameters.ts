@@ -28,9 +28,6 @@ const FIXED = new Set(
     .split(" "),
 );
 
-/** Longest name and value that a client's start may bring into its set. */
-const MAX_VALUE_BYTES = 8192;
-
 /** PostgreSQL 18 reports fifteen, extensions may add some; a server with more than this is no PostgreSQL. */
 export const MOST_REPORTED = 200;
 
@@ -104,13 +101,13 @@ export function withoutParameter(set: ParameterSet, name: string): ParameterSet 
  */
 export function clientParameters(
   defaults: ParameterSet,
-  asked: Iterable<[string, string]>,
+  asked: Iterable<readonly [string, string]>,
   managed: ReadonlySet<string>,
 ): ParameterSet {
   const values = new Map(defaults.values);
   for (const [rawName, rawValue] of asked) {
     const name = canonicalName(rawName);
-    if (!settable(name) || managed.has(name) || rawValue.length > MAX_VALUE_BYTES) continue;
+    if (!settable(name) || managed.has(name)) continue;
     values.set(name, name === "client_encoding" ? canonicalEncoding(rawValue) : rawValue);
   }
   return parameterSet(values);

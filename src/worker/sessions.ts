@@ -15,6 +15,7 @@ import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import type { WorkerToWorker } from "../mail.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";
+import { MOST_CLIENT_ID } from "../client/login/process_id.ts";
 import { Shared } from "../stats/shared.ts";
 import type { Accepted } from "./accept.ts";
 
@@ -40,8 +41,8 @@ export class Sessions {
     const { reactor, shared, general, counts } = this.#place;
     tuneSocket(fd, unix, general);
     counts.total++;
-    // Positive, as PostgreSQL's process ids are.
-    const id = (Atomics.add(shared, Shared.LastClientId, 1) + 1) & 0x7fffffff;
+    // Positive, and never 0: a process id is made of it.
+    const id = (Atomics.add(shared, Shared.LastClientId, 1) & 0x7fffffff) % MOST_CLIENT_ID + 1;
     const state: SessionState = { ...newSessionState(id, reactor.now), address, ip, unix };
     this.#open(fd, state).listen(undefined);
   }

@@ -422,3 +422,16 @@ Deno.test("the connection of a CancelRequest ends when PostgreSQL has hung up, a
   await client.readUntil("Z");
   assert.equal(ran, 2);
 });
+
+Deno.test("a client's process id is none that a process can have, and random", async () => {
+  const clients = await Promise.all(Array.from({ length: 8 }, () => login("many")));
+  try {
+    const ids = clients.map(({ pid }) => pid);
+    assert.equal(new Set(ids).size, 8);
+    for (const id of ids) assert.ok(id >= 2 ** 22 && id < 2 ** 31, String(id));
+    const sorted = ids.toSorted((a, b) => a - b);
+    assert.ok(sorted.some((id, i) => i > 0 && id - sorted[i - 1]! > 1000), String(sorted));
+  } finally {
+    for (const client of clients) client.close();
+  }
+});

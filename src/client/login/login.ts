@@ -18,10 +18,14 @@ import {
 import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
 import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
+import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { clientParameters, type ParameterSet } from "../../server/parameters.ts";
+import { clientParameters, onlyReported, type ParameterSet } from "../../server/parameters.ts";
+import { Dirty } from "../../server/state.ts";
 import type { ScramVerifier } from "../../auth/scram.ts";
+import type { Waiter } from "../../pool/waiting.ts";
 import { AdminSession } from "../admin_session.ts";
+import type { ReceivedError } from "../../protocol/error_response.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { peerAddress, Stage } from "../state.ts";
@@ -34,13 +38,24 @@ import {
   knownAccount,
   unknownAccount,
 } from "./authentication.ts";
+import {
+  noteSpelling,
+  type Settings,
+  spelling,
+  type Start,
+  startOf,
+  startQuestion,
+  truncation,
+} from "./start.ts";
+import { clientOf } from "./process_id.ts";
 import { placesTaken, poolFull, takePlace } from "./places.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
 /** The part of a session that this file sees. */
-interface Session
-  extends Omit<ClientView, "pool">, ClientInput, ClientOutput, ClientEnd, ClientTimes {
+type Parts = Omit<ClientView, "pool" | "server"> & ClientInput & ClientOutput & ClientEnd;
+interface Session extends Parts, ClientTimes, Waiter, ServerLink {
   pool: Pool | undefined;
+  server: ServerConnection | undefined;
   login: ClientLogin | undefined;
   admin: AdminSession | undefined;
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void;
@@ -68,6 +83,8 @@ export class ClientLogin implements AuthenticatingLogin {
   #admin = false;
   /** It brought a CancelRequest, and is open until that is through. */
   #canceling = false;
+  /** What the StartupMessage sets, against the defaults of the pool's servers. */
+  #start: Start | undefined;
 
   constructor(session: Session) {
     this.#session = session;
@@ -201,7 +218,11 @@ export class ClientLogin implements AuthenticatingLogin {
         this.#canceling = true;
         context.logins.over(this);
         // Half-closed and then closed, so that libpq does not see a reset.
-        context.cancel(packet.processId, packet.secret, () => session.say(NOTHING));
+        context.cancel(
+          clientOf(packet.processId, context.mockSecret),
+          packet.secret,
+          () => session.say(NOTHING),
+        );
         return false;
       case "malformed":
         this.#fail(REASONS.protocolViolation, packet.why, "");
@@ -243,7 +264,7 @@ export class ClientLogin implements AuthenticatingLogin {
       return false;
     }
     state.replication = replication;
-    state.startup = replication === "none" ? startupSettings(parameters) : asSent(parameters);
+    state.startup = asSent(parameters);
     session.moveTo(Stage.Login);
     return this.begin();
   }
@@ -359,8 +380,77 @@ export class ClientLogin implements AuthenticatingLogin {
       }
     }
     if (session.state.replication !== "none") this.#replicate();
-    else if (pool.defaults !== undefined) this.finish();
-    else session.prepare();
+    else if (this.#readStart()) this.#goOn();
+  }
+
+  /** Opens up what the StartupMessage sets; `false`: the login is over. */
+  #readStart(): boolean {
+    const { state } = this.#session;
+    const read = startupSettings(state.startup);
+    if ("settings" in read) {
+      state.startup = read.settings;
+      return true;
+    }
+    this.#fail(REASONS.parametersFailed, read.fault.why, "", read.fault.code);
+    return false;
+  }
+
+  /** Through, unless the server's parameters are not known or PostgreSQL is to be asked about the client's. */
+  #goOn(): void {
+    const session = this.#session;
+    const values = this.spelling;
+    if (values === undefined) session.prepare();
+    else this.#finish(values);
+  }
+
+  /** What the client's parameters are; `undefined`: a server is needed to know. */
+  get spelling(): Settings | undefined {
+    const pool = this.#session.pool!;
+    if (pool.defaults === undefined) return undefined;
+    this.#start = startOf(pool, this.#session.state.startup);
+    return spelling(pool, this.#start);
+  }
+
+  /** The pool knows its servers' parameters. */
+  parametersKnown(): void {
+    const values = this.spelling;
+    if (values === undefined) return;
+    this.#session.pool!.leaveQueue(this.#session);
+    this.#finish(values);
+  }
+
+  /** A server is there: to be asked, or only to be given back since its login has told enough. */
+  serverReady(server: ServerConnection): void {
+    const session = this.#session;
+    const pool = session.pool!;
+    const values = this.spelling;
+    if (values !== undefined) {
+      pool.checkIn(server);
+      this.#finish(values);
+      return;
+    }
+    server.link = session;
+    session.server = server;
+    server.askOwn(startQuestion(pool, server.state.parameters, this.#start!), Dirty.Set);
+  }
+
+  /** PostgreSQL has said what it makes of the client's parameters. */
+  answered(error: ReceivedError | undefined): void {
+    const session = this.#session;
+    const server = session.server!;
+    const pool = session.pool!;
+    const { answer } = server.state;
+    server.state.asked = 0;
+    server.state.answer = undefined;
+    session.server = undefined;
+    pool.checkIn(server);
+    if (error !== undefined) {
+      return this.#fail(REASONS.parametersFailed, error.message, "", error.code);
+    }
+    if (answer === undefined) return this.#fail(REASONS.internalError, "", "");
+    const unkept = noteSpelling(pool, this.#start!, answer);
+    if (unkept !== undefined) return this.#fail(REASONS.parameterNotKept, peerName(unkept), "");
+    this.#goOn();
   }
 
   /** A replication client gets a server of its own first: what PostgreSQL says to it is the end of its login. */
@@ -379,12 +469,11 @@ export class ClientLogin implements AuthenticatingLogin {
     });
   }
 
-  /** The server's parameters are known: the login is through. */
-  finish(): void {
-    const session = this.#session;
-    const { state } = session;
-    const pool = session.pool!;
-    state.parameters = clientParameters(pool.defaults!, state.startup, pool.managed);
+  /** The server's parameters are known, and the client's: the login is through. */
+  #finish(values: Settings): void {
+    const { state, pool } = this.#session;
+    const { defaults, managed } = pool!;
+    state.parameters = clientParameters(defaults!, values, managed);
     this.#through(undefined);
   }
 
@@ -392,18 +481,21 @@ export class ClientLogin implements AuthenticatingLogin {
     const session = this.#session;
     const { state } = session;
     state.initial = state.parameters;
+    const notice = server === undefined ? truncation(state.startup) : undefined;
     state.startup = [];
     if (server === undefined) session.moveTo(Stage.Idle);
     else session.own(server);
     session.readyMs = session.context.reactor.now;
-    this.#welcome(state.parameters);
+    const { parameters } = state;
+    if (server !== undefined) this.#welcome(parameters);
+    else this.#welcome(onlyReported(parameters, session.pool!.reported), notice);
     session.takeKept();
   }
 
-  #welcome(parameters: ParameterSet): void {
+  #welcome(parameters: ParameterSet, notice?: string): void {
     this.cancel();
     this.#session.login = undefined;
-    welcome(this.#session, parameters);
+    welcome(this.#session, parameters, notice);
   }
 
   #noPlace(): void {

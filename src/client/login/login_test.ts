@@ -14,6 +14,7 @@ import {
   messagesIn,
   startup,
 } from "../../protocol/testing/wire.ts";
+import type { ReceivedError } from "../../protocol/error_response.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet } from "../../server/parameters.ts";
@@ -40,6 +41,8 @@ class FakePool {
     new Map([["DateStyle", "ISO"]]),
   );
   readonly managed = new Set(["work_mem"]);
+  readonly reported = new Set(["DateStyle", "application_name", "a"]);
+  readonly back: ServerConnection[] = [];
   readonly settings: Pick<PoolSettings, "password" | "credentials">;
   replicationRequest: ReplicationRequest | undefined;
   readonly replication = {
@@ -52,6 +55,12 @@ class FakePool {
 
   enter(): void {
     this.clients++;
+  }
+
+  leaveQueue(): void {}
+
+  checkIn(server: ServerConnection): void {
+    this.back.push(server);
   }
 
   warm(): void {
@@ -210,9 +219,9 @@ Deno.test("login: without a challenge one packet is enough", () => {
     user: "me",
     database: "db",
     application_name: "a",
-    options: "-c geqo=off -c work_mem=1GB",
+    options: "-c work_mem=1GB --DateStyle=ISO",
   }));
-  assert.equal(world.told(), "R0SSSKZ");
+  assert.equal(world.told(), "R0SSKZ");
   assert.deepEqual(world.happened(), ["over", "over", "takeKept"]);
   const { state } = world;
   assert.equal(state.stage, Stage.Idle);
@@ -220,7 +229,7 @@ Deno.test("login: without a challenge one packet is enough", () => {
   assert.deepEqual(state.startup, []);
   assert.deepEqual(
     [...state.parameters.values],
-    [["DateStyle", "ISO"], ["application_name", "a"], ["geqo", "off"]],
+    [["DateStyle", "ISO"], ["application_name", "a"]],
   );
   assert.equal(state.initial, state.parameters);
   assert.equal(world.pool.clients, 1);
@@ -229,6 +238,75 @@ Deno.test("login: without a challenge one packet is enough", () => {
   assert.equal(world.context.counts.plain, 1);
   assert.equal(world.shared[Shared.LoggedIn], 1);
   assert.deepEqual(world.warnings, []);
+});
+
+/** A server that is asked. */
+function askedServer(world: World): { server: ServerConnection; asked: string[] } {
+  const asked: string[] = [];
+  const server = {
+    state: { parameters: world.pool.defaults, asked: 0, answer: undefined },
+    askOwn: (sql: string) => asked.push(sql),
+  };
+  return { server: server as unknown as ServerConnection, asked };
+}
+
+const hexOf = (values: (string | null)[]) =>
+  new TextEncoder().encode(JSON.stringify(values)).toHex();
+const WISHES = startup({
+  user: "me",
+  options: "-c geqo=OFF --work-mem=1GB",
+  DateStyle: "iso",
+  application_name: "ab".repeat(40),
+});
+
+Deno.test("login: PostgreSQL is asked once what it makes of the parameters, and all have its answer", () => {
+  const world = new World();
+  world.send(WISHES);
+  assert.deepEqual(world.happened(), ["over", "prepare"]);
+  const { server, asked } = askedServer(world);
+  world.login.serverReady(server);
+  assert.equal(server.link, world.session);
+  assert.equal(asked.length, 1);
+  assert.match(asked[0]!, /set_config\(E'geqo', E'OFF', true\).*'DateStyle', E'iso'/);
+  assert.doesNotMatch(asked[0]!, /work_mem/);
+  server.state.answer = hexOf(["ab".repeat(31) + "a", "off", "ISO, MDY"]);
+  world.login.answered(undefined);
+  assert.deepEqual(world.pool.back, [server]);
+  assert.equal(world.session.server, undefined);
+  assert.equal(world.told(), "R0NSSKZ");
+  const wanted = [
+    ["DateStyle", "ISO, MDY"],
+    ["application_name", "ab".repeat(31) + "a"],
+    ["geqo", "off"],
+  ];
+  assert.deepEqual([...world.state.parameters.values], wanted);
+  // The next one of this pool is told at once.
+  const next = new World();
+  Object.assign(next, { found: world.found });
+  next.send(WISHES);
+  assert.deepEqual([...next.state.parameters.values], wanted);
+  assert.equal(next.told(), "R0NSSKZ");
+});
+
+Deno.test("login: what PostgreSQL would refuse at the login is refused at the login", () => {
+  const syntax = new World();
+  syntax.send(startup({ user: "me", options: "-c geqo" }));
+  assert.equal(syntax.happened().at(-1), "FATAL 42601 -c geqo requires a value");
+  const asked = (packet: Uint8Array) => {
+    const world = new World();
+    world.send(packet);
+    const { server } = askedServer(world);
+    world.login.serverReady(server);
+    return { world, server };
+  };
+  const value = asked(startup({ user: "me", geqo: "x" }));
+  value.world.login.answered({ code: "22023", message: "no" } as ReceivedError);
+  assert.equal(value.world.happened().at(-1), "FATAL 22023 no");
+  assert.deepEqual(value.world.pool.back, [value.server]);
+  const unkept = asked(startup({ user: "me", session_authorization: "x" }));
+  unkept.server.state.answer = hexOf([null]);
+  unkept.world.login.answered(undefined);
+  assert.match(unkept.world.happened().at(-1)!, /^FATAL 0A000 .*"session_authorization"/);
 });
 
 Deno.test("login: the database is the user's name where there is none", () => {
@@ -531,7 +609,7 @@ Deno.test("login: the first of a pool waits until the server's parameters are kn
   assert.equal(world.state.stage, Stage.Preparing);
   assert.equal(world.told(), "");
   world.pool.defaults = parameterSet(new Map([["a", "b"]]));
-  world.login.finish();
+  world.login.parametersKnown();
   assert.equal(world.told(), "R0SKZ");
   assert.equal(world.state.stage, Stage.Idle);
 });

@@ -11,12 +11,14 @@ import { Authentication, TransactionStatus } from "../../protocol/codes.ts";
 import { noticeResponse } from "../../protocol/error_response.ts";
 import * as messages from "../../protocol/messages.ts";
 import { type ParameterSet, parameterSet } from "../../server/parameters.ts";
+import { processIdOf } from "./process_id.ts";
 import type { SessionState } from "../state.ts";
 
 /** What this file reads of a session, and what it changes: the key. */
 interface WelcomedSession {
   readonly state: Pick<SessionState, "id" | "secret" | "minor" | "address" | "unix">;
   readonly context: {
+    readonly mockSecret: Uint8Array;
     readonly general: Pick<GeneralSettings, "log_client_connections" | "login_notify_message">;
     readonly log: Pick<Log, "info">;
   };
@@ -26,20 +28,28 @@ interface WelcomedSession {
 
 /** PostgreSQL's own, too: of protocol 3.2, and of those before. */
 const SECRET_BYTES = 32;
+const NAME_TOO_LONG = "42622";
 const SHORT_SECRET_BYTES = 4;
 
 /** Tells the client that it is in. */
-export function welcome(session: WelcomedSession, parameters: ParameterSet): void {
+export function welcome(
+  session: WelcomedSession,
+  parameters: ParameterSet,
+  notice?: string,
+): void {
   const { context, state } = session;
   const parts = [messages.authentication(Authentication.Ok)];
+  if (notice !== undefined) {
+    parts.push(noticeResponse({ severity: "NOTICE", code: NAME_TOO_LONG, message: notice }));
+  }
   parts.push(statusMessages(parameters));
   state.secret = getRandomValues(
     new Uint8Array(state.minor >= 2 ? SECRET_BYTES : SHORT_SECRET_BYTES),
   );
-  parts.push(messages.backendKeyData(state.id, state.secret));
-  const notice = context.general.login_notify_message;
-  if (notice !== "") {
-    parts.push(noticeResponse({ severity: "NOTICE", code: "00000", message: notice }).slice());
+  parts.push(messages.backendKeyData(processIdOf(state.id, context.mockSecret), state.secret));
+  const greeting = context.general.login_notify_message;
+  if (greeting !== "") {
+    parts.push(noticeResponse({ severity: "NOTICE", code: "00000", message: greeting }).slice());
   }
   parts.push(messages.readyForQuery(TransactionStatus.Idle));
   session.write(messages.joinAll(parts));

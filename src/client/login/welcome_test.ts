@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { concat, frontend, hex, int32 } from "../../protocol/testing/wire.ts";
 import { parameterSet } from "../../server/parameters.ts";
+import { processIdOf } from "./process_id.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
+const SECRET = Uint8Array.of(1);
 const OK = hex("52 00000008 00000000");
 const READY = hex("5a 00000005 49");
 
@@ -19,6 +21,7 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
       unix,
     },
     context: {
+      mockSecret: SECRET,
       general: { log_client_connections: logs, login_notify_message: "" },
       log: { info: (target: string, message: string) => lines.push(`${target} ${message}`) },
     },
@@ -29,7 +32,7 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
   };
 }
 
-const keyOf = (secret: Uint8Array) => frontend("K", int32(0x01020304), secret);
+const keyOf = (secret: Uint8Array) => frontend("K", int32(processIdOf(0x01020304, SECRET)), secret);
 
 Deno.test("welcome: authentication, parameters, key, ready, in one piece", () => {
   const one = session();

@@ -1,0 +1,136 @@
+/**
+ * What a client's StartupMessage sets. PostgreSQL is asked at the login, on a server of the pool, whether it takes the
+ * values and how it spells them. What it has answered holds for all who ask the same of this pool; most ask for nothing
+ * else than what servers have by themselves, and their logins need no server.
+ *
+ * What must hold: the question leaves nothing on the server, and is asked as if nobody had used that before.
+ */
+
+import { canonicalName } from "../../config/parameter_names.ts";
+import {
+  difference,
+  literal,
+  type ParameterSet,
+  quoteName,
+  settable,
+} from "../../server/parameters.ts";
+
+/** The pool, as far as it matters to what is asked for. */
+export interface StartPool {
+  readonly defaults: ParameterSet | undefined;
+  readonly managed: ReadonlySet<string>;
+  readonly reported: ReadonlySet<string>;
+}
+
+/** Name and value, in the order in which they are set. */
+export type Settings = readonly (readonly [name: string, value: string])[];
+
+/** What a StartupMessage asks for. */
+export interface Start {
+  /** Taken as it is by every PostgreSQL. */
+  readonly plain: Settings;
+  /** PostgreSQL is to be asked about these. */
+  readonly open: Settings;
+}
+
+/** PostgreSQL's longest name (`NAMEDATALEN`). */
+const NAME_BYTES = 63;
+/** Answers kept for a pool. */
+const MOST_ANSWERS = 1000;
+/** How drivers spell the encoding that most have. */
+const UTF8 = new Set(["utf8", "utf-8", "unicode"]);
+
+/** Answers for one set of defaults: other defaults, other answers. */
+interface Answers {
+  readonly defaults: ParameterSet | undefined;
+  readonly bySettings: Map<string, Settings>;
+}
+
+const answersOf = new WeakMap<StartPool, Answers>();
+
+/** Sorts what is asked for; what is the operator's is left out. */
+export function startOf(pool: StartPool, asked: Settings): Start {
+  const names: [string, string][] = [];
+  const others: [string, string][] = [];
+  for (const [rawName, value] of asked) {
+    const name = canonicalName(rawName);
+    if (pool.managed.has(name)) continue;
+    (name === "application_name" ? names : others).push([name, value]);
+  }
+  const namesArePlain = names.every(([, value]) =>
+    value.length <= NAME_BYTES && isPrintable(value)
+  );
+  const defaults = pool.defaults!.values;
+  const areDefaults = others.every(([name, value]) =>
+    defaults.get(name) === value ||
+    name === "client_encoding" && defaults.get(name) === "UTF8" && UTF8.has(value.toLowerCase())
+  );
+  return {
+    plain: namesArePlain ? names : [],
+    open: [...namesArePlain ? [] : names, ...areDefaults ? [] : others],
+  };
+}
+
+function isPrintable(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text[i]! < " " || text[i]! > "~") return false;
+  return true;
+}
+
+/** How PostgreSQL spells what is asked for; `undefined`: it must be asked. */
+export function spelling(pool: StartPool, { plain, open }: Start): Settings | undefined {
+  if (open.length === 0) return plain;
+  const answers = answersOf.get(pool);
+  if (answers === undefined || answers.defaults !== pool.defaults) return undefined;
+  const answer = answers.bySettings.get(JSON.stringify(open));
+  return answer === undefined ? undefined : [...plain, ...answer];
+}
+
+/**
+ * What PostgreSQL is asked on a server with the parameters `has`: within the query's own transaction they are first what
+ * they were at the server's login. The answer says what is spelled otherwise, in hexadecimal, since
+ * `client_encoding` may be among what is set.
+ */
+export function startQuestion(pool: StartPool, has: ParameterSet, { open }: Start): string {
+  const differs = difference(has, pool.defaults!, pool.reported);
+  const names = [...differs?.reset ?? [], ...(differs?.set ?? []).map(([name]) => name)];
+  const calls = open.map(([name, value]) =>
+    `nullif(pg_catalog.set_config(${literal(name)}, ${literal(value)}, true), ${literal(value)})`
+  );
+  const values = `pg_catalog.array_to_json(ARRAY[${calls.join(", ")}])::pg_catalog.text`;
+  return [
+    ...names.map((name) => `SET LOCAL ${quoteName(name)} TO DEFAULT`),
+    `SELECT pg_catalog.encode(pg_catalog.convert_to(${values}, 'UTF8'), 'hex')`,
+  ].join("; ");
+}
+
+/** Notes PostgreSQL's answer. Returns the name of a parameter that it takes and that a pool can't keep for a client. */
+export function noteSpelling(pool: StartPool, { open }: Start, answer: string): string | undefined {
+  const unkept = open.find(([name]) => !settable(name));
+  if (unkept !== undefined) return unkept[0];
+  const values = JSON.parse(
+    new TextDecoder().decode(Uint8Array.fromHex(answer)),
+  ) as (string | null)[];
+  let answers = answersOf.get(pool);
+  if (answers === undefined || answers.defaults !== pool.defaults) {
+    answers = { defaults: pool.defaults, bySettings: new Map() };
+    answersOf.set(pool, answers);
+  }
+  const { bySettings } = answers;
+  if (bySettings.size >= MOST_ANSWERS) bySettings.clear();
+  bySettings.set(JSON.stringify(open), open.map(([name, value], i) => [name, values[i] ?? value]));
+  return undefined;
+}
+
+/** What PostgreSQL's notice says of a name of an application that it cuts. */
+export function truncation(asked: Settings): string | undefined {
+  for (const [name, value] of asked) {
+    if (canonicalName(name) !== "application_name") continue;
+    const bytes = new TextEncoder().encode(value);
+    if (bytes.length <= NAME_BYTES) continue;
+    let end = NAME_BYTES;
+    while ((bytes[end]! & 0xc0) === 0x80) end--;
+    const cut = new TextDecoder().decode(bytes.subarray(0, end));
+    return `identifier "${value}" will be truncated to "${cut}"`;
+  }
+  return undefined;
+}
