@@ -50,6 +50,7 @@ export interface LoginSecrets {
 export class ServerAuthentication {
   /** AuthenticationOk has come. */
   passed = false;
+  #verified = false;
   readonly #login: AuthenticatingServerLogin;
   readonly #settings: PoolSettings;
   readonly #secrets: LoginSecrets;
@@ -75,6 +76,10 @@ export class ServerAuthentication {
     const credentials = this.#settings.credentials;
     switch (code) {
       case Authentication.Ok:
+        // Who does not prove that it knows the password is not the server that was meant (RFC 5802 §3).
+        if (this.#scram !== undefined && !this.#verified) {
+          return this.#login.fail("28000", "the server did not prove itself by SCRAM", "final");
+        }
         this.passed = true;
         return;
       case Authentication.CleartextPassword:
@@ -195,6 +200,7 @@ export class ServerAuthentication {
       return this.#login.fail("08P01", "unexpected SASL message", "final");
     }
     const verdict = verifyServerFinal(this.#scram, data);
+    this.#verified = verdict.kind !== "fault";
     if (verdict.kind === "fault") this.#login.fail("28000", verdict.reason, "final");
   }
 }

@@ -432,6 +432,15 @@ Deno.test("server login: SCRAM, keys derived at once or later", async () => {
 Deno.test("server login: SCRAM that fails on either side", async () => {
   const wrong = { settings: { credentials: { kind: "password", password: "pen" } as const } };
   assert.equal(await fails(scram(), wrong), "28P01 wrong");
+  const skipping = async (server: Conversation) => {
+    await server.send(MECHANISMS);
+    const first = advanceScramServer(beginScramServer(VERIFIER), await server.password());
+    assert.ok(first.kind === "continue");
+    await server.send(authentication(11, first.data));
+    await server.password();
+    await server.send(OK, KEY, READY);
+  };
+  assert.equal(await fails(skipping, password), "28000 the server did not prove itself by SCRAM");
   const signature = new TextEncoder().encode(`v=${new Uint8Array(32).toBase64()}`);
   const forged = scram((code, data) => code === 12 ? signature : data);
   assert.match(await fails(forged, password), /^28000 .* signature is wrong$/);

@@ -6,6 +6,7 @@
  * connection ends when PostgreSQL has hung up, or when it is certain that nothing is sent to it.
  */
 
+import { timingSafeEqual } from "node:crypto";
 import type { CancelAsker, WorkerToControl, WorkerToWorker } from "../mail.ts";
 import type { Session } from "../client/session.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -88,7 +89,7 @@ export function cancelHere(
     }
     return true;
   }
-  if (own.length > 0 && own.length === secret.length && own.every((b, i) => b === secret[i])) {
+  if (own.length > 0 && own.length === secret.length && timingSafeEqual(own, secret)) {
     session.cancel(through);
   } else through();
   return true;

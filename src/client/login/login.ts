@@ -65,8 +65,8 @@ interface Session extends Parts, ClientTimes, Waiter, ServerLink {
   moveTo(stage: number): void;
 }
 
-/** JWTs need several KiB; nothing needs more than this. */
-const MOST_PASSWORD_BYTES = 65_000;
+/** PostgreSQL's own limit (`PG_MAX_AUTH_TOKEN_LENGTH`), its four bytes of length included. */
+const MOST_PASSWORD_BYTES = 65_535;
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
 const TARGET = "pg_doorman::auth";
 const NOT_ENCRYPTED = Uint8Array.of(0x4e);
@@ -281,9 +281,8 @@ export class ClientLogin implements AuthenticatingLogin {
       this.#admin = true;
       const { admin_username, admin_password } = context.general;
       const admin = knownAccount(admin_password);
-      this.#authenticate(
-        state.user === admin_username ? admin : { stored: undefined, shape: admin.shape },
-      );
+      const isAdmin = state.user === admin_username;
+      this.#authenticate(isAdmin ? admin : { stored: undefined, shape: admin.shape });
       return true;
     }
     const found = context.findPool(state.database, state.user);

@@ -43,14 +43,14 @@ class FakePool {
   readonly managed = new Set(["work_mem"]);
   readonly reported = new Set(["DateStyle", "application_name", "a"]);
   readonly back: ServerConnection[] = [];
-  readonly settings: Pick<PoolSettings, "password" | "credentials">;
+  readonly settings: Pick<PoolSettings, "password" | "credentials" | "application_name_pinned">;
   replicationRequest: ReplicationRequest | undefined;
   readonly replication = {
     open: (_: object, request: ReplicationRequest) => this.replicationRequest = request,
   };
 
   constructor(password: StoredPassword, credentials: PoolSettings["credentials"]) {
-    this.settings = { password, credentials };
+    this.settings = { password, credentials, application_name_pinned: false };
   }
 
   enter(): void {
@@ -562,7 +562,7 @@ Deno.test("login: password messages that are none", () => {
   const cases: [Uint8Array, RegExp][] = [
     [hex("51 00000005 00"), /^FATAL 08P01 /],
     [hex("70 00000003"), /^FATAL 08P01 /],
-    [hex("70 00010000"), /^FATAL 08P01 /],
+    [hex("70 00010000 00"), /^FATAL 08P01 /],
     [hex("70 00000004"), /^FATAL 08P01 invalid password packet$/],
   ];
   for (const [message, wanted] of cases) {
@@ -697,4 +697,21 @@ Deno.test("login: no replication begins in a process that shuts down", () => {
   world.send(startup({ user: "me", replication: "true" }));
   assert.match(world.happened().at(-1)!, /^FATAL 58006 /);
   assert.equal(world.pool.replicationRequest, undefined);
+});
+
+Deno.test("login: the operator's name of an application is not the client's to change", () => {
+  const world = new World();
+  Object.assign(world.pool.settings, { application_name_pinned: true });
+  world.pool.defaults = parameterSet(new Map([["application_name", "pinned"]]));
+  world.send(startup({ user: "me", application_name: "mine" }));
+  assert.equal(world.state.parameters.values.get("application_name"), "pinned");
+});
+
+Deno.test("login: a password may be as long as PostgreSQL takes one", () => {
+  const long = "p".repeat(65_530);
+  const world = new World({ password: { kind: "md5", hash: md5Hash(long, "me") } });
+  world.method = "password";
+  world.send(ME);
+  world.send(frontend("p", long));
+  assert.equal(world.told(), "R3 R0SKZ");
 });

@@ -20,6 +20,7 @@ export interface StartPool {
   readonly defaults: ParameterSet | undefined;
   readonly managed: ReadonlySet<string>;
   readonly reported: ReadonlySet<string>;
+  readonly settings: { readonly application_name_pinned: boolean };
 }
 
 /** Name and value, in the order in which they are set. */
@@ -54,7 +55,8 @@ export function startOf(pool: StartPool, asked: Settings): Start {
   const others: [string, string][] = [];
   for (const [rawName, value] of asked) {
     const name = canonicalName(rawName);
-    if (pool.managed.has(name)) continue;
+    const pinned = name === "application_name" && pool.settings.application_name_pinned;
+    if (pinned || pool.managed.has(name)) continue;
     (name === "application_name" ? names : others).push([name, value]);
   }
   const namesArePlain = names.every(([, value]) =>
