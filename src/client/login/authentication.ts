@@ -23,7 +23,7 @@ import {
   type ScramServerState,
 } from "../../auth/scram_server.ts";
 import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
-import { Authentication } from "../../protocol/codes.ts";
+import { Authentication, Frontend, readLength } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
 import { peerAddress, type SessionState } from "../state.ts";
@@ -63,6 +63,8 @@ export type Challenge =
   | { readonly method: "checking" }
   | { readonly method: "scram"; readonly state: ScramServerState };
 
+/** PostgreSQL's own limit (`PG_MAX_AUTH_TOKEN_LENGTH`), its four bytes of length included. */
+const MOST_PASSWORD_BYTES = 65_535;
 const MECHANISMS = new TextEncoder().encode(`${SCRAM_MECHANISM}\0\0`);
 
 /** A user who exists. */
@@ -121,6 +123,14 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     default:
       return method satisfies never;
   }
+}
+
+/** Bytes of the password message that begins at `at`; 0: not enough is there, −1: it is none. */
+export function passwordLength(bytes: Uint8Array, at: number, end: number): number {
+  if (bytes[at] !== Frontend.Password) return -1;
+  if (end - at < 5) return 0;
+  const length = readLength(bytes, at + 1);
+  return length < 4 || length > MOST_PASSWORD_BYTES ? -1 : length + 1;
 }
 
 /** Takes the body of a password message. Returns what the client has to show next, if that was not the end. */

@@ -4,7 +4,7 @@
  * parameters, the welcome. Source: PostgreSQL manual, "Message Flow", "Start-up".
  */
 
-import { Frontend, readLength } from "../../protocol/codes.ts";
+import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import {
   asSent,
@@ -15,7 +15,7 @@ import {
   startupLength,
   startupSettings,
 } from "../../protocol/startup.ts";
-import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
+import { peerName, type Reason, REASONS } from "../../reasons.ts";
 import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerLink } from "../../server/link.ts";
@@ -28,7 +28,7 @@ import { AdminSession } from "../admin_session.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
-import { peerAddress, Stage } from "../state.ts";
+import { Stage } from "../state.ts";
 import {
   type Account,
   answer,
@@ -36,6 +36,7 @@ import {
   type Challenge,
   challenge,
   knownAccount,
+  passwordLength,
   unknownAccount,
 } from "./authentication.ts";
 import {
@@ -48,6 +49,8 @@ import {
   truncation,
 } from "./start.ts";
 import { clientOf } from "./process_id.ts";
+import { keepKey } from "./key.ts";
+import { logFailure, logNoPlace } from "./log_lines.ts";
 import { placesTaken, poolFull, takePlace } from "./places.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
@@ -65,10 +68,7 @@ interface Session extends Parts, ClientTimes, Waiter, ServerLink {
   moveTo(stage: number): void;
 }
 
-/** PostgreSQL's own limit (`PG_MAX_AUTH_TOKEN_LENGTH`), its four bytes of length included. */
-const MOST_PASSWORD_BYTES = 65_535;
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
-const TARGET = "pg_doorman::auth";
 const NOT_ENCRYPTED = Uint8Array.of(0x4e);
 const NOTHING = new Uint8Array(0);
 
@@ -148,7 +148,7 @@ export class ClientLogin implements AuthenticatingLogin {
     while (at < end && state.stage <= Stage.Login && !this.#checking) {
       const length = state.stage === Stage.Startup
         ? startupLength(bytes, at, end)
-        : this.#passwordLength(bytes, at, end);
+        : passwordLength(bytes, at, end);
       if (length < 0) return this.#rubbish(bytes[at]);
       if (length === 0 || end - at < length) break;
       const next = at + length;
@@ -179,7 +179,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const { stage } = this.#session.state;
     if (stage === Stage.Startup) {
       // As PostgreSQL does it: who sends this may not know the protocol, or has thought better of it (Terminate).
-      this.#logFailure(REASONS.protocolViolation, "invalid length of startup packet", "");
+      logFailure(this.#session, REASONS.protocolViolation, "invalid length of startup packet", "");
       this.cancel();
       this.#session.say(NOTHING);
     } else if (type === Frontend.Password) {
@@ -188,13 +188,6 @@ export class ClientLogin implements AuthenticatingLogin {
       const what = `expected password response, got message type ${type}`;
       this.#fail(REASONS.protocolViolation, what, "");
     }
-  }
-
-  #passwordLength(bytes: Uint8Array, at: number, end: number): number {
-    if (bytes[at] !== Frontend.Password) return -1;
-    if (end - at < 5) return 0;
-    const length = readLength(bytes, at + 1);
-    return length < 4 || length > MOST_PASSWORD_BYTES ? -1 : length + 1;
   }
 
   // ── first packet ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -367,17 +360,7 @@ export class ClientLogin implements AuthenticatingLogin {
       session.takeKept();
       return;
     }
-    const pool = session.pool!;
-    const { credentials } = pool.settings;
-    if (clientKey !== undefined && credentials.kind === "scram_passthrough") {
-      // A reload may have brought another verifier since the challenge: this key would not open it.
-      const stored = this.#account?.stored;
-      const fits = stored?.kind === "scram" && stored.verifier === credentials.verifier;
-      if (fits && pool.clientKey === undefined) {
-        pool.clientKey = clientKey;
-        pool.warm();
-      }
-    }
+    keepKey(session.pool!, this.#account, clientKey);
     if (session.state.replication !== "none") this.#replicate();
     else if (this.#readStart()) this.#goOn();
   }
@@ -498,15 +481,7 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   #noPlace(): void {
-    const { context, state } = this.#session;
-    context.log.provoked(
-      "warn",
-      "pg_doorman::client",
-      { kind: "no_place", address: peerAddress(state) },
-      `rejected ${state.address}: too many clients, current=${
-        placesTaken(context)
-      } max=${context.general.max_connections}`,
-    );
+    logNoPlace(this.#session);
     this.#fail(REASONS.tooManyClients, "", "");
   }
 
@@ -516,18 +491,7 @@ export class ClientLogin implements AuthenticatingLogin {
 
   #fail(reason: Reason, first: string, second: string, code?: string): void {
     this.cancel();
-    this.#logFailure(reason, first, second);
+    logFailure(this.#session, reason, first, second);
     this.#session.fail("FATAL", reason, first, second, code);
-  }
-
-  #logFailure(reason: Reason, first: string, second: string): void {
-    const { context, name, state } = this.#session;
-    const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
-    context.log.provoked(
-      "warn",
-      TARGET,
-      { kind: reason.name, address: peerAddress(state) },
-      `${name} login from ${state.address} ${claim} failed: ${reasonText(reason, first, second)}`,
-    );
   }
 }
