@@ -19,8 +19,8 @@ import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { hasToStay, stayAsParent } from "./control/service/first_process.ts";
 import { findProgram } from "./control/service/program.ts";
 import { Signals } from "./control/service/signals.ts";
-import { descriptorsOf, inherited, Succession } from "./control/upgrade/successor.ts";
-import { keepToOurselves } from "./control/service/file_limit.ts";
+import { inherited, Succession } from "./control/upgrade/successor.ts";
+import { keepFromChildren } from "./control/service/file_limit.ts";
 
 const DAEMON_UNDER_SYSTEMD =
   "pg_doorman: --daemon does not go with systemd's Type=notify (NOTIFY_SOCKET is set): leave it out, " +
@@ -59,10 +59,11 @@ async function run(args: string[]): Promise<void> {
 async function serve(options: RunOptions): Promise<void> {
   const program = findProgram();
   const takeOver = inherited();
-  keepToOurselves(takeOver?.launch === undefined ? [] : descriptorsOf(takeOver));
+  // What a launcher has the old process has chosen for the new one.
   if (takeOver?.launch !== undefined) {
     Deno.exit(await launchNewProcess(takeOver.launch, takeOver));
   }
+  keepFromChildren();
   if (takeOver === undefined && !options.daemon && isFirst()) {
     Deno.exit(await stayAsParent(program));
   }

@@ -29,14 +29,6 @@ export function setCloseOnExec(fd: Fd, flag: "on" | "off"): void {
   if (result < 0) throw new Error(`fcntl(F_SETFD) on descriptor ${fd}: ${errnoText(-result)}`);
 }
 
-/**
- * Closes on exec whatever this process was started with beyond its standard streams, but for `kept`. It stays open here:
- * a lock that a wrapper such as flock(1) gave along is held by it.
- */
-export function keepFromChildren(kept: readonly number[]): void {
-  for (const fd of openDescriptors()) if (fd > 2 && !kept.includes(fd)) setCloseOnExec(fd, "on");
-}
-
 /** Raises the limit of open files as far as this process may, and returns what it is then. */
 export function raiseFileLimit(): number {
   const { soft, hard } = libc.getrlimit(RLIMIT_NOFILE);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { isRunning, waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
-import { poolOf, removeCopies, Service } from "./support.ts";
+import { poolOf, removeCopies, Service, type ServiceOptions } from "./support.ts";
 
 /** A namespace of processes as a container has it; the program becomes its PID 1. */
 const CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
@@ -21,10 +21,11 @@ Deno.test.afterAll(async () => {
 });
 
 /** Resolves when the first process is known by its number out here, which `pid` is from then on. */
-async function start(call: string[]): Promise<Service> {
+async function start(call: string[], more: Partial<ServiceOptions> = {}): Promise<Service> {
   const service = await Service.start({
     config: { pools: { app: poolOf(postgres) } },
     call: [...CONTAINER, ...call],
+    ...more,
   });
   service.pid = service.children()[0]!;
   return service;
@@ -58,6 +59,21 @@ Deno.test("container: PID 1 stays through upgrades by signal and console, reaps,
   assert.equal(await client.value("SELECT pg_backend_pid()"), backend);
   assert.ok(isRunning(first));
   await waitFor("only one serves", 5000, () => service.children().length === 1 || undefined);
+  service.signal("SIGTERM");
+  await service.waitForEnd(first);
+  service.endExpected = true;
+});
+
+Deno.test("container: PID 1 stays where the engine is told who serves, and a launcher starts the new one", async () => {
+  await using service = await start(["{path}"], {
+    // Nobody listens there: what is told is in the log.
+    env: { NOTIFY_SOCKET: "{dir}/notify" },
+    allowLog: [/notify [A-Z]+=/],
+  });
+  using client = await service.login();
+  for (let i = 0; i < 2; i++) await upgraded(service, () => service.signal("SIGUSR2"));
+  assert.equal(await client.value("SELECT 1"), "1");
+  const first = service.pid;
   service.signal("SIGTERM");
   await service.waitForEnd(first);
   service.endExpected = true;

@@ -6,7 +6,7 @@
 import { EXIT } from "../../cli/args.ts";
 import type { PoolSettings, Settings } from "../../config/settings.ts";
 import type { Log } from "../../log/log.ts";
-import { keepFromChildren, openDescriptors, raiseFileLimit } from "../../os/descriptors.ts";
+import { openDescriptors, raiseFileLimit, setCloseOnExec } from "../../os/descriptors.ts";
 import { Shared } from "../../stats/shared.ts";
 import { ListenError } from "./listeners.ts";
 
@@ -112,7 +112,10 @@ export class FileLimit {
   }
 }
 
-/** What this process was started with beyond its standard streams goes to nobody that it starts, but for `kept`. */
-export function keepToOurselves(kept: readonly number[]): void {
-  keepFromChildren(kept);
+/**
+ * What this process was started with beyond its standard streams goes to nobody that it starts. It stays open here: a lock
+ * that a wrapper such as flock(1) gave along is held by it.
+ */
+export function keepFromChildren(): void {
+  for (const fd of openDescriptors()) if (fd > 2) setCloseOnExec(fd, "on");
 }

@@ -128,11 +128,6 @@ export function inherited(): Inherited | undefined {
   return JSON.parse(text) as Inherited;
 }
 
-/** All that comes by way of a new process's environment. */
-export function descriptorsOf({ socket, listeners }: Inherited): number[] {
-  return [socket, ...listeners.map(({ fd }) => fd)];
-}
-
 const STATEMENT_ID_MARGIN = 1_000_000;
 
 /** What one worker gets of a batch. */
