@@ -90,6 +90,12 @@ export function thawSession(
   const { now } = session.context.reactor;
   state.parameters = parameterSet(state.parameters.values);
   state.initial = parameterSet(state.initial.values);
+  // Of a program that took the server's own for what the client asked for.
+  if (state.own === undefined && pool?.defaults !== undefined) {
+    const defaults = pool.defaults.values;
+    const asked = [...state.initial.values].filter(([name, value]) => defaults.get(name) !== value);
+    state.initial = parameterSet(new Map(asked));
+  }
   session.queryStartMs = snapshot.queryAgeMs < 0 ? 0 : now - snapshot.queryAgeMs;
   session.xactStartMs = now - snapshot.xactAgeMs;
   session.waitStartMs = now - snapshot.waitAgeMs;

@@ -12,14 +12,19 @@ import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ServerLink } from "../server/link.ts";
-import { difference, differenceQuery } from "../server/parameters.ts";
+import {
+  difference,
+  differenceQuery,
+  type ParameterDifference,
+  parameterSet,
+} from "../server/parameters.ts";
 import { Dirty } from "../server/state.ts";
 import { settle } from "../server/statements/read_by_parse.ts";
 import { countWait } from "./counts.ts";
 import { flushNotifications } from "./listen/delivery.ts";
 import { beginOn } from "./local/transaction.ts";
 import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
-import { adoptParameters, backToInitial } from "./pinning/parameters.ts";
+import { adoptParameters, backToInitial, makesTemporary } from "./pinning/parameters.ts";
 import { refuseCanceled } from "./refusals.ts";
 import { type SessionState, Stage } from "./state.ts";
 import { noteCheckOut } from "./timeouts.ts";
@@ -42,9 +47,10 @@ interface Session extends PartingSession, ServerLink, ClientOutput, ClientTimes 
 
 const NOTHING = new Uint8Array(0);
 
-/** Whether something of the client's is on its server that only DISCARD ALL undoes for sure. */
-function isItsOwn(state: SessionState): boolean {
-  return state.keepsServer || state.pinned !== 0 || state.listens?.moving !== undefined;
+/** Whether something of the client's is on its server, perhaps, that only DISCARD ALL undoes for sure. */
+function isItsOwn(state: SessionState, pool: Pool): boolean {
+  return state.keepsServer || state.pinned !== 0 || state.listens?.moving !== undefined ||
+    pool.settings.session_isolation === "strict";
 }
 
 /** Pairs with a server; `false` when it must get the client's parameters first. */
@@ -54,21 +60,23 @@ export function link(session: Session, server: ServerConnection): boolean {
   countWait(session);
   server.link = session;
   server.state.dirty &= ~(Dirty.Reset | Dirty.Default);
-  server.state.localSets = 0;
+  server.state.askedAgain = false;
   settle(server.state);
+  if (pool.settings.session_isolation === "strict") server.state.dirty |= Dirty.Any;
   session.server = server;
   state.keepsServer = pool.settings.pool_mode === "session";
   session.rewrites = session.mayRewrite;
   noteCheckOut(session, server);
   if (session.backlogged) server.pauseReading();
   if (server.state.parameters !== state.parameters) {
-    const differs = difference(server.state.parameters, state.parameters, pool.reported);
+    const differs = difference(server.state, state, pool);
     if (differs !== undefined) {
       session.moveTo(Stage.Syncing);
       server.resumeReading();
       server.runOwn(differenceQuery(differs));
       return false;
     }
+    adoptParameters(session, server);
   }
   linked(session, server);
   return true;
@@ -77,28 +85,78 @@ export function link(session: Session, server: ServerConnection): boolean {
 /** The server has the client's parameters; what the client sends is relayed next. */
 function linked(session: Session, server: ServerConnection): void {
   const { state } = session;
+  server.settled = server.state.parameters;
+  if (makesTemporary(state.parameters)) server.state.dirty |= Dirty.Temp;
   session.moveTo(Stage.Linked);
   if (!state.deferredBegin) return;
   state.deferredBegin = false;
   beginOn(server);
 }
 
-/** The parameters are set, or PostgreSQL would not have them. */
-export function ownQueryDone(session: Session, error: ReceivedError | undefined): void {
+/**
+ * The parameters are set, or PostgreSQL would not have them. A value that it refuses to set ends the client, as at a
+ * direct connection, where such a StartupMessage is refused. One that it refuses to *reset* is another client's, and
+ * costs the server: `true` when the session may wait for another one.
+ */
+export function ownQueryDone(session: Session, error: ReceivedError | undefined): boolean {
   const { state } = session;
-  if (state.stage !== Stage.Syncing) return;
+  if (state.stage !== Stage.Syncing) return false;
   const server = session.server!;
+  const pool = session.pool!;
+  const alone = server.state.askedAgain;
+  server.state.askedAgain = false;
+  const differs = difference(server.state, state, pool);
   if (error !== undefined) {
-    // As at a direct connection, where such a StartupMessage is refused.
-    session.release();
-    session.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
-    return;
+    const resets = alone || differs !== undefined && mayBeRefused(differs, pool);
+    if (!resets) {
+      session.context.log.info(
+        "pg_doorman::client",
+        `${session.name} parameters refused by server pid=${server.state.pid}: ${error.code}: ` +
+          oneLine(error.message),
+      );
+      session.release();
+      session.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
+      return false;
+    }
+    if (alone || differs!.set.length === 0) return replaceServer(session, error);
+    // Which of the two was it?
+    server.state.askedAgain = true;
+    server.runOwn(differenceQuery({ set: [], reset: differs!.reset }));
+    return false;
+  }
+  if (alone) {
+    const left = new Map(server.state.parameters.values);
+    for (const name of differs?.reset ?? []) if (!pool.reported.has(name)) left.delete(name);
+    server.state.parameters = parameterSet(left);
+    server.state.own = [];
+    const rest = difference(server.state, state, pool);
+    if (rest !== undefined) {
+      server.runOwn(differenceQuery(rest));
+      return false;
+    }
   }
   adoptParameters(session, server);
-  if (state.canceled) return refuseCanceled(session);
+  if (state.canceled) {
+    refuseCanceled(session);
+    return false;
+  }
   linked(session, server);
   if (session.backlogged) server.pauseReading();
   session.relayKept();
+  return false;
+}
+
+/** Whether among the resets are some that take a right. */
+function mayBeRefused({ reset }: ParameterDifference, { reported }: Pool): boolean {
+  return reset.some((name) => !reported.has(name));
+}
+
+/** What another client has left can't be undone: that server is of no use any more. */
+function replaceServer(session: Session, error: ReceivedError): boolean {
+  const server = session.server!;
+  const waits = leaveServer(session);
+  server.close(REASONS.serverCleanupFailed, `${error.code}: ${error.message}`);
+  return waits;
 }
 
 /**
@@ -109,6 +167,12 @@ export function letGo(session: Session, { code }: ReceivedError): boolean {
   const { state } = session;
   // What an operator does is none of the parameters' doing: they do not end the next server, too.
   if (state.stage !== Stage.Syncing || !code.startsWith("57P")) return false;
+  return leaveServer(session);
+}
+
+/** Nothing of the request was sent. Says whether the session may wait for another server. */
+function leaveServer(session: Session): boolean {
+  const { state } = session;
   session.server!.link = undefined;
   session.server = undefined;
   session.moveTo(Stage.Waiting);
@@ -135,7 +199,7 @@ export function release(session: Session): void {
     session.fail("FATAL", REASONS.shuttingDown, "", "");
     return;
   }
-  if (isItsOwn(state)) server.state.dirty |= Dirty.All;
+  if (isItsOwn(state, session.pool!)) server.state.dirty |= Dirty.All;
   session.server = undefined;
   state.pinned = 0;
   session.moveTo(Stage.Idle);
@@ -159,7 +223,7 @@ export function giveBack(session: PartingSession, pool: Pool, end: "through" | "
   if (server === undefined) return;
   session.server = undefined;
   server.link = undefined;
-  if (isItsOwn(state)) server.state.dirty |= Dirty.All;
+  if (isItsOwn(state, pool)) server.state.dirty |= Dirty.All;
   server.state.dirty |= server.state.asked;
   server.state.asked = 0;
   // What was about to be set is on the server or not: nobody has looked.

@@ -48,6 +48,7 @@ import type { ClientLogin } from "./login/login.ts";
 import { refuse, refuseBlock } from "./refusals.ts";
 import { noteRequest } from "./timeouts.ts";
 import { pin } from "./pinning/pin.ts";
+import { ownInitial } from "./pinning/parameters.ts";
 import { leavePlace } from "./login/places.ts";
 import { mergeStatement, refuseShape } from "./prepared/provide.ts";
 import { relayPrepared } from "./prepared/rewrite.ts";
@@ -55,6 +56,7 @@ import { relay } from "./relay/relay.ts";
 import { route } from "./local/route.ts";
 import { ClientSocket } from "./socket.ts";
 import { Stage } from "./state.ts";
+import { Dirty } from "../server/state.ts";
 import { clearStatements, dropNames, nameOfStatement, takeBackNames } from "./prepared/names.ts";
 
 /** How long a client that was told goodbye may take to close its end. */
@@ -237,7 +239,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   ownQueryDone(error: ReceivedError | undefined): void {
-    ownQueryDone(this, error);
+    if (ownQueryDone(this, error)) askAgain(this);
   }
 
   checkOutFailed(reason: Reason, first: string, second: string, failure?: LoginFailure): void {
@@ -286,7 +288,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   #releaseUnlessLeft(server: ServerConnection): void {
     if (!this.context.draining) {
       if (isMoving(this, server)) return;
-      if (server.state.dirty !== 0 && mustAsk(this, server)) {
+      const asks = server.state.dirty !== 0 || server.settled !== server.state.parameters;
+      if (asks && mustAsk(this, server)) {
         askLeftovers(this, server);
         return;
       }
@@ -341,6 +344,11 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.state.parameters = parameters;
     if (!this.pool!.settings.log_client_parameter_status_changes) return;
     this.context.log.info("pg_doorman::client", `${this.name} parameters of the session changed`);
+  }
+
+  discarded(): void {
+    this.state.pinned &= ~Dirty.Names;
+    ownInitial(this);
   }
 
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {

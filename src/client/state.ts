@@ -92,7 +92,9 @@ export interface SessionState {
   minor: number;
   secret: Uint8Array;
   parameters: ParameterSet;
-  /** Its parameters at the end of the login: what RESET goes back to. */
+  /** Reported names among them that it asked for or set itself; the values of others are its server's (`Holder`). */
+  own: readonly string[] | undefined;
+  /** What its StartupMessage asked for: what RESET goes back to. */
   initial: ParameterSet;
   /** Bytes of the frontend message under way that are still to come. */
   left: number;
@@ -162,6 +164,7 @@ export function newSessionState(id: number, now: number): SessionState {
     minor: 0,
     secret: NO_SECRET,
     parameters: NO_PARAMETERS,
+    own: undefined,
     initial: NO_PARAMETERS,
     left: 0,
     keepsServer: false,

@@ -165,6 +165,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     connect_query: pool.connect_query,
     sync_server_parameters: general.sync_server_parameters,
     cleanup_server_connections: pool.cleanup_server_connections,
+    session_isolation: pool.session_isolation ?? general.session_isolation,
     log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
     max_replication_connections: pool.max_replication_connections,
     max_concurrent_creates: general.max_concurrent_creates,

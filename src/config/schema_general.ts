@@ -125,6 +125,16 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "N",
     doc: "Told to each client by a NOTICE when it has logged in; empty = nothing. Not in upstream.",
   },
+  session_isolation: {
+    type: "enum",
+    choices: ["tracked", "strict"],
+    default: "tracked",
+    reload: "P",
+    doc:
+      "How clients in transaction mode are kept apart: `tracked` looks at what they run, and misses what a function " +
+      "hides in its body; `strict` clears a server connection by `DISCARD ALL` after each transaction, at a cost: " +
+      "docs/session-state.md. Not in upstream.",
+  },
 
   max_user_connections: {
     heading: "Sizing and memory",

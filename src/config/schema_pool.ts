@@ -95,6 +95,13 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     reload: "P",
     doc: "Undo what a client changed in its session before the next one gets the connection.",
   },
+  session_isolation: {
+    type: "enum",
+    choices: ["tracked", "strict"],
+    reload: "P",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
   log_client_parameter_status_changes: {
     type: "bool",
     default: false,

@@ -185,6 +185,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "max_user_client_connections",
     "login_notify_message",
     "server_fast_close",
+    "session_isolation",
     ...LIMITS,
   ]],
   ["web", WEB, WEB_KEYS, 15, []],
@@ -195,6 +196,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "query_wait_timeout",
     "connect_query",
     "max_db_client_connections",
+    "session_isolation",
     ...LIMITS,
   ]],
   ["user", USER, USER_KEYS, 9, [

@@ -9,6 +9,9 @@ import type { HbaRule } from "./hba_rule.ts";
 /** How long a client keeps its server connection. */
 export type PoolMode = "session" | "transaction" | "statement";
 
+/** How clients in transaction mode are kept apart. */
+export type SessionIsolation = "tracked" | "strict";
+
 /** What a user's `password` is, found once when the config is loaded. */
 export type StoredPassword =
   | { kind: "empty" }
@@ -89,6 +92,7 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   server_round_robin: boolean;
   sync_server_parameters: boolean;
   cleanup_server_connections: boolean;
+  session_isolation: SessionIsolation;
   log_client_parameter_status_changes: boolean;
   max_replication_connections: number;
   max_concurrent_creates: number;

@@ -6,7 +6,7 @@
  */
 
 import type { HbaRule } from "./hba_rule.ts";
-import type { PoolMode, SocketSettings } from "./settings.ts";
+import type { PoolMode, SessionIsolation, SocketSettings } from "./settings.ts";
 
 /** Severities by name, as the command line and `general.log_level` write them. */
 export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
@@ -63,6 +63,7 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   client_idle_timeout: number;
   query_wait_notify: number;
   login_notify_message: string;
+  session_isolation: SessionIsolation;
 
   max_user_connections: number;
   max_db_client_connections: number;
@@ -206,6 +207,7 @@ export interface PoolConfig {
   client_idle_timeout?: number;
   query_wait_notify?: number;
   cleanup_server_connections: boolean;
+  session_isolation?: SessionIsolation;
   log_client_parameter_status_changes: boolean;
   max_replication_connections: number;
   prepared_statements_cache_size?: number;

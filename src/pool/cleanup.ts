@@ -4,40 +4,74 @@
  * first.
  */
 
+import type { PoolSettings } from "../config/settings.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { onlyReported } from "../server/parameters.ts";
 import { takeAll } from "../server/statements/on_server.ts";
-import { Dirty, DIRTY_DISCARD, type ServerState } from "../server/state.ts";
+import { learnDefaults, type LearningPool } from "./defaults.ts";
+import { Dirty, DIRTY_DISCARD, DIRTY_PARAMETERS, type ServerState } from "../server/state.ts";
 
 const NONE: readonly string[] = [];
+
+/** What is believed of a server behind a statement. */
+type Effect = (state: ServerState, reported: ReadonlySet<string>) => void;
+
+/** The parameters are what the server has by itself. Those that are reported were told of. */
+const parametersReset: Effect = (state, reported) => {
+  state.parameters = onlyReported(state.parameters, reported);
+  state.own = [];
+};
+const statementsGone: Effect = (state) => takeAll(state, []);
+/** Nothing is believed of it but by its bit. */
+const nothingMore: Effect = () => {};
+
+/** What is sent for which bits, in this order, and what it makes of what is believed. Each undoes no more than it says. */
+const STATEMENTS: readonly [bits: number, sql: string, effect: Effect][] = [
+  // RESET ALL leaves the role and the session's user alone.
+  [DIRTY_PARAMETERS, "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;", parametersReset],
+  [Dirty.Prepare, "DEALLOCATE ALL;", statementsGone],
+  [Dirty.Declare, "CLOSE ALL;", nothingMore],
+  [Dirty.Listen | Dirty.Unlisten, "UNLISTEN *;", nothingMore],
+];
+/** In place of all of these. It can't run in a transaction block, so it is a query of its own. */
+const DISCARD: typeof STATEMENTS[number] = [DIRTY_DISCARD, "DISCARD ALL", (state, reported) => {
+  parametersReset(state, reported);
+  statementsGone(state, reported);
+}];
+
+/** Those that a server in this state needs. */
+function needed({ dirty }: ServerState): readonly typeof STATEMENTS[number][] {
+  if ((dirty & DIRTY_DISCARD) !== 0) return [DISCARD];
+  return STATEMENTS.filter(([bits]) => (dirty & bits) !== 0);
+}
+
+/** What decides whether anything is cleaned. */
+type CleaningSettings = Pick<PoolSettings, "cleanup_server_connections" | "session_isolation">;
+
+interface CleaningPool {
+  readonly settings: CleaningSettings;
+}
+
+/** Whether servers are cleaned, and asked what is left on them. */
+export function cleans(settings: CleaningSettings): boolean {
+  return settings.cleanup_server_connections || settings.session_isolation === "strict";
+}
 
 /**
  * The queries for a server in this state, none when it is clean. An open transaction is rolled back in any case;
  * `cleanup_server_connections = false` leaves all else as it is.
  */
-export function cleanupQueries(state: ServerState, cleanup: boolean): readonly string[] {
+export function cleanupQueries(state: ServerState, settings: CleaningSettings): readonly string[] {
   // The common case makes no garbage.
   if (state.status === TransactionStatus.Idle && state.dirty === 0) return NONE;
   const queries: string[] = [];
   if (state.status !== TransactionStatus.Idle) queries.push("ROLLBACK");
-  if ((state.dirty & ~(Dirty.Reset | Dirty.Default)) === 0 || !cleanup) return queries;
-  if ((state.dirty & DIRTY_DISCARD) !== 0) {
-    // It can't run in a transaction block, so it is a query of its own.
-    queries.push("DISCARD ALL");
-    return queries;
-  }
-  // RESET ALL leaves the role and the session's user alone.
-  let query = "RESET ROLE;";
-  if ((state.dirty & (Dirty.Set | Dirty.Config)) !== 0) {
-    query += "RESET SESSION AUTHORIZATION;RESET ALL;";
-  }
-  if ((state.dirty & Dirty.Prepare) !== 0) query += "DEALLOCATE ALL;";
-  if ((state.dirty & Dirty.Declare) !== 0) query += "CLOSE ALL;";
-  if ((state.dirty & (Dirty.Listen | Dirty.Unlisten)) !== 0) query += "UNLISTEN *;";
-  queries.push(query);
+  if (!cleans(settings)) return queries;
+  const query = needed(state).map(([, sql]) => sql).join("");
+  if (query !== "") queries.push(query);
   return queries;
 }
 
@@ -57,11 +91,10 @@ export function startDraining(server: ServerConnection): boolean {
   return true;
 }
 
-/** The queries are through: what the server has now. `reported` names what a reset has told of. */
-export function markClean(state: ServerState, reported: ReadonlySet<string>): void {
-  if ((state.dirty & (Dirty.Set | Dirty.Config | DIRTY_DISCARD)) !== 0) {
-    state.parameters = onlyReported(state.parameters, reported);
-  }
-  if ((state.dirty & (Dirty.Prepare | DIRTY_DISCARD)) !== 0) takeAll(state, []);
+/** The queries are through: what the server has now, and what the pool learns of that. */
+export function markClean(state: ServerState, pool: LearningPool & CleaningPool): void {
+  const done = cleans(pool.settings) ? needed(state) : [];
+  for (const [, , effect] of done) effect(state, pool.reported);
   state.dirty = 0;
+  learnDefaults(pool, state);
 }

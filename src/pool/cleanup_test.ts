@@ -5,8 +5,8 @@ import { cleanupQueries } from "./cleanup.ts";
 
 const { Failed: FAILED, Idle: IDLE, InTransaction: IN_TRANSACTION } = TransactionStatus;
 /** Values of cleanup_server_connections. */
-const CLEANS = true;
-const LEAVES_THE_REST = false;
+const CLEANS = { cleanup_server_connections: true, session_isolation: "tracked" } as const;
+const LEAVES_THE_REST = { ...CLEANS, cleanup_server_connections: false };
 
 function stateWith(dirty: number, status: number = IDLE): ServerState {
   return { ...newServerState(1, 0), dirty, status };
@@ -19,9 +19,9 @@ Deno.test("cleanup: nothing for a clean server", () => {
 Deno.test("cleanup: what was changed and no more", () => {
   const cases: [number, string][] = [
     [Dirty.Set, "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;"],
-    [Dirty.Prepare, "RESET ROLE;DEALLOCATE ALL;"],
-    [Dirty.Declare, "RESET ROLE;CLOSE ALL;"],
-    [Dirty.Listen, "RESET ROLE;UNLISTEN *;"],
+    [Dirty.Prepare, "DEALLOCATE ALL;"],
+    [Dirty.Declare, "CLOSE ALL;"],
+    [Dirty.Listen, "UNLISTEN *;"],
     [Dirty.Set | Dirty.Listen, "RESET ROLE;RESET SESSION AUTHORIZATION;RESET ALL;UNLISTEN *;"],
   ];
   for (const [dirty, wanted] of cases) {

@@ -259,7 +259,7 @@ export class Pool
   /** Nothing is owed: cleans what has to be, then offers the server. */
   afterUse(server: ServerConnection): void {
     const { state } = server;
-    const { cleanup_server_connections, connect_timeout } = this.settings;
+    const { connect_timeout } = this.settings;
     this.#servers.moveTo(server, ServerStage.Cleaning);
     if (server.congested || state.left > 0) {
       server.close(REASONS.serverUnusable, "bytes are left over");
@@ -274,7 +274,7 @@ export class Pool
       server.close(stale, "");
       return;
     }
-    const queries = cleanupQueries(state, cleanup_server_connections);
+    const queries = cleanupQueries(state, this.settings);
     if (queries.length === 0) {
       this.#offer(server);
       return;
@@ -317,7 +317,7 @@ export class Pool
       server.close(REASONS.serverCleanupFailed, `${error.code}: ${error.message}`);
       return;
     }
-    markClean(state, this.reported);
+    markClean(state, this);
     this.afterUse(server);
   }
 

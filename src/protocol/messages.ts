@@ -92,8 +92,10 @@ export function authentication(code: number, data?: Uint8Array): Uint8Array<Arra
 }
 
 /** ParameterStatus. */
-export function parameterStatus(name: string, value: string): Uint8Array<ArrayBuffer> {
-  return message(Backend.ParameterStatus, encoder.encode(`${name}\0${value}\0`));
+export function parameterStatus(name: string, value: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = typeof value === "string" ? encoder.encode(value) : value;
+  const body = joinAll([encoder.encode(`${name}\0`), bytes, Uint8Array.of(0)]);
+  return message(Backend.ParameterStatus, body);
 }
 
 /** BackendKeyData. */

@@ -45,6 +45,8 @@ export const MAKE_UP = 0x80;
 const TRACKED = 0x20;
 /** Marks the Parse of an unnamed statement. */
 export const UNNAMED = 0x10;
+/** Marks a Query or an Execute that is one SET and no more, which ends with its transaction. */
+export const LOCAL = 0x100;
 
 /** What to do with a backend message. */
 export const Verdict = { Forward: 0, Swallow: 1, Desync: 2 } as const;
@@ -58,7 +60,7 @@ export const SkippedUnnamed = { Client: 1, Pooler: 2 } as const;
 export type OwedRecord = object & { readonly heldBytes?: number };
 
 export class OwedReplies {
-  #ring = new Uint8Array(16);
+  #ring = new Uint16Array(16);
   /** Records of tracked entries, at the places of the ring. */
   #records: (OwedRecord | undefined)[] = new Array(16).fill(undefined);
   /** Records of the entries that the last error took, the first sent first. The reader empties it. */
@@ -127,6 +129,11 @@ export class OwedReplies {
       : this.#ring[(this.#head + this.length - 1) & (this.#ring.length - 1)] & KIND;
   }
 
+  /** Whether a SET that is answered now ends with its transaction. */
+  headIsLocal(): boolean {
+    return this.length > 0 && (this.#ring[this.#head] & LOCAL) !== 0;
+  }
+
   /** Whether the replies that come now are ours. */
   swallowing(): boolean {
     return this.length > 0 && (this.#ring[this.#head] & SWALLOW) !== 0;
@@ -139,7 +146,7 @@ export class OwedReplies {
 
   /** Whether a ParseComplete is to be made up now. */
   madeUp(): boolean {
-    return this.length > 0 && this.#ring[this.#head] >= MAKE_UP;
+    return this.length > 0 && (this.#ring[this.#head] & MAKE_UP) !== 0;
   }
 
   /** The reply at the head was made up. */
@@ -362,7 +369,7 @@ export class OwedReplies {
   }
 
   #grow(): void {
-    const ring = new Uint8Array(this.#ring.length * 2);
+    const ring = new Uint16Array(this.#ring.length * 2);
     const records: (OwedRecord | undefined)[] = new Array(ring.length).fill(undefined);
     for (let i = 0; i < this.length; i++) {
       const at = (this.#head + i) & (this.#ring.length - 1);

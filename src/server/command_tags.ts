@@ -6,6 +6,8 @@
 
 import { readBuffer } from "../reactor/stream.ts";
 import type { ServerLink } from "./link.ts";
+import { CALLED } from "./mark_bits.ts";
+import { Owed } from "../protocol/owed_replies.ts";
 import { onlyReported } from "./parameters.ts";
 import { Dirty } from "./state.ts";
 import { dropStatements, type StatementServer, unlistenedBy } from "./statements/replies.ts";
@@ -20,12 +22,11 @@ const ALL_CHANNELS: readonly string[] = ["*"];
 
 /** Takes note of the tag at `readBuffer[start..end)`. */
 export function noteTag(server: TaggedServer, start: number, end: number): void {
-  const { state, owner } = server;
+  const { state } = server;
   switch (readBuffer[start]) {
     case 0x53: // S
       if (matches(start, end, "SET")) {
-        if (state.localSets > 0) state.localSets--;
-        else state.dirty |= Dirty.Set;
+        if (!server.owed.headIsLocal()) state.dirty |= Dirty.Set;
       }
       break;
     case 0x50: // P
@@ -39,21 +40,16 @@ export function noteTag(server: TaggedServer, start: number, end: number): void 
       break;
     case 0x44: // D
       if (matches(start, end, "DECLARE CURSOR")) state.dirty |= Dirty.Declare;
-      else if (matches(start, end, "DO")) state.dirty |= Dirty.Config;
+      else if (matches(start, end, "DO")) state.dirty |= CALLED;
       else if (matches(start, end, "DEALLOCATE ALL")) {
-        state.dirty &= ~(Dirty.Prepare | Dirty.SqlPrepare);
+        if (!moreIsSent(server)) state.dirty &= ~(Dirty.Prepare | Dirty.SqlPrepare);
         dropStatements(server);
         askAgain(server);
       } else if (begins(start, end, "DROP ")) {
         schemaChanged(server);
         askAgain(server);
       } else if (matches(start, end, "DISCARD ALL")) {
-        state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
-        dropStatements(server);
-        state.parameters = onlyReported(state.parameters, owner.reported);
-        server.link?.parametersChanged(state.parameters);
-        server.link?.unlistened(ALL_CHANNELS);
-        askAgain(server);
+        discarded(server);
       } else if (begins(start, end, "DISCARD ") || matches(start, end, "DEALLOCATE")) {
         askAgain(server);
       }
@@ -62,7 +58,7 @@ export function noteTag(server: TaggedServer, start: number, end: number): void 
       if (begins(start, end, "ALTER ")) schemaChanged(server);
       break;
     case 0x43: // C
-      if (matches(start, end, "CALL")) state.dirty |= Dirty.Config;
+      if (matches(start, end, "CALL")) state.dirty |= CALLED;
       // What is made in pg_temp is the client's alone.
       else if (begins(start, end, "CREATE ")) {
         if ((state.dirty & Dirty.Temp) === 0) schemaChanged(server);
@@ -86,6 +82,28 @@ export function noteTag(server: TaggedServer, start: number, end: number): void 
     default:
       break;
   }
+}
+
+/** DISCARD ALL went through. */
+function discarded(server: TaggedServer): void {
+  const { state, owner, link } = server;
+  // What was noted of messages that are sent already is of what comes behind it.
+  if (moreIsSent(server)) state.dirty |= Dirty.Reset | Dirty.Any;
+  else {
+    state.dirty = (state.dirty & Dirty.All) | Dirty.Reset;
+    link?.discarded();
+  }
+  dropStatements(server);
+  state.parameters = onlyReported(state.parameters, owner.reported);
+  state.own = [];
+  link?.parametersChanged(state.parameters);
+  link?.unlistened(ALL_CHANNELS);
+  askAgain(server);
+}
+
+/** Whether anything but a Sync was sent behind what is answered now. */
+function moreIsSent({ owed }: TaggedServer): boolean {
+  return owed.length > 2 || owed.length === 2 && owed.lastKind() !== Owed.Sync;
 }
 
 /** What its client keeps the server for may be gone now. */

@@ -19,7 +19,13 @@ import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
 import { noteTag } from "./command_tags.ts";
-import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from "./parameters.ts";
+import {
+  MOST_REPORTED,
+  type ParameterSet,
+  parameterSet,
+  readParameterStatus,
+  withParameter,
+} from "./parameters.ts";
 import { detachedReplies } from "./statements/on_server.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
@@ -39,6 +45,8 @@ import { ServerStage } from "./state.ts";
 const LOOK_BYTES = 4096;
 /** PostgreSQL's reports and tags are short; more than this is no PostgreSQL. */
 const MOST_SMALL_BYTES = 30_000;
+/** The answer to a question of the pooler's own that is not longer is looked at. */
+const MOST_ANSWER_BYTES = 40_000;
 /** Dropped replies of a client that is gone: past this the connection is closed instead. */
 const MOST_DRAINED_BYTES = 16 * 1024 * 1024;
 
@@ -52,6 +60,8 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   link: ServerLink | undefined = undefined;
   /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
   cancelsUnderWay = 0;
+  /** Its parameters when they were last known to be its client's; `undefined`: that does not matter. */
+  settled: ParameterSet | undefined = undefined;
   /** Until when what the pool has it do must be through. */
   deadlineMs = 0;
   #fatal: ReceivedError | undefined = undefined;
@@ -172,7 +182,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
       }
       if (type === Backend.DataRow || type === Backend.CopyData) {
         if (state.asked !== 0 && this.owed.swallowing()) {
-          if (length <= MOST_SMALL_BYTES && end - at < length + 1) break;
+          if (length <= MOST_ANSWER_BYTES && end - at < length + 1) break;
           state.answer = firstColumn(bytes, at + 5, Math.min(end, at + length + 1));
         }
         if (this.owed.madeUp()) {
@@ -379,10 +389,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
       this.#fatal = error;
       if (this.owed.swallowingErrors()) this.link?.serverDoomed(error);
     } else if (this.owed.swallowingErrors()) this.#ownError = error;
-    else {
-      this.state.localSets = 0;
-      if (statementFailed(this, error)) this.owner.schemaChanged();
-    }
+    else if (statementFailed(this, error)) this.owner.schemaChanged();
     if (fatal && this.link === undefined) {
       // Nothing comes behind it but the end.
       this.close(REASONS.serverLost, "");
@@ -419,7 +426,8 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   }
 
   #parameterStatus(length: number, from: number, at: number): number {
-    const status = readParameterStatus(readBuffer, at + 5, at + length + 1);
+    const encoding = this.state.parameters.values.get("client_encoding");
+    const status = readParameterStatus(readBuffer, at + 5, at + length + 1, encoding);
     const { reported } = this.owner;
     if (status === undefined || (reported.size >= MOST_REPORTED && !reported.has(status.name))) {
       this.#deliver(from, at);

@@ -15,6 +15,8 @@ export interface Found {
   marks: number;
   /** Parameters with a dot, as PostgreSQL compares them. */
   names: string[];
+  /** What could be such a name, for all that is known. */
+  likely: string[];
   /** Numbers of the values that are names of parameters. */
   values: number[];
   /** Channels of UNLISTEN; `*`: all. */
@@ -22,7 +24,7 @@ export interface Found {
 }
 
 export function nothingFound(): Found {
-  return { marks: 0, names: [], values: [], channels: [] };
+  return { marks: 0, names: [], likely: [], values: [], channels: [] };
 }
 
 /** No more names than this are told; beyond, they are unknown. */
@@ -36,10 +38,14 @@ export const MOST_VALUES = 16;
 
 /** Adds the name of a parameter with a dot; `false`: it is not followed. */
 export function noteName(found: Found, name: string): boolean {
+  return addTo(found.names, name);
+}
+
+function addTo(names: string[], name: string): boolean {
   const folded = name.toLowerCase();
-  if (found.names.includes(folded)) return true;
-  if (found.names.length >= MOST_FOUND) return false;
-  found.names.push(folded);
+  if (names.includes(folded)) return true;
+  if (names.length >= MOST_FOUND) return false;
+  names.push(folded);
   return true;
 }
 
@@ -87,7 +93,7 @@ function noteValue(all: Found, bytes: Uint8Array, start: number, end: number): b
 /** Adds everything in `bytes[start..end)` that could be the name of a parameter with a dot. */
 export function likelyNames(found: Found, bytes: Uint8Array, start: number, end: number): void {
   let at = start;
-  while (at < end && found.names.length < MOST_FOUND) {
+  while (at < end && found.likely.length < MOST_FOUND) {
     let dots = false;
     const from = at;
     while (at < end && (nameByte(bytes[at]) || bytes[at] === DOT)) {
@@ -96,7 +102,7 @@ export function likelyNames(found: Found, bytes: Uint8Array, start: number, end:
     }
     const likely = dots && at - from <= MOST_NAME_BYTES && bytes[from] > 0x39 &&
       bytes[at - 1] !== DOT;
-    if (likely) noteName(found, textOf(bytes, from, at));
+    if (likely) addTo(found.likely, textOf(bytes, from, at));
     if (at === from) at++;
   }
 }

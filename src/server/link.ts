@@ -30,6 +30,8 @@ export interface ServerLink extends StatementLink {
   errorDelivered(error: ReceivedError): void;
   /** The server reported a parameter to the client, or DISCARD ALL has reset all of them. */
   parametersChanged(parameters: ParameterSet): void;
+  /** DISCARD ALL went through, and nothing was sent behind it. */
+  discarded(): void;
   /** A whole NotificationResponse, valid during the call only. Those between the pooler's own replies come, too. */
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void;
   /** LISTEN went through: its server listens when the transaction has ended. */
@@ -61,6 +63,7 @@ export abstract class SilentLink implements ServerLink {
   blockOpened(): void {}
   errorDelivered(_error: ReceivedError): void {}
   parametersChanged(_parameters: ParameterSet): void {}
+  discarded(): void {}
   notified(_bytes: Uint8Array<ArrayBuffer>, _start: number, _end: number): void {}
   listened(): void {}
   unlistened(_channels: readonly string[] | undefined): void {}

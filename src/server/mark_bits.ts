@@ -14,7 +14,7 @@ export const LOCAL_SET = 1 << 16;
 export const NAMES = 1 << 17;
 /** A statement of it is an UNLISTEN. */
 export const UNLISTENS = 1 << 18;
-/** It may set parameters that PostgreSQL does not list, under names that are not to be found in it or its values. */
+/** It sets parameters that PostgreSQL may not list, under names that are not to be found in it or its values. */
 export const UNKNOWN_NAMES = 1 << 19;
 /** It may bring pg_temp into the search_path: objects that are made later may be temporary without saying so. */
 export const TEMP_PATH = 1 << 20;
@@ -30,6 +30,9 @@ export const SEVERAL = 1 << 24;
 export const CREATES = 1 << 25;
 
 /** It runs what is written elsewhere (DO, CALL, EXECUTE), which may leave anything. */
-export const RUNS: number = Dirty.Config | Dirty.Advisory | Dirty.Temp | NAMES | UNKNOWN_NAMES;
+export const RUNS: number = Dirty.Any | Dirty.Hidden | Dirty.Config | Dirty.Advisory | Dirty.Temp |
+  NAMES;
+/** What a call of a function by its number may leave. */
+export const CALLED: number = Dirty.Any | Dirty.Hidden | Dirty.Config;
 /** Nothing is known of it. */
 export const UNKNOWN: number = RUNS | Dirty.Default | TEMP_PATH;

@@ -16,6 +16,7 @@ import { follows, precedes } from "../protocol/sql/words.ts";
 import { type Found, likelyNames, nothingFound } from "./found_names.ts";
 import { look } from "./statement_look.ts";
 import { LOCAL_SET, UNKNOWN, UNKNOWN_NAMES } from "./mark_bits.ts";
+import { Dirty } from "./state.ts";
 
 const UNDERSCORE = 0x5f;
 const SEMICOLON = 0x3b;
@@ -60,20 +61,20 @@ export function statementMarks(body: Uint8Array): number {
 }
 
 /**
- * What a text with marks names: parameters that it sets, channels. Where that is not certain, it has `UNKNOWN_NAMES`, and
- * whatever could be a name.
+ * What a text with marks names: parameters that it sets, channels. Where there are names that can't be known it has
+ * `UNKNOWN_NAMES`; where that is not certain, whatever could be a name is likely one.
  */
 export function findNames(bytes: Uint8Array, start: number, end: number): Found {
   const found = nothingFound();
-  found.marks = read(bytes, start, end, found) & UNKNOWN_NAMES;
-  if (found.marks !== 0) addLikelyNames(found, bytes, start, end);
+  const marks = read(bytes, start, end, found);
+  found.marks = marks & UNKNOWN_NAMES;
+  if ((marks & (UNKNOWN_NAMES | Dirty.Hidden)) !== 0) addLikelyNames(found, bytes, start, end);
   return found;
 }
 
 /** The same of a piece of one. */
 export function findNamesInPiece(bytes: Uint8Array, start: number, end: number): Found {
   const found = nothingFound();
-  found.marks = UNKNOWN_NAMES;
   addLikelyNames(found, bytes, start, end);
   return found;
 }
@@ -91,12 +92,12 @@ export function unlistenedChannels(bytes: Uint8Array, start: number, end: number
 function read(bytes: Uint8Array, start: number, end: number, found: Found | undefined): number {
   scanner.begin(bytes, start, end, CONFORMING);
   if (scanner.length > MOST_READ_BYTES) return UNKNOWN;
-  const marks = look(found);
+  const marks = look(found, CONFORMING);
   if (scanner.doubtful) return UNKNOWN;
   if (!scanner.ambiguous) return marks;
   scanner.begin(bytes, start, end, ESCAPING);
   const channels = found?.channels.length ?? 0;
-  const others = look(found);
+  const others = look(found, ESCAPING);
   if (scanner.doubtful) return UNKNOWN;
   // Who is told of fewer channels than it has left misses nothing.
   if (found !== undefined) found.channels.length = channels;

@@ -5,10 +5,29 @@
  */
 
 import { canonicalName, isParameterName } from "../config/parameter_names.ts";
+import { bytesOfText, hasBytes, isAscii, receivedText } from "./text_bytes.ts";
 
 /** An immutable map of parameter name → value. */
 export interface ParameterSet {
   readonly values: ReadonlyMap<string, string>;
+}
+
+/** Whose parameters these are: a client, or a server. */
+export interface Holder {
+  parameters: ParameterSet;
+  /**
+   * Reported names whose values are its own: asked for by the client, set on the server. The others are what the server
+   * has by itself. `undefined`: not known, since it was frozen by a program that did not know either.
+   */
+  own: readonly string[] | undefined;
+}
+
+/** What is known of a pool's servers. */
+export interface Reports {
+  /** Names that PostgreSQL reports by itself. */
+  readonly reported: ReadonlySet<string>;
+  /** What a server has by itself. */
+  readonly defaults: ParameterSet | undefined;
 }
 
 /** What makes a server's parameters a client's. */
@@ -31,21 +50,23 @@ const FIXED = new Set(
 /** PostgreSQL 18 reports fifteen, extensions may add some; a server with more than this is no PostgreSQL. */
 export const MOST_REPORTED = 200;
 
-const decoder = new TextDecoder();
-
-/** Name and value of a ParameterStatus with the body `bytes[start..end)`; `undefined` when it is malformed. */
+/**
+ * Name and value of a ParameterStatus with the body `bytes[start..end)`, sent to a connection with this
+ * `client_encoding`; `undefined` when it is malformed.
+ */
 export function readParameterStatus(
   bytes: Uint8Array,
   start: number,
   end: number,
+  encoding?: string,
 ): { name: string; value: string } | undefined {
   const nameEnd = bytes.indexOf(0, start);
   if (nameEnd <= start || nameEnd >= end || bytes.indexOf(0, nameEnd + 1) !== end - 1) {
     return undefined;
   }
   return {
-    name: canonicalName(decoder.decode(bytes.subarray(start, nameEnd))),
-    value: decoder.decode(bytes.subarray(nameEnd + 1, end - 1)),
+    name: canonicalName(receivedText(bytes, start, nameEnd, encoding)),
+    value: receivedText(bytes, nameEnd + 1, end - 1, encoding),
   };
 }
 
@@ -131,50 +152,102 @@ function lettersAndDigits(text: string): string {
   return plain;
 }
 
+/** Reported names whose values are the holder's own; where that is not known, those that are not a server's own. */
+export function ownNames({ parameters, own }: Holder, { reported, defaults }: Reports): string[] {
+  if (own !== undefined) return own.filter((name) => reported.has(name));
+  const names: string[] = [];
+  for (const [name, value] of parameters.values) {
+    if (reported.has(name) && defaults?.values.get(name) !== value) names.push(name);
+  }
+  return names;
+}
+
+/** Those of `names` that a client may have a value of. */
+export function settableNames(names: Iterable<string>, reported: ReadonlySet<string>): string[] {
+  return [...names].filter((name) => reported.has(name) && settable(name));
+}
+
 /**
- * What must be set or reset on a server with `has` for a client that wants `wants`; `reported` are the names that the
- * server reports by itself. `undefined` when nothing differs.
+ * What must be set or reset on a server for a client. What the client has not asked for is the server's to say, and no
+ * difference. `undefined` when there is none.
  */
 export function difference(
-  has: ParameterSet,
-  wants: ParameterSet,
-  reported: ReadonlySet<string>,
+  server: Holder,
+  client: Holder,
+  reports: Reports,
 ): ParameterDifference | undefined {
+  const { reported } = reports;
+  const has = server.parameters.values;
+  const wants = client.parameters.values;
+  const clientsOwn = ownNames(client, reports);
   const set: [string, string][] = [];
   const reset: string[] = [];
-  for (const [name, value] of wants.values) {
-    if (has.values.get(name) !== value && settable(name)) set.push([name, value]);
+  for (const [name, value] of wants) {
+    if (reported.has(name) && !clientsOwn.includes(name)) continue;
+    if (has.get(name) === value || !settable(name)) continue;
+    // Half of a value would be put together with what another client has left of the rest.
+    if (name === "DateStyle") reset.push(name);
+    set.push([name, value]);
   }
-  for (const name of has.values.keys()) {
-    if (!wants.values.has(name) && !reported.has(name) && settable(name)) reset.push(name);
+  for (const name of ownNames(server, reports)) {
+    if (!clientsOwn.includes(name) && settable(name)) reset.push(name);
+  }
+  for (const name of has.keys()) {
+    if (!wants.has(name) && !reported.has(name) && settable(name)) reset.push(name);
   }
   if (set.length === 0 && reset.length === 0) return undefined;
-  // A role may lack the right to the rest: it goes first, and comes last.
-  const role = has.values.has("role");
-  const other = role ? reset.filter((name) => name !== "role") : reset;
-  const wanted = wants.values.get("role");
-  const most = set.filter(([name]) => name !== "role");
   return {
-    reset: role ? ["role", ...other] : other,
-    set: wanted === undefined ? most : [...most, ["role", wanted]],
+    // A role may lack the right to the rest: it goes first, and comes last.
+    reset: has.has("role") ? ["role", ...reset.filter((name) => name !== "role")] : reset,
+    // PostgreSQL reports what was changed last first, and in the encoding that holds in the end.
+    set: set.sort(([a], [b]) => rank(a) - rank(b)),
   };
+}
+
+function rank(name: string): number {
+  return name === "role" ? 2 : name === "client_encoding" ? 1 : 0;
+}
+
+/** Reported, but a matter of who has the connection. */
+const PERSONAL = ["is_superuser", "session_authorization"];
+
+/** The same defaults, with what a server has that is neither its client's own nor unreported. */
+export function withDefaultsOf(
+  defaults: ParameterSet,
+  { values }: ParameterSet,
+  { own, reported }: { own: readonly string[]; reported: ReadonlySet<string> },
+): ParameterSet {
+  let changed = defaults;
+  for (const [name, value] of values) {
+    const personal = own.includes(name) || PERSONAL.includes(name);
+    if (reported.has(name) && !personal) changed = withParameter(changed, name, value);
+  }
+  return changed;
 }
 
 /** One query that applies a difference. `set_config` takes lists (`search_path`) as they are, SET would quote them. */
 export function differenceQuery(difference: ParameterDifference): string {
   const parts = difference.reset.map((name) => `RESET ${quoteName(name)}`);
   if (difference.set.length > 0) {
+    // What they return may be nothing that the client's encoding has.
     const calls = difference.set.map(([name, value]) =>
-      `pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`
+      `pg_catalog.set_config(${literal(name)}, ${literal(value)}, false) IS NULL`
     );
     parts.push(`SELECT ${calls.join(", ")}`);
   }
   return parts.join("; ");
 }
 
-/** A literal that means the same whatever `standard_conforming_strings` is. */
+/**
+ * An expression of this text, in ASCII alone: it means the same whatever `standard_conforming_strings` and
+ * `client_encoding` are. Bytes that are no characters are the database's as they are.
+ */
 export function literal(text: string): string {
-  return `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
+  if (isAscii(text)) return `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
+  let hex = "";
+  for (const byte of bytesOfText(text)) hex += byte.toString(16).padStart(2, "0");
+  const encoding = hasBytes(text) ? "pg_catalog.getdatabaseencoding()" : "'UTF8'";
+  return `pg_catalog.convert_from(pg_catalog.decode('${hex}', 'hex'), ${encoding})`;
 }
 
 /** A name, perhaps with dots, as an identifier. */

@@ -4,6 +4,8 @@ import {
   clientParameters,
   difference,
   differenceQuery,
+  type Holder,
+  literal,
   NO_PARAMETERS,
   onlyReported,
   type ParameterSet,
@@ -13,8 +15,15 @@ import {
   withoutParameter,
   withParameter,
 } from "./parameters.ts";
+import { bytesOfText, textOfBytes } from "./text_bytes.ts";
 
-const REPORTED = new Set(["client_encoding", "TimeZone", "application_name", "server_version"]);
+const REPORTED = new Set([
+  "client_encoding",
+  "TimeZone",
+  "DateStyle",
+  "application_name",
+  "server_version",
+]);
 
 function setOf(values: Record<string, string>): ParameterSet {
   return parameterSet(new Map(Object.entries(values)));
@@ -104,11 +113,13 @@ Deno.test("parameters: encodings by PostgreSQL's names", () => {
 
 Deno.test("parameters: a difference that is applied leaves none", () => {
   fc.assert(fc.property(dictionary, dictionary, (has, wants) => {
-    const differs = difference(setOf(has), setOf(wants), REPORTED);
+    const reports = { reported: REPORTED, defaults: NO_PARAMETERS };
+    const differs = difference(holder(has, []), holder(wants), reports);
     let after = setOf(has);
     for (const name of differs?.reset ?? []) after = withoutParameter(after, name);
     for (const [name, value] of differs?.set ?? []) after = withParameter(after, name, value);
-    assert.equal(difference(after, setOf(wants), REPORTED), undefined);
+    const made = { parameters: after, own: Object.keys(wants) };
+    assert.equal(difference(made, holder(wants), reports), undefined);
     for (const [name, value] of Object.entries(wants)) {
       assert.equal(after.values.get(name), value);
     }
@@ -117,12 +128,56 @@ Deno.test("parameters: a difference that is applied leaves none", () => {
   }));
 });
 
-Deno.test("parameters: read-only reports are no difference", () => {
-  const has = setOf({ server_version: "18", TimeZone: "UTC" });
+function holder(values: Record<string, string>, own = Object.keys(values)): Holder {
+  return { parameters: setOf(values), own };
+}
+
+Deno.test("parameters: what a client has not asked for is the server's to say", () => {
+  const defaults = setOf({ TimeZone: "UTC", DateStyle: "ISO, MDY" });
+  const reports = { reported: REPORTED, defaults };
+  const fresh = holder({ TimeZone: "Asia/Tokyo", DateStyle: "ISO, MDY" }, []);
+  const client = holder({ TimeZone: "UTC", DateStyle: "ISO, MDY" }, []);
+  assert.equal(difference(fresh, client, reports), undefined);
+  // What another client has set goes.
+  const used = { ...fresh, own: ["TimeZone"] };
+  assert.deepEqual(difference(used, client, reports), { set: [], reset: ["TimeZone"] });
+  const asks = { ...client, own: ["TimeZone"] };
+  assert.deepEqual(difference(fresh, asks, reports), { set: [["TimeZone", "UTC"]], reset: [] });
+  // Of before this was known: what differs from the defaults is somebody's own.
+  const unknown = { ...fresh, own: undefined };
+  assert.deepEqual(difference(unknown, client, reports), { set: [], reset: ["TimeZone"] });
+});
+
+Deno.test("parameters: DateStyle is set whole", () => {
+  const reports = { reported: REPORTED, defaults: setOf({ DateStyle: "ISO, MDY" }) };
+  const has = holder({ DateStyle: "German, DMY" });
+  assert.deepEqual(difference(has, holder({ DateStyle: "ISO" }), reports), {
+    set: [["DateStyle", "ISO"]],
+    reset: ["DateStyle"],
+  });
+});
+
+Deno.test("parameters: what is sent is ASCII, whatever the values are", () => {
   assert.equal(
-    difference(has, setOf({ server_version: "17", TimeZone: "UTC" }), REPORTED),
-    undefined,
+    literal("Müller"),
+    "pg_catalog.convert_from(pg_catalog.decode('4dc3bc6c6c6572', 'hex'), 'UTF8')",
   );
+  const bytes = Uint8Array.of(0x61, 0xff, 0xc3, 0xbc, 0xe2);
+  const text = textOfBytes(bytes, 0, bytes.length);
+  assert.equal(
+    literal(text),
+    "pg_catalog.convert_from(pg_catalog.decode('61ffc3bce2', 'hex'), pg_catalog.getdatabaseencoding())",
+  );
+  fc.assert(fc.property(fc.uint8Array(), (bytes) => {
+    assert.deepEqual([...bytesOfText(textOfBytes(bytes, 0, bytes.length))], [...bytes]);
+  }));
+});
+
+Deno.test("parameters: read-only reports are no difference", () => {
+  const reports = { reported: REPORTED, defaults: NO_PARAMETERS };
+  const has = holder({ server_version: "18", TimeZone: "UTC" });
+  const wants = holder({ server_version: "17", TimeZone: "UTC" });
+  assert.equal(difference(has, wants, reports), undefined);
 });
 
 Deno.test("parameters: the query quotes values and names", () => {
@@ -132,8 +187,8 @@ Deno.test("parameters: the query quotes values and names", () => {
       reset: ["work_mem", "my.Setting"],
     }),
     'RESET "work_mem"; RESET "my"."Setting"; SELECT ' +
-      `pg_catalog.set_config(E'search_path', E'a, "b''c"\\\\', false), ` +
-      "pg_catalog.set_config(E'TimeZone', E'', false)",
+      `pg_catalog.set_config(E'search_path', E'a, "b''c"\\\\', false) IS NULL, ` +
+      "pg_catalog.set_config(E'TimeZone', E'', false) IS NULL",
   );
 });
 
@@ -148,7 +203,9 @@ Deno.test("parameters: thousands of different sets are not kept", () => {
   for (let i = 0; i < 10_000; i++) setOf({ application_name: `client ${i}` });
   // Interned anew: the table was emptied in between.
   assert.notEqual(setOf({ application_name: "first" }), first);
-  assert.equal(difference(first, setOf({ application_name: "first" }), REPORTED), undefined);
+  const wants = holder({ application_name: "first" });
+  const reports = { reported: REPORTED, defaults: undefined };
+  assert.equal(difference({ ...wants, parameters: first }, wants, reports), undefined);
 });
 
 Deno.test("parameters: a few long values are not kept either", () => {

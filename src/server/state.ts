@@ -49,14 +49,27 @@ export const Dirty = {
   Default: 1024,
   /** LISTEN that nobody needs here any more: the pool's listener does it. */
   Unlisten: 2048,
+  /** Something ran that is not understood: anything may be left, and PostgreSQL is asked about everything. */
+  Any: 4096,
+  /** Parameters that PostgreSQL does not list, under names that can't be known: they can't be followed. */
+  Names: 8192,
+  /** The same, perhaps, where nothing says so: whoever has the server next must not see them. */
+  Hidden: 16384,
 } as const;
 
 /** What only DISCARD ALL undoes. */
-export const DIRTY_DISCARD: number = Dirty.All | Dirty.Advisory | Dirty.Temp | Dirty.SqlPrepare;
+export const DIRTY_DISCARD: number = Dirty.All | Dirty.Advisory | Dirty.Temp | Dirty.SqlPrepare |
+  Dirty.Any | Dirty.Names;
+
+/** Parameters may differ from what the server has by itself. */
+export const DIRTY_PARAMETERS: number = Dirty.Set | Dirty.Config | Dirty.Hidden;
+
+/** What can be asked about. */
+export const DIRTY_EVERYTHING: number = Dirty.Set | Dirty.Declare | Dirty.Listen | Dirty.Advisory |
+  Dirty.Temp | Dirty.SqlPrepare | Dirty.Config;
 
 /** What PostgreSQL is asked about when the transaction has ended: did anything stay? */
-export const DIRTY_ASK: number = Dirty.Set | Dirty.Declare | Dirty.Listen | Dirty.Advisory |
-  Dirty.Temp | Dirty.SqlPrepare | Dirty.Config;
+export const DIRTY_ASK: number = DIRTY_EVERYTHING | Dirty.Any | Dirty.Names;
 
 /** A statement on one server. */
 export interface ServerStatement {
@@ -97,8 +110,6 @@ export interface ServerState {
   /** A BEGIN of the pooler's is under way: an error that comes now is that one's. */
   beginning: boolean;
   dirty: number;
-  /** Each SET of so many that are under way ends with its transaction. */
-  localSets: number;
   /** A question of the pooler's is under way about these bits of `dirty`; 0: none. */
   asked: number;
   /** The question before it failed. */
@@ -106,6 +117,8 @@ export interface ServerState {
   /** Its answer, `undefined` when it can't be had. */
   answer: string | undefined;
   parameters: ParameterSet;
+  /** Reported names among them that are not what the server has by itself (`Holder`). */
+  own: readonly string[] | undefined;
   /** The pool's prepared statements that PostgreSQL has here, by id, the least used first. */
   statements: Map<number, ServerStatement>;
   /** Id of the statement used last, −1 when it is gone. */
@@ -161,11 +174,11 @@ export function newServerState(id: number, now: number): ServerState {
     unsynced: false,
     beginning: false,
     dirty: 0,
-    localSets: 0,
     asked: 0,
     askedAgain: false,
     answer: undefined,
     parameters: NO_VALUES,
+    own: undefined,
     statements: new Map(),
     lastStatement: -1,
     segment: 0,

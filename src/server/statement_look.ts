@@ -6,7 +6,7 @@
  * not understood.
  */
 
-import { scanner, Token } from "../protocol/sql/scanner.ts";
+import { type CONFORMING, type ESCAPING, scanner, Token } from "../protocol/sql/scanner.ts";
 import { follows, isWord, nameTextOf, unicodeName } from "../protocol/sql/words.ts";
 import {
   type Found,
@@ -32,7 +32,7 @@ import { Dirty } from "./state.ts";
 import { literalMarks, nameAt, PG_TEMP, SEARCH_PATH, Word, wordAt } from "./text_words.ts";
 
 /** Stages of a SET. */
-const SetStage = { None: 0, Begun: 1, Name: 2, AfterName: 3, Value: 4 } as const;
+const SetStage = { None: 0, Begun: 1, Name: 2, AfterName: 3, Value: 4, AfterWord: 5 } as const;
 /** Stages of the first argument of set_config: what would still be a literal or a parameter, perhaps with its type. */
 const Argument = { Begun: 0, Value: 1, Colon: 2, Type: 3, AfterType: 4, Other: 5 } as const;
 
@@ -57,6 +57,14 @@ let name = "";
 let nameLength = 0;
 let nameFault = false;
 let nameDots = false;
+/** SESSION, LOCAL or TRANSACTION behind SET, which may be the beginning of a name, too. */
+let setWord: number = Word.Other;
+/** What DO runs, as far as it is written there. */
+const MOST_BODIES = 4;
+const bodies = new Int32Array(2 * MOST_BODIES);
+let bodyCount = 0;
+let bodyMarks = 0;
+let inBody = false;
 /** Parentheses that are open. */
 let depth = 0;
 /** A call of set_config must follow now; those that its arguments stand in, 0: none. */
@@ -75,30 +83,73 @@ let valueEnd = 0;
 let channelStart = 0;
 let channelEnd = 0;
 
-/** The marks of the text that the scanner stands at the beginning of. */
-export function look(into: Found | undefined): number {
+/** The marks of the text that the scanner stands at the beginning of; with `conforming` it was set there. */
+export function look(
+  into: Found | undefined,
+  conforming: typeof CONFORMING | typeof ESCAPING,
+): number {
   found = into;
   marks = 0;
+  bodyCount = bodyMarks = 0;
+  const unterminated = readText() === Token.Unterminated;
+  const one = !unterminated && statements === 1;
+  const local = one ? marks & LOCAL_SET : SEVERAL;
+  if (unterminated) marks |= UNKNOWN;
+  if (bodyCount > 0) readBodies(conforming);
+  found = undefined;
+  const both = PG_TEMP | SEARCH_PATH;
+  if ((marks & both) === both) marks |= TEMP_PATH;
+  return marks & ~(both | LOCAL_SET) | local;
+}
+
+/** To the end of the text; the kind of its last token. */
+function readText(): number {
   statements = 0;
   beginStatement();
   for (;;) {
     const kind = scanner.next();
-    if (kind === Token.Unterminated) {
-      statements = 0;
-      marks |= UNKNOWN;
-      break;
-    }
+    if (kind === Token.Unterminated) return kind;
     if (kind === Token.End || kind === Token.Semicolon) {
       endStatement();
-      if (kind === Token.End) break;
+      if (kind === Token.End) return kind;
       beginStatement();
     } else readToken(kind);
   }
-  found = undefined;
-  const both = PG_TEMP | SEARCH_PATH;
-  if ((marks & both) === both) marks |= TEMP_PATH;
-  marks &= ~both;
-  return statements === 1 ? marks : marks & ~LOCAL_SET | SEVERAL;
+}
+
+/** What DO runs is read, too, for the names of what it sets. */
+function readBodies(conforming: typeof CONFORMING | typeof ESCAPING): void {
+  let { ambiguous, doubtful } = scanner;
+  const { bytes } = scanner;
+  inBody = true;
+  for (let i = 0; i < bodyCount; i++) {
+    scanner.begin(bytes, bodies[2 * i], bodies[2 * i + 1], conforming);
+    if (readText() === Token.Unterminated) marks |= bodyMarks;
+    ambiguous ||= scanner.ambiguous;
+    doubtful ||= scanner.doubtful;
+  }
+  inBody = false;
+  scanner.ambiguous = ambiguous;
+  scanner.doubtful = doubtful;
+}
+
+/** A literal: the body of DO, or what may be run as SQL for all that is known. */
+function readLiteral(kind: number): void {
+  const { bytes, contentStart, contentEnd } = scanner;
+  let its = literalMarks(bytes, contentStart, contentEnd);
+  // Most likely it is no part of what runs.
+  const runs = inBody || first === Word.Runs;
+  if (!runs && (its & UNKNOWN_NAMES) !== 0) its = its & ~UNKNOWN_NAMES | Dirty.Hidden;
+  const readable = scanner.plain && (kind === Token.DollarString || kind === Token.String);
+  if (first !== Word.Runs || inBody || !readable || bodyCount === MOST_BODIES) {
+    marks |= its;
+    return;
+  }
+  bodies[2 * bodyCount] = contentStart;
+  bodies[2 * bodyCount + 1] = contentEnd;
+  bodyCount++;
+  bodyMarks |= its & UNKNOWN_NAMES;
+  marks |= its & ~UNKNOWN_NAMES;
 }
 
 function beginStatement(): void {
@@ -128,10 +179,12 @@ function readToken(kind: number): void {
     if (!scanner.plain) word = Word.Other;
   } else if (kind === Token.UnicodeQuoted) word = unicodeWord();
   else if (kind >= Token.String && kind <= Token.DollarString) {
-    marks |= literalMarks(scanner.bytes, scanner.contentStart, scanner.contentEnd);
+    readLiteral(kind);
   }
   if (position === 1) begins(kind, word);
   else if (set !== SetStage.None) readSet(kind, word);
+  // Behind BEGIN, THEN, ELSE: or in an UPDATE, where it names a column.
+  else if (inBody && word === Word.Set && kind === Token.Word) set = SetStage.Begun;
   else if (first === Word.Unlisten) readChannel(kind);
   if (calls) beginCall();
   else if (call > 0) readArgument(kind, word);
@@ -204,18 +257,28 @@ function noteWord(word: number): void {
 /** SET [SESSION | LOCAL] name… */
 function readSet(kind: number, word: number): void {
   if (set === SetStage.Begun) {
-    if (word === Word.Session && kind === Token.Word) {
-      set = SetStage.Name;
-      beginName();
+    beginName();
+    if (
+      kind === Token.Word &&
+      (word === Word.Session || word === Word.Local || word === Word.Transaction)
+    ) {
+      setWord = word;
+      addToName(kind);
+      set = SetStage.AfterWord;
       return;
     }
-    if ((word === Word.Local || word === Word.Transaction) && kind === Token.Word) {
+    set = SetStage.Name;
+  } else if (set === SetStage.AfterWord) {
+    // SET local.tenant = 'x' stays.
+    if (scanner.isSymbol(DOT)) set = SetStage.AfterName;
+    else if (setWord === Word.Session) {
+      set = SetStage.Name;
+      beginName();
+    } else {
       marks |= LOCAL_SET;
       set = SetStage.Value;
       return;
     }
-    set = SetStage.Name;
-    beginName();
   }
   if (set === SetStage.Name) {
     addToName(kind);
@@ -248,7 +311,7 @@ function beginName(): void {
 function addToName(kind: number): void {
   if (kind === Token.Word) addPart(scanner.start, scanner.end);
   else if (kind === Token.Quoted) addPart(scanner.contentStart, scanner.contentEnd);
-  else nameFault = true;
+  else if (kind === Token.UnicodeQuoted) nameFault = true;
 }
 
 /** Letters of a name. What PostgreSQL would take beside these is not followed. */

@@ -39,6 +39,10 @@ export class FakeLink implements ServerLink {
     this.told.push(`parameters ${[...values].map(([name, value]) => `${name}=${value}`)}`);
   }
 
+  discarded(): void {
+    this.told.push("discarded");
+  }
+
   notified(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     this.told.push(`notified ${new TextDecoder().decode(bytes.subarray(start + 9, end))}`);
   }

@@ -254,7 +254,7 @@ export function transactionEnded(session: ListeningSession, listens: Listens): v
     // Behind an UNLISTEN there may have been another LISTEN: the question tells.
     const asked = server !== undefined && !session.state.keepsServer &&
       session.pool!.settings.cleanup_server_connections &&
-      (server.state.dirty & Dirty.Listen) !== 0;
+      (server.state.dirty & (Dirty.Listen | Dirty.Any)) !== 0;
     if (!asked) endUnlisten(session, listens, []);
   }
   if (listens.waiting.length > 0 && !holds(listens)) sendWaiting(session, listens);

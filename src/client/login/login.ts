@@ -20,7 +20,13 @@ import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { clientParameters, onlyReported, type ParameterSet } from "../../server/parameters.ts";
+import {
+  clientParameters,
+  NO_PARAMETERS,
+  onlyReported,
+  type ParameterSet,
+  settableNames,
+} from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
 import type { ScramVerifier } from "../../auth/scram.ts";
 import type { Waiter } from "../../pool/waiting.ts";
@@ -413,7 +419,7 @@ export class ClientLogin implements AuthenticatingLogin {
     }
     server.link = session;
     session.server = server;
-    server.askOwn(startQuestion(pool, server.state.parameters, this.#start!), Dirty.Set);
+    server.askOwn(startQuestion(pool, server.state, this.#start!), Dirty.Set);
   }
 
   /** PostgreSQL has said what it makes of the client's parameters. */
@@ -444,7 +450,7 @@ export class ClientLogin implements AuthenticatingLogin {
       kind: state.replication,
       parameters: state.startup,
       ready: (server) => {
-        state.parameters = server.state.parameters;
+        state.parameters = state.initial = server.state.parameters;
         this.#through(server);
       },
       failed: (reason, first, second = "", code) => this.#fail(reason, first, second, code),
@@ -454,15 +460,16 @@ export class ClientLogin implements AuthenticatingLogin {
   /** The server's parameters are known, and the client's: the login is through. */
   #finish(values: Settings): void {
     const { state, pool } = this.#session;
-    const { defaults, managed } = pool!;
+    const { defaults, managed, reported } = pool!;
     state.parameters = clientParameters(defaults!, values, managed);
+    state.initial = clientParameters(NO_PARAMETERS, values, managed);
+    state.own = settableNames(state.initial.values.keys(), reported);
     this.#through(undefined);
   }
 
   #through(server: ServerConnection | undefined): void {
     const session = this.#session;
     const { state } = session;
-    state.initial = state.parameters;
     const notice = server === undefined ? truncation(state.startup) : undefined;
     state.startup = [];
     if (server === undefined) session.moveTo(Stage.Idle);

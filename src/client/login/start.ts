@@ -9,6 +9,7 @@
 import { canonicalName } from "../../config/parameter_names.ts";
 import {
   difference,
+  type Holder,
   literal,
   type ParameterSet,
   quoteName,
@@ -88,13 +89,12 @@ export function spelling(pool: StartPool, { plain, open }: Start): Settings | un
 }
 
 /**
- * What PostgreSQL is asked on a server with the parameters `has`: within the query's own transaction they are first what
+ * What PostgreSQL is asked on a server: within the query's own transaction they are first what
  * they were at the server's login. The answer says what is spelled otherwise, in hexadecimal, since
  * `client_encoding` may be among what is set.
  */
-export function startQuestion(pool: StartPool, has: ParameterSet, { open }: Start): string {
-  const differs = difference(has, pool.defaults!, pool.reported);
-  const names = [...differs?.reset ?? [], ...(differs?.set ?? []).map(([name]) => name)];
+export function startQuestion(pool: StartPool, server: Holder, { open }: Start): string {
+  const names = difference(server, { parameters: pool.defaults!, own: [] }, pool)?.reset ?? [];
   const calls = open.map(([name, value]) =>
     `nullif(pg_catalog.set_config(${literal(name)}, ${literal(value)}, true), ${literal(value)})`
   );

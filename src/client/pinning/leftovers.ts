@@ -8,16 +8,22 @@
  * The client waits for nothing: its answer is out, and what it sends meanwhile goes to the same server.
  */
 
+import { Buffer } from "node:buffer";
 import { canonicalName } from "../../config/parameter_names.ts";
-import { parameterStatus } from "../../protocol/messages.ts";
+import { TransactionStatus } from "../../protocol/codes.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { parameterSet, settable } from "../../server/parameters.ts";
-import { Dirty, DIRTY_ASK } from "../../server/state.ts";
+import { ownNames, parameterSet, settable, settableNames } from "../../server/parameters.ts";
+import { cleans } from "../../pool/cleanup.ts";
+import { learnDefaults } from "../../pool/defaults.ts";
 import { REASONS } from "../../reasons.ts";
+import { Dirty, DIRTY_ASK, DIRTY_EVERYTHING } from "../../server/state.ts";
+import { takeAll } from "../../server/statements/on_server.ts";
+import { isAscii, textOfBytes } from "../../server/text_bytes.ts";
 import { canFollow, checkedAnswer } from "./answer.ts";
+import { makesTemporary, tell } from "./parameters.ts";
 import { pin } from "./pin.ts";
-import { question, restoration, wishes, WITHOUT_TIMEOUT, withoutManaged } from "./question.ts";
+import { question, restoration, wishes, WITHOUT_TIMEOUT } from "./question.ts";
 import { type ListeningSession, settleChannels, settleMark } from "../listen/listening.ts";
 import type { ClientOutput, ClientView } from "../parts.ts";
 
@@ -39,6 +45,12 @@ interface Answer {
   temp?: number;
   cursors?: number;
   prepared?: number;
+  /** Parameters that the login role may not set, as far as they are set. */
+  foreign?: number;
+  /** Statements that PostgreSQL has by the protocol under names like the pool's. */
+  statements?: number;
+  /** Those under such names by SQL. */
+  false?: number;
   channels?: string[] | null;
 }
 
@@ -46,8 +58,11 @@ interface Answer {
 export function mustAsk(session: ClientView, server: ServerConnection): boolean {
   const { state } = session;
   if (state.keepsServer) return mustRestore(session, server);
+  // Reported, and by no statement that tells of it: is it the client's, or the server's by a reload?
+  const changed = server.settled !== undefined && server.settled !== server.state.parameters;
+  if (changed) server.state.dirty |= Dirty.Config;
   return (server.state.dirty & DIRTY_ASK) !== 0 &&
-    session.pool!.settings.cleanup_server_connections;
+    cleans(session.pool!.settings);
 }
 
 /** In session mode nothing is to be followed, but RESET leads back to what the StartupMessage asked for. */
@@ -68,9 +83,11 @@ export function askLeftovers(session: ClientView, server: ServerConnection): voi
   state.dirty &= ~about;
   // Behind DISCARD ALL no tag tells of parameters, and there will be some.
   if ((about & RESETS) !== 0 && wishes(session).length > 0) about |= Dirty.Set;
+  if ((about & Dirty.Any) !== 0) about |= DIRTY_EVERYTHING;
+  if ((about & Dirty.Names) !== 0) about |= Dirty.Config;
+  server.settled = state.parameters;
   let sql = question(session, about, again);
   if (again) sql = WITHOUT_TIMEOUT + sql;
-  if ((about & (Dirty.Set | Dirty.Config)) !== 0) sql = withoutManaged(session) + sql;
   if ((about & RESETS) !== 0) sql += restoration(session, again);
   server.askOwn(again ? `BEGIN; ${sql}; COMMIT` : sql, about);
 }
@@ -101,14 +118,16 @@ export function settleLeftovers(
       }`,
     );
     pin(session, about, Dirty.Set);
+    // The transaction of the question's own.
+    if (state.status === TransactionStatus.Failed) server.runOwn("ROLLBACK");
     return;
   }
-  const found = checkedAnswer(answer) as Answer | undefined;
+  const found = readAnswer(answer);
   if (found === undefined) {
     server.close(REASONS.serverDesync, "what it says of a session's leftovers is no answer");
     return;
   }
-  let pinned = 0;
+  let pinned = about & Dirty.Names;
   if (
     (about & (Dirty.Set | Dirty.Config)) !== 0 &&
     !followParameters(session, server, found, (about & RESETS) !== 0)
@@ -119,8 +138,37 @@ export function settleLeftovers(
   if (found.temp) pinned |= Dirty.Temp;
   if (found.cursors) pinned |= Dirty.Declare;
   if (found.prepared) pinned |= Dirty.SqlPrepare;
+  noteStatements(server, found);
   if ((about & Dirty.Listen) !== 0) pinned |= settleChannels(session, server, found.channels ?? []);
+  const { pinned: before } = session.state;
+  if (before !== 0 && (before & ~about | pinned) === 0 && (about & Dirty.Any) === 0) {
+    // What else was left while it had this server for itself was nobody's matter.
+    state.dirty |= about | Dirty.Any;
+    return;
+  }
   pin(session, about, pinned);
+  noteSentBehind(session, server);
+}
+
+/** `undefined`: it is none. */
+function readAnswer(answer: string): Answer | undefined {
+  const bytes = Buffer.from(answer, "base64");
+  return checkedAnswer(textOfBytes(bytes, 0, bytes.length)) as Answer | undefined;
+}
+
+/** What the pooler believes of the pool's statements there may be wrong: what ran may have taken some away. */
+function noteStatements({ state }: ServerConnection, { statements, false: lies }: Answer): void {
+  if (statements === undefined) return;
+  let believed = 0;
+  for (const { confirmed } of state.statements.values()) if (confirmed) believed++;
+  if (statements !== believed || lies !== 0) takeAll(state, []);
+}
+
+/** What was sent behind the question is not asked about yet, and no text tells of it. */
+function noteSentBehind(session: ClientView, server: ServerConnection): void {
+  if (server.owed.length === 0 && session.state.left === 0) return;
+  if (makesTemporary(session.state.parameters)) server.state.dirty |= Dirty.Temp;
+  if (session.pool!.settings.session_isolation === "strict") server.state.dirty |= Dirty.Any;
 }
 
 /** The client's parameters are those of the server; `false`: something is not to be had on another one. */
@@ -130,15 +178,22 @@ function followParameters(
   found: Answer,
   restored: boolean,
 ): boolean {
-  const { reported, settings } = session.pool!;
+  const pool = session.pool!;
+  const { reported, settings } = pool;
   const { initial } = session.state;
+  // What a RESET has brought back is nobody's own.
+  const own = new Set(settableNames(initial.values.keys(), reported));
+  if (!restored) ownNames(session.state, pool).forEach((name) => own.add(name));
   const values = new Map<string, string>();
   for (const [name, value] of server.state.parameters.values) {
     if (reported.has(name)) values.set(name, value);
   }
   for (const [rawName, value] of Object.entries(found.set ?? {})) {
     const name = canonicalName(rawName);
-    if (!reported.has(name) && settable(name)) values.set(name, value);
+    if (!settable(name)) continue;
+    if (reported.has(name)) own.add(name);
+    // What is reported comes in the client's encoding.
+    if (!reported.has(name) || !isAscii(value)) values.set(name, value);
   }
   if (found.timeout !== undefined) {
     const asked = initial.values.has("statement_timeout");
@@ -152,13 +207,12 @@ function followParameters(
     if (value !== null && !reset) values.set(name, value);
   }
   if (!canFollow(values, reported)) return false;
-  session.state.setNames = session.state.setNames.filter((name) => !(name in (found.custom ?? {})));
+  // A statement of SQL's PREPARE may still set what it names.
+  session.state.setNames = session.state.setNames.filter((name) =>
+    found.prepared && found.custom?.[name] === null || !(name in (found.custom ?? {}))
+  );
   if (found.role !== undefined && found.role !== "none") values.set("role", found.role);
-  for (const [name, value] of values) {
-    if (reported.has(name) && session.state.parameters.values.get(name) !== value) {
-      session.write(parameterStatus(name, value));
-    }
-  }
+  tell(session, values);
   const has = parameterSet(values);
   // What its StartupMessage asked for comes back by RESET at a direct connection.
   for (const [name, value] of initial.values) {
@@ -166,5 +220,8 @@ function followParameters(
   }
   session.state.parameters = parameterSet(values);
   server.state.parameters = restored ? session.state.parameters : has;
-  return found.user === undefined || found.user === settings.server_username;
+  server.settled = server.state.parameters;
+  session.state.own = server.state.own = [...own];
+  learnDefaults(pool, server.state);
+  return !found.foreign && (found.user === undefined || found.user === settings.server_username);
 }

@@ -15,6 +15,7 @@ const WORDS: [bit: number, text: string][] = [
   [Dirty.SqlPrepare, "PREPARE"],
   [Dirty.Listen, "LISTEN"],
   [Dirty.Set, "settings that can't be followed"],
+  [Dirty.Names, "settings under names that can't be known"],
 ];
 
 /** Of the reasons `about`, these hold now. */

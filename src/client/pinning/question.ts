@@ -1,28 +1,41 @@
 /**
  * The SQL that asks PostgreSQL what a transaction has left on its server (leftovers.ts), and that leads back to what the
  * StartupMessage asked for.
+ *
+ * It runs with whatever the client has set. So it is ASCII, and so is the answer (JSON in UTF-8, in base64), whatever
+ * the connection's encoding is; and every function, operator and type in it is named with its schema, since the client's
+ * search_path may have others before PostgreSQL's.
  */
 
-import { literal, quoteName } from "../../server/parameters.ts";
+import { literal } from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
 import type { ClientView } from "../parts.ts";
+
+const EQUALS = "OPERATOR(pg_catalog.=)";
+const TEXT = "::pg_catalog.text";
+/** The number of pg_namespace. */
+const PG_NAMESPACE = "2615::pg_catalog.oid";
+const OURS = `pg_catalog.strpos(name, 'DOORMAN_') ${EQUALS} 1`;
 
 /** Parts of the question, each for some bits. */
 const PARTS: [bits: number, sql: string][] = [
   [
     Dirty.Set | Dirty.Config,
     "'set', (SELECT pg_catalog.json_object_agg(name, setting) FROM pg_catalog.pg_settings " +
-    "WHERE source = 'session'), 'role', pg_catalog.current_setting('role'), 'user', session_user",
+    `WHERE source ${EQUALS} 'session'${TEXT}), ` +
+    "'role', pg_catalog.current_setting('role'), 'user', session_user",
   ],
   [
     Dirty.Advisory,
     "'locks', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks " +
-    "WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid())",
+    `WHERE locktype ${EQUALS} 'advisory'${TEXT} AND pid ${EQUALS} pg_catalog.pg_backend_pid())`,
   ],
   [
+    // Whatever it is, it depends on its schema.
     Dirty.Temp,
-    "'temp', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class " +
-    "WHERE relnamespace = pg_catalog.pg_my_temp_schema())",
+    "'temp', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend " +
+    `WHERE refclassid ${EQUALS} ${PG_NAMESPACE} ` +
+    `AND refobjid ${EQUALS} pg_catalog.pg_my_temp_schema())`,
   ],
   [
     Dirty.Declare,
@@ -37,26 +50,60 @@ const PARTS: [bits: number, sql: string][] = [
     Dirty.Listen,
     "'channels', (SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)",
   ],
+  [
+    Dirty.Any,
+    "'statements', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
+    `WHERE NOT from_sql AND ${OURS}), ` +
+    "'false', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
+    `WHERE from_sql AND ${OURS})`,
+  ],
 ];
 
-const questions = new Map<number, string>();
+/**
+ * What a role other than the login role has set and the login role may not: on another server it can't be set again. In
+ * PostgreSQL 14 and before only a superuser may.
+ */
+const FOREIGN = "'foreign', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_settings " +
+  `WHERE source ${EQUALS} 'session'${TEXT} AND context ${EQUALS} 'superuser'${TEXT} ` +
+  "AND NOT pg_catalog.has_parameter_privilege(session_user, name, 'SET')), ";
+const FOREIGN_14 = "'foreign', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_settings " +
+  `WHERE source ${EQUALS} 'session'${TEXT} AND context ${EQUALS} 'superuser'${TEXT} ` +
+  "AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles " +
+  `WHERE rolname ${EQUALS} session_user)), `;
 
 /**
  * Before a question that is asked again: the client's own statement_timeout may have stopped the first one. What it was
  * is kept where it is gone with the transaction, in milliseconds, as pg_settings has it.
  */
 export const WITHOUT_TIMEOUT = "SELECT pg_catalog.set_config('pg_doorman.timeout', " +
-  "(1000 * EXTRACT(epoch FROM pg_catalog.current_setting('statement_timeout')::interval))" +
-  "::bigint::pg_catalog.text, true); SET LOCAL statement_timeout = 0; ";
+  "(1000 OPERATOR(pg_catalog.*) EXTRACT(epoch FROM " +
+  `pg_catalog.current_setting('statement_timeout')::interval))::bigint${TEXT}, true); ` +
+  "SET LOCAL statement_timeout = 0; ";
 const TIMEOUT = "'timeout', pg_catalog.current_setting('pg_doorman.timeout'), 'standardTimeout', " +
-  "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'statement_timeout')";
+  "(SELECT reset_val FROM pg_catalog.pg_settings " +
+  `WHERE name ${EQUALS} 'statement_timeout'${TEXT})`;
 
 /** Asks about these bits. */
 export function question(session: ClientView, about: number, again: boolean): string {
-  if ((about & (Dirty.Set | Dirty.Config)) === 0) return plainQuestion(about);
-  const first = (again ? `${TIMEOUT}, ` : "") + customQuestion(session);
-  // A function, since a name may have dollars.
-  return plainQuestion(about).replace("(", () => `(${first}`);
+  let parts = "";
+  if ((about & (Dirty.Set | Dirty.Config)) !== 0) {
+    parts = (again ? `${TIMEOUT}, ` : "") + foreignQuestion(session) + customQuestion(session);
+  }
+  const more = PARTS.filter(([bits]) => (bits & about) !== 0).map(([, part]) => part);
+  parts += more.join(", ");
+  return `SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object(${parts})` +
+    `${TEXT}, '${encodingOf(session)}'), 'base64')`;
+}
+
+/** What the answer is converted to. Where PostgreSQL knows of no encoding the bytes come as they are. */
+function encodingOf({ pool }: ClientView): string {
+  const encoding = pool!.defaults?.values.get("server_encoding");
+  return encoding === "SQL_ASCII" ? "SQL_ASCII" : "UTF8";
+}
+
+function foreignQuestion({ pool }: ClientView): string {
+  const version = pool!.defaults?.values.get("server_version") ?? "";
+  return parseInt(version) >= 15 ? FOREIGN : FOREIGN_14;
 }
 
 /** The part about parameters that PostgreSQL does not list. */
@@ -69,23 +116,6 @@ function customQuestion(session: ClientView): string {
   // A list and no arguments: a function takes a hundred of those.
   return "'custom', (SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true)) " +
     `FROM pg_catalog.unnest('{${[...names].join(",")}}'::pg_catalog.text[]) AS n), `;
-}
-
-function plainQuestion(about: number): string {
-  let sql = questions.get(about);
-  if (sql === undefined) {
-    const parts = PARTS.filter(([bits]) => (bits & about) !== 0).map(([, part]) => part);
-    sql = `SELECT pg_catalog.json_build_object(${parts.join(", ")})`;
-    questions.set(about, sql);
-  }
-  return sql;
-}
-
-/** What belongs to the operator does not stay changed. */
-export function withoutManaged(session: ClientView): string {
-  let sql = "";
-  for (const name of session.pool!.managed) sql += `RESET ${quoteName(name)}; `;
-  return sql;
 }
 
 /** What the StartupMessage asked for and a server does not have by itself. */
@@ -102,13 +132,16 @@ export function restoration(session: ClientView, again: boolean): string {
   const rows = wishes(session).map(([name, value]) => `(${literal(name)}, ${literal(value)})`);
   if (rows.length === 0) return "";
   const itsOwn = again
-    ? "AND (name <> 'statement_timeout' OR reset_val <> pg_catalog.current_setting('pg_doorman.timeout'))"
+    ? `AND (NOT name ${EQUALS} 'statement_timeout'${TEXT} OR ` +
+      `NOT reset_val ${EQUALS} pg_catalog.current_setting('pg_doorman.timeout'))`
     : "";
   return `; SELECT FROM (VALUES ${rows.join(", ")}) AS asked (n, v) WHERE CASE WHEN CASE ` +
-    "WHEN pg_catalog.strpos(n, '.') > 0 " +
-    "THEN COALESCE(pg_catalog.current_setting(n, true), '') = '' " +
-    "WHEN n = 'role' THEN pg_catalog.current_setting(n) = 'none' " +
+    `WHEN pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0 ` +
+    `THEN COALESCE(pg_catalog.current_setting(n, true), '') ${EQUALS} ''${TEXT} ` +
+    `WHEN n ${EQUALS} 'role'${TEXT} ` +
+    `THEN pg_catalog.current_setting(n) ${EQUALS} 'none'${TEXT} ` +
     "ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE " +
-    `pg_catalog.lower(name) = pg_catalog.lower(n) AND source = 'session' ${itsOwn}) END ` +
+    `pg_catalog.lower(name) ${EQUALS} pg_catalog.lower(n) ` +
+    `AND source ${EQUALS} 'session'${TEXT} ${itsOwn}) END ` +
     "THEN pg_catalog.set_config(n, v, false) IS NULL END";
 }

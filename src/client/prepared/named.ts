@@ -5,7 +5,7 @@
  * returned tells rewrite.ts how to go on.
  */
 
-import { Frontend, Named, TransactionStatus } from "../../protocol/codes.ts";
+import { Frontend, Named, readLength, TransactionStatus } from "../../protocol/codes.ts";
 import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -22,7 +22,16 @@ import {
 } from "./deallocate.ts";
 import { add, addByte, flush, head, sendParse } from "../relay/gather.ts";
 import { noteUnlisten } from "../listen/unlisten.ts";
-import { markBind, markNamingBind, markQuery, markUnnamed, NAMING } from "../relay/marking.ts";
+import {
+  dirtyOf,
+  markBind,
+  markCall,
+  markNamingBind,
+  markQuery,
+  markUnnamed,
+  NAMING,
+  owedQuery,
+} from "../relay/marking.ts";
 import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
@@ -83,7 +92,7 @@ export function query(
       ? CHANGES_PARSE | DEALLOCATES_ALL
       : parseMarks(bytes, at + 5, next - 1, marks, isWithin(server)),
   );
-  server.owed.push(Owed.Query);
+  server.owed.push(owedQuery(marks));
   if ((marks & UNLISTENS) !== 0) {
     noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
   }
@@ -214,7 +223,8 @@ export function bind(
   noteParseMarks(server.state, marks);
   if ((marks & NAMING) !== 0) {
     const { query } = statement;
-    markNamingBind(session, { marks, text: query.body, of: query, id: 0 }, bytes, nameEnd, stop);
+    const naming = { marks, text: query.body, of: query, id: 0 };
+    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop));
   }
   owed.track(Owed.Bind, statement);
   return nameEnd;
@@ -256,11 +266,21 @@ export function describeOrClose(
   return from;
 }
 
-/** A FunctionCall: it may be one of set_config. */
-export function functionCall(session: PreparingSession, server: ServerConnection): void {
+/** A FunctionCall, whose function must be known: it may be set_config. */
+export function functionCall(
+  session: PreparingSession,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  from: number,
+  at: number,
+  end: number,
+): number {
+  if (end - at < 9 && readLength(bytes, at + 1) >= 8) return WANTS_MORE;
+  markCall(session, server, bytes, at, end);
   server.owed.push(Owed.FunctionCall);
   server.state.unsettled = true;
   queryBegins(session);
+  return from;
 }
 
 /** What is in order goes on; then the client is told. */

@@ -19,7 +19,7 @@ import { Owed } from "../../protocol/owed_replies.ts";
 import { REASONS } from "../../reasons.ts";
 import { pass } from "../relay/gather.ts";
 import { executeUnlisten } from "../listen/unlisten.ts";
-import { markExecute, markPiece } from "../relay/marking.ts";
+import { markPiece, owedExecute } from "../relay/marking.ts";
 import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -95,9 +95,8 @@ export function relayPrepared(
         outcome = describeOrClose(session, server, bytes, from, at, next, end);
         break;
       case Frontend.Execute:
-        owed.push(Owed.Execute);
+        owed.push(owedExecute(session, bytes[at + 5] === 0));
         server.state.unsynced = true;
-        if (bytes[at + 5] === 0) markExecute(session, server);
         if (state.listens !== undefined) executeUnlisten(state.listens, server);
         break;
       case Frontend.Sync:
@@ -106,7 +105,7 @@ export function relayPrepared(
         queryBegins(session);
         break;
       case Frontend.FunctionCall:
-        functionCall(session, server);
+        outcome = functionCall(session, server, bytes, from, at, end);
         break;
       case Frontend.CopyDone:
       case Frontend.CopyFail:

@@ -8,7 +8,7 @@ import { copyBytes } from "../../reactor/copy.ts";
 import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { add, sendClose, sendUnnamed } from "../relay/gather.ts";
-import { markBind, markNamingBind, NAMING } from "../relay/marking.ts";
+import { dirtyOf, markBind, markNamingBind, NAMING } from "../relay/marking.ts";
 import { FORGOTTEN, type QueryInterner } from "../../server/statements/query_interner.ts";
 import type { InternedQuery } from "../../server/statements/query_interner.ts";
 import { noteParseMarks } from "../../server/statements/read_by_parse.ts";
@@ -152,7 +152,8 @@ export function bindUnnamed(
   if ((state.unnamedMarks & NAMING) !== 0 && state.unnamed !== undefined) {
     const { unnamedMarks: marks, unnamed, unnamedLength } = state;
     const text = unnamed.subarray(0, unnamedLength);
-    markNamingBind(session, { marks, text, of: state, id: state.unnamedId }, bytes, nameEnd, stop);
+    const naming = { marks, text, of: state, id: state.unnamedId };
+    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop));
   }
   server.owed.push(Owed.Bind);
   return from;

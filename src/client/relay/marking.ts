@@ -5,7 +5,18 @@
  */
 
 import type { ServerConnection } from "../../server/connection.ts";
-import { DIRTY_MARKS, LOCAL_SET, NAMES, UNKNOWN_NAMES, UNLISTENS } from "../../server/mark_bits.ts";
+import { readLength } from "../../protocol/codes.ts";
+import { LOCAL, Owed } from "../../protocol/owed_replies.ts";
+import {
+  CALLED,
+  DIRTY_MARKS,
+  LOCAL_SET,
+  NAMES,
+  TEMP_PATH,
+  UNKNOWN_NAMES,
+  UNLISTENS,
+} from "../../server/mark_bits.ts";
+import { Dirty } from "../../server/state.ts";
 import {
   findNames,
   findNamesInPiece,
@@ -35,10 +46,21 @@ export function markQuery(
   end: number,
 ): number {
   const marks = marksOf(session.state, Marking.Query, bytes, start, next, end);
-  if (marks === 0) return 0;
-  server.state.dirty |= marks & DIRTY_MARKS;
-  if ((marks & LOCAL_SET) !== 0) server.state.localSets++;
+  if (marks !== 0) server.state.dirty |= dirtyOf(marks);
   return marks;
+}
+
+/** What these marks make of a server (`Dirty`). */
+export function dirtyOf(marks: number): number {
+  let dirty = marks & DIRTY_MARKS;
+  if ((marks & UNKNOWN_NAMES) !== 0) dirty |= Dirty.Names;
+  if ((marks & TEMP_PATH) !== 0) dirty |= Dirty.Temp;
+  return dirty;
+}
+
+/** What a Query with these marks is owed. */
+export function owedQuery(marks: number): number {
+  return (marks & LOCAL_SET) !== 0 ? Owed.Query | LOCAL : Owed.Query;
 }
 
 /** The unnamed Parse whose text begins at `start`. */
@@ -68,12 +90,15 @@ function marksOf(
     state.marking = marking;
     state.carry = bytes.slice(Math.max(start, stop - MARK_BYTES), stop);
     const marks = firstPieceMarks(bytes, start, stop);
-    if ((marks & NAMES) !== 0) noteNames(state, findNamesInPiece(bytes, start, stop));
-    return marks;
+    if ((marks & NAMES) === 0) return marks;
+    return marks | noteNames(state, findNamesInPiece(bytes, start, stop));
   }
   const marks = textMarks(bytes, start, stop);
   if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
-  return marks | noteNames(state, findNames(bytes, start, stop));
+  const found = findNames(bytes, start, stop);
+  // Where no Bind is looked at its values are not.
+  const unseen = marking === Marking.Query && found.values.length > 0 ? UNKNOWN_NAMES : 0;
+  return marks | unseen | noteNames(state, found);
 }
 
 /** Names that one client's SETs may be found under; further ones are not followed. */
@@ -86,6 +111,10 @@ function noteNames(state: SessionState, found: Found): number {
     if (state.setNames.includes(name)) continue;
     if (state.setNames.length < MOST_NAMES) state.setNames.push(name);
     else marks = UNKNOWN_NAMES;
+  }
+  for (const name of found.likely) {
+    if (state.setNames.length >= MOST_NAMES) break;
+    if (!state.setNames.includes(name)) state.setNames.push(name);
   }
   return marks;
 }
@@ -105,13 +134,13 @@ export function markPiece(
   joined.set(bytes.subarray(start, start + joined.length - carry.length), carry.length);
   // A shorter one is all that there was.
   const begins = carry.length < MARK_BYTES;
-  const marks = pieceMarks(bytes, start, end) |
+  let marks = pieceMarks(bytes, start, end) |
     (begins ? firstPieceMarks : pieceMarks)(joined, 0, joined.length);
   if ((marks & NAMES) !== 0) {
-    noteNames(state, findNamesInPiece(joined, 0, joined.length));
-    noteNames(state, findNamesInPiece(bytes, start, end));
+    marks |= noteNames(state, findNamesInPiece(joined, 0, joined.length));
+    marks |= noteNames(state, findNamesInPiece(bytes, start, end));
   }
-  if (state.marking === Marking.Query) server.state.dirty |= marks & DIRTY_MARKS;
+  if (state.marking === Marking.Query) server.state.dirty |= dirtyOf(marks);
   else state.unnamedMarks |= marks;
   if (end - start >= MARK_BYTES) state.carry = bytes.slice(end - MARK_BYTES, end);
   else state.carry = joined.slice(-MARK_BYTES);
@@ -129,7 +158,7 @@ export function markBind(
   unnamedPortal: boolean,
 ): void {
   session.state.boundLocalSet = unnamedPortal && (marks & LOCAL_SET) !== 0;
-  server.state.dirty |= marks & DIRTY_MARKS;
+  server.state.dirty |= dirtyOf(marks);
 }
 
 /**
@@ -172,9 +201,25 @@ function foundIn({ text, of, id }: NamingStatement): Found {
 /** In the marks of a statement: its text has to be looked at when it is bound. */
 export const NAMING: number = NAMES | UNLISTENS;
 
-/** An Execute of the unnamed portal: its SET, if it is one, ends with the transaction. */
-export function markExecute(session: Session, server: ServerConnection): void {
-  if (!session.state.boundLocalSet) return;
+/** What an Execute is owed: the SET of the unnamed portal, if it is one, ends with the transaction. */
+export function owedExecute(session: Session, unnamedPortal: boolean): number {
+  if (!unnamedPortal || !session.state.boundLocalSet) return Owed.Execute;
   session.state.boundLocalSet = false;
-  server.state.localSets++;
+  return Owed.Execute | LOCAL;
+}
+
+/** The number of set_config. */
+const SET_CONFIG = 2078;
+
+/** A FunctionCall at `at`, of which the function's number is there: any may be called. */
+export function markCall(
+  session: Session,
+  server: ServerConnection,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  end: number,
+): void {
+  if (session.state.keepsServer) return;
+  const any = end - at >= 9 && readLength(bytes, at + 5) === SET_CONFIG;
+  server.state.dirty |= any ? CALLED | Dirty.Names : CALLED;
 }

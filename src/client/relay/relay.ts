@@ -16,7 +16,7 @@ import { bindUnlisten, executeUnlisten, noteUnlisten } from "../listen/unlisten.
 import type { ServerConnection } from "../../server/connection.ts";
 import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
-import { markPiece, markQuery } from "./marking.ts";
+import { markCall, markPiece, markQuery, owedQuery } from "./marking.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
 import { MOST_OWED } from "../socket.ts";
 
@@ -63,14 +63,14 @@ export function relay(
           finish(session, server, bytes, from, at, end);
           return;
         }
-        owed.push(Owed.Query);
         if (!state.keepsServer || state.listens !== undefined) {
           const next = at + length + 1;
           const marks = markQuery(session, server, bytes, at + 5, next, end);
+          owed.push(owedQuery(marks));
           if ((marks & UNLISTENS) !== 0) {
             noteUnlisten(state, server, bytes, at + 5, Math.min(next, end));
           }
-        }
+        } else owed.push(Owed.Query);
         queryBegins(session);
         break;
       case Frontend.Parse:
@@ -119,6 +119,12 @@ export function relay(
         queryBegins(session);
         break;
       case Frontend.FunctionCall:
+        // The number of the function.
+        if (end - at < 9 && length >= 8) {
+          finish(session, server, bytes, from, at, end);
+          return;
+        }
+        markCall(session, server, bytes, at, end);
         owed.push(Owed.FunctionCall);
         queryBegins(session);
         break;

@@ -182,6 +182,7 @@ export function loggedInState(
     idleLimitMs: spread(settings.idle_timeout),
     digest: settings.server_digest,
     parameters: parameterSet(login.parameters),
+    own: [],
   };
 }
 

@@ -6,6 +6,7 @@
  * It knows what decides which replies come: skipping to Sync after an error, COPY in both protocols, transaction status.
  */
 
+import { Buffer } from "node:buffer";
 import { Named } from "../codes.ts";
 import { concat, frontend, int16, int32 } from "./wire.ts";
 
@@ -23,13 +24,15 @@ export function bytesOf(message: Message): Uint8Array {
   return frontend(message.type, message.body);
 }
 
+const DEFAULT = "default";
+
 type Copy = { extended: boolean; more: number };
 
 export class ModelServer {
   /** `I`, `T` or `E`. */
   status = "I";
   /** `application_name`: a parameter that is reported when it changes. */
-  parameter = "default";
+  parameter = DEFAULT;
   /** Frontend messages seen, for comparison with what a client sent. */
   readonly seen: Message[] = [];
   /** Messages of a type that a COPY does not take came while it ran: the caller's pipeline was no good. */
@@ -258,12 +261,13 @@ export class ModelServer {
       const reports = this.#setParameter(wanted[1]);
       return [rowDescription(), textRow(wanted[1]), ...reports, complete("SELECT 1")];
     }
-    if (sql.startsWith("SELECT pg_catalog.json_build_object(")) {
-      const answer = `{"set": {"application_name": "${this.parameter}"}, "role": "none"}`;
+    if (sql.startsWith("SELECT pg_catalog.encode(")) {
+      const set = this.parameter === DEFAULT ? null : { application_name: this.parameter };
+      const answer = Buffer.from(JSON.stringify({ set, role: "none" })).toString("base64");
       return [rowDescription(), textRow(answer), complete("SELECT 1")];
     }
-    const resets = /RESET ALL|DISCARD ALL/.test(sql);
-    return [...resets ? this.#setParameter("default") : [], complete("OTHER")];
+    const resets = /RESET ALL|DISCARD ALL|RESET "application_name"/.test(sql);
+    return [...resets ? this.#setParameter(DEFAULT) : [], complete("OTHER")];
   }
 
   #setParameter(value: string): Message[] {
