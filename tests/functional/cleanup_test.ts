@@ -84,7 +84,7 @@ Deno.test("a client that changed nothing costs PostgreSQL not one statement more
 
 /** Without what the pooler asks when it can't know whether something stayed. */
 function undone(all: string[]): string[] {
-  return all.filter((each) => !each.startsWith("SELECT pg_catalog.json_build_object("));
+  return all.filter((each) => !each.startsWith("SELECT pg_catalog.encode("));
 }
 
 Deno.test("what was changed is undone, and no more: SET, PREPARE, DECLARE, LISTEN", async () => {
