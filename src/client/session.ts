@@ -348,6 +348,8 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   discarded(): void {
     this.state.pinned &= ~Dirty.Names;
+    // What is reported now is the server's own.
+    if (this.server !== undefined) this.server.settled = undefined;
     ownInitial(this);
   }
 
