@@ -4,7 +4,8 @@
  * the relay of messages in relay.ts, the console's transport in admin_session.ts.
  *
  * What must hold: a session in `Waiting` is in its pool's queue, one in `Linked` or `Syncing` has a server whose link
- * it is, one in `Preparing` is in the queue or has a server that is asked, all others have none; every way to the end goes through `close`, which gives all of that back.
+ * it is, one in `Preparing` is in the queue or has a server that is asked, all others have none; every way to the end
+ * goes through `close`, which gives all of that back.
  */
 
 import { giveChunk } from "../reactor/chunks.ts";
@@ -256,19 +257,17 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   // ── the linked server tells ─────────────────────────────────────────────────────────────────────────────────────
 
   readyForQuery(status: number, settled: boolean): void {
-    if (this.state.replication !== "none") return this.#commandDone(settled);
+    if (this.state.replication !== "none") {
+      countCommand(this, this.server!);
+      if (settled) this.releaseIfIdle();
+      return;
+    }
     countQuery(this, settled);
     if (this.recording !== undefined) endRecording(this, status);
     if (status !== TransactionStatus.Idle) return;
     countTransaction(this);
     if (this.state.listens !== undefined) transactionEnded(this, this.state.listens);
     if (settled && this.server !== undefined) this.#releaseIfDone(this.server);
-  }
-
-  #commandDone(settled: boolean): void {
-    const server = this.server!;
-    countCommand(this, server);
-    if (settled) this.#releaseIfDone(server);
   }
 
   blockOpened(): void {
@@ -288,8 +287,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   #releaseUnlessLeft(server: ServerConnection): void {
     if (!this.context.draining) {
       if (isMoving(this, server)) return;
-      const asks = server.state.dirty !== 0 || server.settled !== server.state.parameters;
-      if (asks && mustAsk(this, server)) {
+      if (mustAsk(this, server)) {
         askLeftovers(this, server);
         return;
       }
@@ -308,10 +306,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   }
 
   answered(error: ReceivedError | undefined): void {
-    if (this.state.stage === Stage.Preparing) {
-      this.login!.answered(error);
-      return;
-    }
+    if (this.state.stage === Stage.Preparing) return this.login!.answered(error);
     settleLeftovers(this, this.server!, error);
     flushNotifications(this);
     this.releaseIfIdle();
@@ -490,8 +485,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   cancel(through: () => void = () => {}): void {
     const { stage } = this.state;
     if (stage === Stage.Linked && this.server!.owed.owesClient()) {
-      this.pool!.cancel(this.server!, through);
-      return;
+      return this.pool!.cancel(this.server!, through);
     }
     if (stage === Stage.Waiting) {
       this.pool!.leaveQueue(this);

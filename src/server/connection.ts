@@ -19,13 +19,7 @@ import { Owed, OwedReplies, SWALLOW, Verdict } from "../protocol/owed_replies.ts
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerLink, ServerOwner, ServerSnapshot } from "./link.ts";
 import { noteTag } from "./command_tags.ts";
-import {
-  MOST_REPORTED,
-  type ParameterSet,
-  parameterSet,
-  readParameterStatus,
-  withParameter,
-} from "./parameters.ts";
+import { MOST_REPORTED, parameterSet, readParameterStatus, withParameter } from "./parameters.ts";
 import { detachedReplies } from "./statements/on_server.ts";
 import { firstColumn } from "./own_answer.ts";
 import {
@@ -39,7 +33,7 @@ import {
 } from "./statements/replies.ts";
 import { ServerSocket } from "./socket.ts";
 import { settle } from "./statements/read_by_parse.ts";
-import { ServerStage } from "./state.ts";
+import { ServerStage, turnTimes } from "./state.ts";
 
 /** An ErrorResponse or ParameterStatus is looked at when this much of it is there, or all. */
 const LOOK_BYTES = 4096;
@@ -61,7 +55,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
   cancelsUnderWay = 0;
   /** Its parameters when they were last known to be its client's; `undefined`: that does not matter. */
-  settled: ParameterSet | undefined = undefined;
+  settled: ServerState["parameters"] | undefined = undefined;
   /** Until when what the pool has it do must be through. */
   deadlineMs = 0;
   #fatal: ReceivedError | undefined = undefined;
@@ -70,12 +64,9 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
 
   /** Leaves the event loop, as data; the descriptor stays open. */
   freeze(): ServerSnapshot {
-    const { now } = this.reactor;
     const socket = this.freezeSocket();
     const state = { ...this.state };
-    state.createdAtMs = now - state.createdAtMs;
-    state.usedAtMs = now - state.usedAtMs;
-    state.heldSinceMs = now - state.heldSinceMs;
+    turnTimes(state, this.reactor.now);
     return {
       state,
       owed: detachedReplies(this.owed.freeze()),
@@ -105,9 +96,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     owner: ServerOwner<ServerConnection>,
   ): ServerConnection {
     const { state } = snapshot;
-    state.createdAtMs = reactor.now - state.createdAtMs;
-    state.usedAtMs = reactor.now - state.usedAtMs;
-    state.heldSinceMs = reactor.now - state.heldSinceMs;
+    turnTimes(state, reactor.now);
     state.parameters = parameterSet(state.parameters.values);
     state.unnamed = -1;
     const server = new ServerConnection(reactor, stream, state, owner);

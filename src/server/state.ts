@@ -201,3 +201,13 @@ export function newServerState(id: number, now: number): ServerState {
 }
 
 const NO_VALUES: ParameterSet = { values: new Map() };
+
+/** Times to ages, as they travel from one process's clock to another's, and back. */
+export function turnTimes(
+  state: Pick<ServerState, "createdAtMs" | "usedAtMs" | "heldSinceMs">,
+  now: number,
+): void {
+  state.createdAtMs = now - state.createdAtMs;
+  state.usedAtMs = now - state.usedAtMs;
+  state.heldSinceMs = now - state.heldSinceMs;
+}

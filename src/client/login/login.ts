@@ -20,13 +20,7 @@ import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import {
-  clientParameters,
-  NO_PARAMETERS,
-  onlyReported,
-  type ParameterSet,
-  settableNames,
-} from "../../server/parameters.ts";
+import { onlyReported, type ParameterSet } from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
 import type { ScramVerifier } from "../../auth/scram.ts";
 import type { Waiter } from "../../pool/waiting.ts";
@@ -46,6 +40,7 @@ import {
   unknownAccount,
 } from "./authentication.ts";
 import {
+  begin,
   noteSpelling,
   type Settings,
   spelling,
@@ -459,11 +454,7 @@ export class ClientLogin implements AuthenticatingLogin {
 
   /** The server's parameters are known, and the client's: the login is through. */
   #finish(values: Settings): void {
-    const { state, pool } = this.#session;
-    const { defaults, managed, reported } = pool!;
-    state.parameters = clientParameters(defaults!, values, managed);
-    state.initial = clientParameters(NO_PARAMETERS, values, managed);
-    state.own = settableNames(state.initial.values.keys(), reported);
+    begin(this.#session.state, this.#session.pool!, values);
     this.#through(undefined);
   }
 

@@ -7,13 +7,17 @@
  */
 
 import { canonicalName } from "../../config/parameter_names.ts";
+import type { SessionState } from "../state.ts";
 import {
+  clientParameters,
   difference,
   type Holder,
   literal,
+  NO_PARAMETERS,
   type ParameterSet,
   quoteName,
   settable,
+  settableNames,
 } from "../../server/parameters.ts";
 
 /** The pool, as far as it matters to what is asked for. */
@@ -121,6 +125,17 @@ export function noteSpelling(pool: StartPool, { open }: Start, answer: string): 
   if (bySettings.size >= MOST_ANSWERS) bySettings.clear();
   bySettings.set(JSON.stringify(open), open.map(([name, value], i) => [name, values[i] ?? value]));
   return undefined;
+}
+
+/** The client's parameters at the end of its login, of the server's and its own. */
+export function begin(
+  state: Pick<SessionState, "parameters" | "initial" | "own">,
+  { defaults, managed, reported }: StartPool,
+  values: Settings,
+): void {
+  state.parameters = clientParameters(defaults!, values, managed);
+  state.initial = clientParameters(NO_PARAMETERS, values, managed);
+  state.own = settableNames(state.initial.values.keys(), reported);
 }
 
 /** What PostgreSQL's notice says of a name of an application that it cuts. */

@@ -57,6 +57,8 @@ interface Answer {
 /** Whether PostgreSQL has to be asked before this server may go back. */
 export function mustAsk(session: ClientView, server: ServerConnection): boolean {
   const { state } = session;
+  // The common case.
+  if (server.state.dirty === 0 && server.settled === server.state.parameters) return false;
   if (state.keepsServer) return mustRestore(session, server);
   // Reported, and by no statement that tells of it: is it the client's, or the server's by a reload?
   const changed = server.settled !== undefined && server.settled !== server.state.parameters;

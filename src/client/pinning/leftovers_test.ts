@@ -123,7 +123,11 @@ Deno.test("leftovers: more parameters than can be taken along pin the client, un
   settle(session, Dirty.Set, { custom: many });
   assert.equal(session.state.pinned, Dirty.Set);
   assert.equal(session.state.parameters.values.size, 0);
-  settle(session, Dirty.Set, { custom: { ...many, "app.n0": null } });
+  const fewer = { custom: { ...many, "app.n0": null } };
+  settle(session, Dirty.Set, fewer);
+  // Before it goes, everything else that was done meanwhile is asked about.
+  ask(session);
+  settle(session, DIRTY_EVERYTHING | Dirty.Any, fewer);
   assert.equal(session.state.pinned, 0);
   assert.equal(session.state.parameters.values.size, 300);
   const reset = Object.fromEntries(Object.keys(many).map((name) => [name, ""]));
