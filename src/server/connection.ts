@@ -55,7 +55,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   /** Cancel requests on their way to PostgreSQL: the connection must not change hands before they are through. */
   cancelsUnderWay = 0;
   /** Its parameters when they were last known to be its client's; `undefined`: that does not matter. */
-  settled: ServerState["parameters"] | undefined = undefined;
+  settled: ServerSnapshot["state"]["parameters"] | undefined = undefined;
   /** Until when what the pool has it do must be through. */
   deadlineMs = 0;
   #fatal: ReceivedError | undefined = undefined;

@@ -360,6 +360,8 @@ Deno.test("prepared: errors name what the client named", async () => {
   await using doorman = await start();
   using client = await login(doorman);
   await client.ask(P("mine", "SELECT 1"), S);
+  // When the transaction is over PostgreSQL is asked what is left, and the statement comes back.
+  await client.query("BEGIN");
   await client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$");
   for (const [name, shown] of [["mine", "mine"], ["DOORMAN_7", "DOORMAN_7"], ["none", "none"]]) {
     const answer = await client.ask(B(name!), E, S);
