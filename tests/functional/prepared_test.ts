@@ -339,7 +339,7 @@ Deno.test("prepared: a server that lost its statements, and a server that died",
   using client = await login(doorman);
   await client.ask(P("s1", "SELECT 1"), S);
   await client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$");
-  assert.deepEqual(wire.errorCodes(await client.ask(B("s1"), E, S)), ["26000"]);
+  // DO may have done anything: PostgreSQL is asked what is left.
   assert.deepEqual(wire.rowsOf(await client.ask(B("s1"), E, S)), [["1"]]);
   await postgres.query(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' " +

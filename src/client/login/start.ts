@@ -72,8 +72,10 @@ export function startOf(pool: StartPool, asked: Settings): Start {
     defaults.get(name) === value ||
     name === "client_encoding" && defaults.get(name) === "UTF8" && UTF8.has(value.toLowerCase())
   );
+  // They are the client's own all the same: a reload of PostgreSQL's configuration does not change them.
+  const own = others.map(([name]): [string, string] => [name, defaults.get(name)!]);
   return {
-    plain: namesArePlain ? names : [],
+    plain: [...namesArePlain ? names : [], ...areDefaults ? own : []],
     open: [...namesArePlain ? [] : names, ...areDefaults ? [] : others],
   };
 }
