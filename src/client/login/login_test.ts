@@ -233,7 +233,7 @@ Deno.test("login: without a challenge one packet is enough", () => {
   );
   // What servers have by themselves is the client's own where it has asked for it.
   assert.equal(state.initial, state.parameters);
-  assert.deepEqual(state.own, ["application_name", "DateStyle"]);
+  assert.deepEqual(state.own, ["DateStyle", "application_name"]);
   assert.equal(world.pool.clients, 1);
   assert.equal(world.session.login, undefined);
   assert.equal(world.session.readyMs, world.reactor.now);
