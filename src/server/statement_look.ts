@@ -177,7 +177,7 @@ function readToken(kind: number): void {
   else if (kind === Token.Quoted) {
     word = nameAt(scanner.bytes, scanner.contentStart, scanner.contentEnd);
     if (!scanner.plain) word = Word.Other;
-  } else if (kind === Token.UnicodeQuoted) word = unicodeWord();
+  } else if (kind === Token.UnicodeQuoted && first !== Word.Unlisten) word = unicodeWord();
   else if (kind >= Token.String && kind <= Token.DollarString) {
     readLiteral(kind);
   }
