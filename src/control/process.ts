@@ -400,7 +400,7 @@ export class Doorman {
         return;
       case "cancel_elsewhere":
         this.#upgrade.cancel(mail.processId, mail.secret);
-        this.#succession?.cancel(mail.processId, mail.secret);
+        void this.#succession?.cancel(mail.processId, mail.secret);
         return;
       case "fatal":
         this.#log.error(TARGET, `worker ${worker} failed: ${mail.message}`);

@@ -380,15 +380,15 @@ export class Succession {
 
   /**
    * A CancelRequest that no worker here knew. Its client is with the old process, or between the two, where neither
-   * would find it, or has been given to a worker in the meantime.
+   * would find it, or has been given to a worker in the meantime. Resolves when it is passed on.
    */
-  cancel(processId: number, secret: Uint8Array): void {
+  async cancel(processId: number, secret: Uint8Array): Promise<void> {
     if (this.#inHand.has(processId)) {
       this.#held.push({ processId, secret });
       return;
     }
     this.#supervisor?.broadcast({ kind: "cancel", processId, secret });
-    this.#tell(FrameKind.Cancel, { processId, secret });
+    await this.#tell(FrameKind.Cancel, { processId, secret });
   }
 
   /** An old process that is gone needs to be told nothing: what it sent is ours all the same. */

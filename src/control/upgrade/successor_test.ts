@@ -188,7 +188,7 @@ Deno.test("succession: a cancel request waits for a client that has come and is 
   await process.batch([session("a", 8)]);
   const { ticket, items } = await process.mail("hold");
   process.sent.length = 0;
-  process.succession.cancel(8, Uint8Array.of(1));
+  await process.succession.cancel(8, Uint8Array.of(1));
   assert.equal(process.sent.length, 0);
   process.succession.held(ticket, []);
   assert.equal((await process.old.receive())!.kind, FrameKind.Taken);
@@ -198,8 +198,9 @@ Deno.test("succession: a cancel request waits for a client that has come and is 
   await process.mail("cancel");
   assert.deepEqual(process.sent.map(([, { kind }]) => kind), ["thaw_held", "cancel"]);
   // One that is not here is the old process's.
-  process.succession.cancel(9, Uint8Array.of(1));
+  const passedOn = process.succession.cancel(9, Uint8Array.of(1));
   assert.equal((await process.old.receive())!.kind, FrameKind.Cancel);
+  await passedOn;
   await process.done();
   libc.close(items[0]!.fds[0] as Fd);
 });
