@@ -98,6 +98,8 @@ Deno.test("parameters: a client has the server's defaults, overlaid with what it
       server_version: "18",
       client_encoding: "UTF8",
       work_mem: "4MB",
+      // PostgreSQL is asked what it takes.
+      search_path: "x".repeat(8193),
     }),
   );
   assert.equal(clientParameters(defaults, [], new Set()), defaults);
