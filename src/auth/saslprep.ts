@@ -100,7 +100,7 @@ function directionsAgree(codes: number[]): boolean {
  * Longest password that is prepared; a longer one is taken as it is. Normalisation takes the square of the length where
  * combining characters follow one another: 5 s for 64 kB, which a stranger may send.
  */
-export const MOST_PREPARED_BYTES = 1024;
+const MOST_PREPARED_BYTES = 1024;
 
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 

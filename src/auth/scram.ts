@@ -254,11 +254,3 @@ export function verifySalted(
   const fits = equalKeys(sha256(keys.clientKey), verifier.storedKey);
   return fits && !verifier.doomed ? keys : undefined;
 }
-
-/** The keys of a password that came in clear, if it belongs to the verifier. Runs PBKDF2 in place. */
-export function verifyPassword(
-  verifier: ScramVerifier,
-  password: string | Uint8Array,
-): ScramKeys | undefined {
-  return verifySalted(verifier, saltPassword(password, verifier.salt, verifier.iterations));
-}

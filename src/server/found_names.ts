@@ -28,7 +28,7 @@ export function nothingFound(): Found {
 }
 
 /** No more names than this are told; beyond, they are unknown. */
-export const MOST_FOUND = 100;
+const MOST_FOUND = 100;
 /** Channels of one text; a client has no more of them without a server of its own. */
 export const MOST_CHANNELS_FOUND = 1000;
 /** Longest name of a parameter that is followed. */

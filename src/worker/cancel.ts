@@ -69,7 +69,7 @@ export function cancelAnywhere(
 }
 
 /** Whether the session is this worker's: then `through` will be called. With a wrong secret nothing happens. */
-export function cancelHere(
+function cancelHere(
   worker: CancelingWorker,
   processId: number,
   secret: Uint8Array,

@@ -1,5 +1,5 @@
 /**
- * What a client leaves on its session reaches no other client in transaction mode: ways to leave something (leaks/…_ways.ts),
+ * What a client leaves on its session reaches no other client in transaction mode: ways to leave something (leaks/),
  * each crossed with the forms in which it may be sent (leaks/forms.ts), with one server and two clients.
  *
  * What leaks and should not is listed in leaks/known.ts, which may list nothing else. Each way is tried in a few of its

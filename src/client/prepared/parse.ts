@@ -38,7 +38,7 @@ interface Session extends ClientView, ClientEnd {}
  * For so long nobody asks PostgreSQL again what it makes of a text. What clients of the pooler do to the schema is known
  * at once; this is for what others do. Of a text that is prepared 1,000 times a second one in ten is sent.
  */
-export const UNASKED_MS = 10;
+const UNASKED_MS = 10;
 
 /** A whole Parse, `bytes[at..next)`. */
 export function parseNamed(
