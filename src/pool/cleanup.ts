@@ -86,7 +86,10 @@ export function startDraining(server: ServerConnection): boolean {
     // A Sync would commit what the client has not asked to: at a direct connection its end undoes it.
     server.runOwn("ROLLBACK");
     server.syncOwn();
-  } else if (owed.skipping) server.syncOwn();
+  } else if (owed.skipping || owed.lastKind() === Owed.Close) {
+    // Nothing of the client's came behind a Close of the pooler's own: PostgreSQL answers no sooner.
+    server.syncOwn();
+  }
   server.resumeReading();
   return true;
 }

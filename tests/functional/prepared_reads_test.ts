@@ -51,10 +51,30 @@ async function fresh(
   return outcome(await client.ask(C(name), P(name, sql), B(name, values), E, S));
 }
 
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 function outcome(messages: readonly Message[]): unknown {
   const errors = wire.errorCodes([...messages]);
   return errors.length > 0 ? errors : wire.rowsOf([...messages]);
 }
+
+Deno.test("prepared: a Parse that was only compared with what is known costs no server when its client leaves", async () => {
+  await using doorman = await start();
+  using other = await login(doorman);
+  const statement = [P("kept", "SELECT pg_backend_pid()"), B("kept"), E, S];
+  const pid = outcome(await other.ask(...statement));
+  {
+    using client = await login(doorman);
+    await client.query("SELECT pg_advisory_lock(1)");
+    // PostgreSQL is asked anew.
+    await delay(30);
+    assert.deepEqual(outcome(await client.ask(...statement)), pid);
+    await client.terminate();
+  }
+  assert.deepEqual(outcome(await other.ask(B("kept"), E, S)), pid);
+});
 
 Deno.test("prepared: constants are those of the client's own TimeZone and DateStyle", async () => {
   await using doorman = await start();
