@@ -52,16 +52,7 @@ type Shown = Record<string, string | null>;
 async function show(client: WireClient, sql: string): Promise<Shown[]> {
   const messages = await client.query(sql);
   assert.deepEqual(wire.errorCodes(messages), [], sql);
-  const names: string[] = [];
-  const { body } = messages[0]!;
-  for (let at = 2; at < body.length;) {
-    const end = body.indexOf(0, at);
-    names.push(new TextDecoder().decode(body.subarray(at, end)));
-    at = end + 19;
-  }
-  return wire.rowsOf(messages).map((row) =>
-    Object.fromEntries(row.map((value, i) => [names[i], value]))
-  );
+  return wire.recordsOf(messages);
 }
 
 Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones of all workers", async () => {
@@ -92,7 +83,10 @@ Deno.test("SHOW POOLS, CLIENTS and SERVERS count active, idle and waiting ones o
   const clients = await show(operator, "SHOW CLIENTS");
   const busy = clients.find((client) => client.application_name === "busy app")!;
   assert.deepEqual([busy.database, busy.user, busy.state], ["one", "postgres", "active"]);
-  assert.equal(busy.client_id, `#c${active.pid}`);
+  // Not what BackendKeyData says, which nobody can guess.
+  assert.match(busy.client_id!, /^#c[1-9]\d{0,2}$/);
+  assert.ok(active.pid >= 2 ** 22);
+  assert.equal(new Set(clients.map(({ client_id }) => client_id)).size, clients.length);
   assert.equal(clients.filter(({ state }) => state === "waiting").length, 1);
   assert.equal(clients.filter(({ database }) => database === "pgdoorman").length, 1);
 

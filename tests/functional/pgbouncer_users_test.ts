@@ -65,16 +65,7 @@ type Shown = Record<string, string | null>;
 async function show(console: WireClient, sql: string): Promise<Shown[]> {
   const messages = await console.query(sql);
   assert.deepEqual(wire.errorCodes(messages), [], sql);
-  const names: string[] = [];
-  const { body } = messages[0]!;
-  for (let at = 2; at < body.length;) {
-    const end = body.indexOf(0, at);
-    names.push(new TextDecoder().decode(body.subarray(at, end)));
-    at = end + 19;
-  }
-  return wire.rowsOf(messages).map((row) =>
-    Object.fromEntries(row.map((value, i) => [names[i], value]))
-  );
+  return wire.recordsOf(messages);
 }
 
 Deno.test("KILL_CLIENT ends one client and what it runs, and nobody else", async () => {

@@ -197,6 +197,20 @@ export function rowsOf(messages: readonly Message[]): (string | null)[][] {
   return messages.filter(({ type }) => type === "D").map(rowValues);
 }
 
+/** The same with the names of its columns; the rows' description comes first. */
+export function recordsOf(messages: readonly Message[]): Record<string, string | null>[] {
+  const names: string[] = [];
+  const { body } = messages[0]!;
+  for (let at = 2; at < body.length;) {
+    const end = body.indexOf(0, at);
+    names.push(decoder.decode(body.subarray(at, end)));
+    at = end + 19;
+  }
+  return rowsOf(messages).map((row) =>
+    Object.fromEntries(row.map((value, i) => [names[i], value]))
+  );
+}
+
 /** Cuts messages off the front of what was received. */
 export class MessageReader {
   #bytes = new Uint8Array(1 << 16);
