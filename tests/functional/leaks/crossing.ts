@@ -138,8 +138,8 @@ export class Crossing {
   readonly postgres: Postgres;
   readonly doorman: Doorman;
   readonly #numbers = new Map<Way, number>();
-  /** Texts that clients prepare by the protocol. */
-  readonly #texts = new Set<string>([QUESTION, HERS]);
+  /** Texts that clients prepare by the protocol; PgDoorman has an empty one of its own. */
+  readonly #texts = new Set<string>([QUESTION, HERS, ""]);
   /** Clients that have prepared theirs. */
   readonly #prepared = new WeakSet<WireClient>();
   #direct!: WireClient;
