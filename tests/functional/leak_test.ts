@@ -2,7 +2,7 @@
  * What a client leaves on its session reaches no other client in transaction mode: ways to leave something (leaks/),
  * each crossed with the forms in which it may be sent (leaks/forms.ts), with one server and two clients.
  *
- * What leaks and should not is listed in leaks/known.ts, which may list nothing else. Each way is tried in a few of its
+ * What leaks and should not is listed in leaks/known.ts, which may list nothing else. Each way is tried in two of its
  * forms, with `PG_DOORMAN_TEST_FORMS=all` in all of them; `PG_DOORMAN_TEST_LEAKS` names a file that all outcomes are written
  * to.
  */
