@@ -43,6 +43,8 @@ const KINDS: Record<string, Ways> = {
   "FunctionCall": others.FUNCTION_CALLS,
   "the server's memory": others.MEMORY,
 };
+/** All forms of each way: only then is it known that an entry of the lists holds no more, and what a client misses. */
+const WHOLE = Deno.env.get("PG_DOORMAN_TEST_FORMS") === "all";
 const ALL: Ways = Object.assign({}, ...Object.values(KINDS));
 
 /** What is known of each case: the entry that lists it. */
@@ -71,6 +73,7 @@ function faultsOf(
     }
     if (entry !== undefined) asListed.set(entry, kinds.length > 0 || asListed.get(entry) === true);
   }
+  if (!WHOLE) return faults;
   for (const [entry, still] of asListed) if (!still) faults.push(`${entry}: no more: ${what}`);
   return faults;
 }
@@ -112,7 +115,7 @@ for (const [mode, settings] of Object.entries(MODES)) {
       }
       assert.deepEqual([
         ...faultsOf(leaks, leaking, "reaches another client"),
-        ...faultsOf(differences, differing, "is not as at a direct connection"),
+        ...WHOLE ? faultsOf(differences, differing, "is not as at a direct connection") : [],
         ...crossing.vacuous.splice(0).map((name) => `${name}: does something else than it says`),
       ], []);
     });

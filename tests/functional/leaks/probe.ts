@@ -33,7 +33,9 @@ const PARTS: Record<string, string> = {
   locks: "(SELECT json_agg(format('%s %s %s %s', classid, objid, objsubid, mode) " +
     "ORDER BY classid, objid, objsubid, mode) FROM pg_locks " +
     "WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid = pg_backend_pid())",
-  temporary: "(SELECT json_agg(format('%s %s', o.type, COALESCE(o.name, o.identity)) " +
+  // The number of the schema is the backend's.
+  temporary: "(SELECT json_agg(format('%s %s', o.type, " +
+    "regexp_replace(COALESCE(o.name, o.identity), 'pg_temp_[0-9]+', 'pg_temp', 'g')) " +
     "ORDER BY o.type, o.name) " +
     "FROM pg_depend, LATERAL pg_identify_object(classid, objid, 0) o " +
     "WHERE refclassid = 'pg_namespace'::regclass AND refobjid = pg_my_temp_schema() " +
