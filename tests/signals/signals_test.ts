@@ -20,7 +20,7 @@ Deno.test.afterAll(async () => {
 /** Ctrl+C needs a terminal, which tests do not have; the variable says that there is one. */
 const AT_A_TERMINAL = { PG_DOORMAN_CI_SHUTDOWN_ONLY: "1" };
 
-function start(
+async function start(
   more: {
     env?: Record<string, string>;
     allowLog?: RegExp[];
@@ -29,7 +29,7 @@ function start(
   } = {},
 ): Promise<Doorman> {
   const { env, allowLog, pool_mode = "transaction", timeout = "10s" } = more;
-  return Doorman.start({
+  const doorman = await Doorman.start({
     config: {
       general: { shutdown_timeout: timeout, unix_socket_dir: "." },
       pools: { app: poolOf(postgres, { pool_mode }) },
@@ -37,6 +37,9 @@ function start(
     env,
     allowLog,
   });
+  // A worker that still starts tells nobody how many clients it has.
+  await doorman.waitForLog(/Accepting connections/);
+  return doorman;
 }
 
 function login(doorman: Doorman): Promise<WireClient> {
