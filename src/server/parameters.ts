@@ -108,14 +108,6 @@ export function withParameter(set: ParameterSet, name: string, value: string): P
   return parameterSet(values);
 }
 
-/** The same set without one name. */
-export function withoutParameter(set: ParameterSet, name: string): ParameterSet {
-  if (!set.values.has(name)) return set;
-  const values = new Map(set.values);
-  values.delete(name);
-  return parameterSet(values);
-}
-
 /**
  * What a client wants: the server's defaults overlaid with what its StartupMessage asks for. `managed` names belong to
  * the operator and are left alone.

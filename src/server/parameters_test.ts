@@ -12,7 +12,6 @@ import {
   parameterSet,
   readParameterStatus,
   settable,
-  withoutParameter,
   withParameter,
 } from "./parameters.ts";
 import { bytesOfText, textOfBytes } from "./text_bytes.ts";
@@ -31,6 +30,14 @@ function setOf(values: Record<string, string>): ParameterSet {
 
 const names = fc.constantFrom("TimeZone", "application_name", "work_mem", "search_path", "a.b");
 const dictionary = fc.dictionary(names, fc.constantFrom("1", "2", "x'y", "\\"));
+
+/** The same set without one name. */
+function withoutParameter(set: ParameterSet, name: string): ParameterSet {
+  if (!set.values.has(name)) return set;
+  const values = new Map(set.values);
+  values.delete(name);
+  return parameterSet(values);
+}
 
 Deno.test("parameters: equal values are the same object, in whatever order they came", () => {
   assert.equal(setOf({ a: "1", b: "2" }), setOf({ b: "2", a: "1" }));
