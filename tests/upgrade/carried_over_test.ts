@@ -131,6 +131,7 @@ Deno.test("upgrade: newcomers get no number that a client that has moved has", a
 
 Deno.test("upgrade: with hardly a descriptor to spare everybody moves, and nothing spins", async () => {
   await using narrow = await Service.start({
+    allowLog: [/the limit of open files is \d+: room for/],
     config: {
       general: { shutdown_timeout: "10s", worker_threads: 2 },
       pools: {
