@@ -59,9 +59,6 @@ export const KNOWN_LEAKS: Known = {
 
 /** What a client sees of its own otherwise than at a direct connection. */
 export const KNOWN_DIFFERENCES: Known = {
-  "SET ROLE is lost behind LISTEN in the same text or burst": {
-    "SET ROLE and LISTEN": "last burst multi",
-  },
   "a name behind more text than is read, or that DO puts together, is reset and not followed": {
     'SET "App"."Tenant" = \'42\'': "large",
     "DO $$begin execute convert_from('\\x736574206170702e74656e616e74203d203432', 'UTF8'); end$$":
