@@ -48,6 +48,8 @@ export class LineSink {
 
   /** Takes a line, line feed included. */
   put(line: string): void {
+    // It would wait for a write that takes something of it.
+    if (line === "") return;
     if (this.#lost > 0 && this.#queuedBytes <= MOST_QUEUED_BYTES / 2) this.#tellLost();
     const bytes = this.#encoder.encode(line);
     if (this.#lost > 0 || this.#queuedBytes + bytes.length > MOST_QUEUED_BYTES) {

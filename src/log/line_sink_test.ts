@@ -45,6 +45,13 @@ class Output {
   }
 }
 
+Deno.test("line sink: nothing is no line, and nobody waits for it", () => {
+  const output = new Output();
+  output.sink.put("");
+  output.sink.flush(1000);
+  assert.equal(output.writes, 0);
+});
+
 Deno.test("line sink: lines are written at once, each by itself", () => {
   const output = new Output();
   output.sink.put("one\n");
