@@ -67,7 +67,7 @@ async function bench(script: string, ...args: string[]): Promise<pg.QueryResultR
 }
 
 Deno.test({
-  name: "shared statements: pgbench has each statement parsed once by each server",
+  name: "shared statements: pgbench's clients have each statement once on each server",
   ignore: !pgbench,
   fn: async () => {
     const script = "UPDATE accounts SET n = n + 1 WHERE id = 1 RETURNING n;\n" +
@@ -76,10 +76,12 @@ Deno.test({
     const [servers, statements] = await bench(script, ...args);
     assert.equal(statements!.length, 2);
     assert.ok(servers!.length > 0);
+    // A Parse that nobody has sent for 10 ms is sent, and forgotten where nothing has changed.
     for (const server of servers!) {
-      assert.ok(Number(server.prepare_cache_miss) <= 2, JSON.stringify(server));
-      assert.ok(Number(server.prepare_cache_size) <= 2);
+      assert.ok(Number(server.prepare_cache_size) <= 2, JSON.stringify(server));
     }
+    const misses = servers!.reduce((sum, server) => sum + Number(server.prepare_cache_miss), 0);
+    assert.ok(misses < 200, "every client's Parse was sent");
     assert.equal(await postgres.psql("SELECT n FROM accounts WHERE id = 1"), "2000");
   },
 });
