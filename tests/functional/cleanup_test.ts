@@ -56,13 +56,16 @@ function statements(pid: string, from: number): string[] {
 }
 
 /** Has a client run `sql` statement by statement, and tells what else PostgreSQL was sent before the next client's query. */
-async function sentAfter(sql: string[], database: Pool = "transaction"): Promise<string[]> {
+async function sentAfter(
+  sql: string[],
+  { database = "transaction", stayMs = 0 }: { database?: Pool; stayMs?: number } = {},
+): Promise<string[]> {
   using client = await login(database);
   const pid = (await client.value("SELECT pg_backend_pid()"))!;
   const from = postgres.log.length;
   for (const each of sql) await client.rows(each);
   // What was left is asked about behind the last answer: who leaves before that is told has all of it discarded.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  if (stayMs > 0) await new Promise((resolve) => setTimeout(resolve, stayMs));
   await client.terminate();
   using next = await login(database);
   assert.equal(await next.value("SELECT pg_backend_pid()"), pid, "the server was not kept");
@@ -124,7 +127,7 @@ Deno.test("a client that has cleaned up by itself is not cleaned up after", asyn
         "PREPARE r AS SELECT 1",
         "DEALLOCATE r",
         "SELECT 0",
-      ]),
+      ], { stayMs: 300 }),
     ),
     [],
   );
@@ -174,11 +177,11 @@ Deno.test("session mode: everything is kept up to the end of the session, and di
 
 Deno.test("cleanup_server_connections = false leaves settings, but never a transaction", async () => {
   assert.deepEqual(
-    await sentAfter(["SET work_mem = '99kB'", "PREPARE z AS SELECT 1"], "careless"),
+    await sentAfter(["SET work_mem = '99kB'", "PREPARE z AS SELECT 1"], { database: "careless" }),
     [],
   );
   assert.deepEqual(
-    await sentAfter(["BEGIN", "INSERT INTO kept VALUES (13)"], "careless"),
+    await sentAfter(["BEGIN", "INSERT INTO kept VALUES (13)"], { database: "careless" }),
     ["ROLLBACK"],
   );
   assert.equal(await postgres.psql("SELECT count(*) FROM kept WHERE x = 13"), "0");
