@@ -344,7 +344,10 @@ Deno.test("startup_parameters reach PostgreSQL, and one that it refuses is told 
   });
   using client = await WireClient.login(at(doorman, "good", "trusted"));
   assert.equal(await client.value("SHOW work_mem"), "123kB");
+  // A client's own value works until it is reset, and is nobody else's.
   await client.query("SET statement_timeout = '5s'");
+  assert.equal(await client.value("SHOW statement_timeout"), "5s");
+  await client.query("RESET statement_timeout");
   assert.equal(await client.value("SHOW statement_timeout"), "77s");
   const fields = await refusal(at(doorman, "bad", "trusted"));
   assert.equal(fields.C, "22023");
