@@ -119,7 +119,8 @@ Deno.test("clients that never read their results harm themselves alone", async (
   assert.equal(result.filter(({ type }) => type === "D").length, 2001);
   woken.close();
   for (const client of greedy) client.close();
-  await waitFor("sockets are closed", 8000, () => socketCount(doorman) <= before + 3 || undefined);
+  // What their servers ran is canceled: those are the next clients'.
+  await waitFor("sockets are closed", 8000, () => socketCount(doorman) <= before + 8 || undefined);
 });
 
 for (

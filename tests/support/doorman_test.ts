@@ -11,7 +11,7 @@ console.error("2026-01-01T00:00:00Z INFO listening");
 if (text.includes("warn = true")) console.error("2026-01-01T00:00:00Z WARN something odd");
 Deno.addSignalListener("SIGTERM", () => Deno.exit(text.includes("fail = true") ? 3 : 0));
 Deno.listen({ hostname: "127.0.0.1", port });
-if (text.includes("crash = true")) setTimeout(() => Deno.exit(9), 50);
+if (text.includes("crash = true")) setTimeout(() => Deno.exit(9), 500);
 setInterval(() => {}, 1000);
 `;
 
