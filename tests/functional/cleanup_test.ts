@@ -99,12 +99,14 @@ Deno.test("what was changed is undone, and no more: SET, PREPARE, DECLARE, LISTE
   for (
     const sql of [
       ["PREPARE p AS SELECT 1"],
-      ["LISTEN news"],
       ["BEGIN", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT"],
       ["CREATE TEMP TABLE gone (x int)"],
       ["SELECT pg_advisory_lock(1)"],
     ]
   ) assert.deepEqual(undone(await sentAfter([...sql, "SELECT 0"])), ["DISCARD ALL"], sql[0]);
+  // By then the pool's listener may have taken over, or be about to.
+  const listened = undone(await sentAfter(["LISTEN news", "SELECT 0"]));
+  assert.match(listened.at(-1)!, /^(?:DISCARD ALL|UNLISTEN \*;)$/);
 });
 
 Deno.test("a client that has cleaned up by itself is not cleaned up after", async () => {
