@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import denoJson from "../deno.json" with { type: "json" };
+import { V8_FLAGS } from "../tools/engine_flags.ts";
 import { compare, median, type Run, table } from "./comparison.ts";
 import { type Measurement, parseLog, parseReport, percentile } from "./pgbench.ts";
 import { cpuBetween, ticksOf } from "./process_cost.ts";
@@ -84,4 +86,8 @@ Deno.test("bench: knows which PgBouncer keeps prepared statements in transaction
   assert.ok(keepsPrepared("PgBouncer 1.25.2"));
   assert.ok(keepsPrepared("PgBouncer 2.0.0"));
   assert.ok(!keepsPrepared("something else"));
+});
+
+Deno.test("bench: code without the kernel runs with the engine flags of the compiled program", () => {
+  assert.ok(denoJson.tasks["bench:relay"].command.includes(` --v8-flags=${V8_FLAGS.join(",")} `));
 });

@@ -12,6 +12,7 @@
 
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { V8_FLAGS } from "./engine_flags.ts";
 import { print, say } from "./say.ts";
 import { findRuntime, type Runtime, sha256 } from "./toolchain.ts";
 
@@ -22,12 +23,6 @@ const EXCLUSIVE = true;
 const MAIN = "src/main.ts";
 /** Entries that no import statement leads to. */
 const WORKERS = ["src/worker/worker.ts"];
-/** Flags for the engine, compiled in. Each needs figures from bench/ that say what it brings. */
-const V8_FLAGS: string[] = [
-  // The room for new objects else grows to 16 MiB and more a thread by the garbage of log-ins, and never shrinks:
-  // `bench:idle` finds 3.4 KB for each of 10,000 idle clients, and 6.8 KB without.
-  "--max-semi-space-size=2",
-];
 /** All files get this time, since `deno compile` records it. */
 const FIXED_TIME = new Date("2020-01-01T00:00:00Z");
 
@@ -226,7 +221,7 @@ function compileArguments(output: string): string[] {
     "--no-npm",
     // Else the program loads machine code from a file of a fixed name in /tmp, where any user could put one.
     "--no-code-cache",
-    ...(V8_FLAGS.length > 0 ? [`--v8-flags=${V8_FLAGS.join(",")}`] : []),
+    `--v8-flags=${V8_FLAGS.join(",")}`,
     ...WORKERS.flatMap((worker) => ["--include", worker]),
     "--output",
     output,
