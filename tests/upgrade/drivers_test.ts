@@ -1,13 +1,18 @@
 /**
- * The drivers' programs (tests/drivers/programs.ts) through five binary upgrades each: fifty clients on four servers, all
- * of whom are moved five times, and every answer is the right one.
+ * The drivers' programs (tests/drivers/programs.ts) through five binary upgrades, all at once: for each driver fifty
+ * clients on four servers, all of whom are moved five times, and every answer is the right one.
  */
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { say } from "../../tools/say.ts";
 import { CLIENTS } from "../drivers/node_programs.ts";
-import { findPrograms, makeSharedTable, removeCompiled } from "../drivers/programs.ts";
+import {
+  findPrograms,
+  makeSharedTable,
+  type Program,
+  removeCompiled,
+} from "../drivers/programs.ts";
 import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
@@ -36,41 +41,68 @@ async function tablesOf(prefix: string): Promise<number> {
   return Number(tables);
 }
 
-for (const program of await findPrograms()) {
-  Deno.test({
-    name: `upgrade: ${program.name} through five of them`,
-    ignore: !program.ready,
-    fn: async () => {
-      await using service = await Service.start({
-        config: {
-          general: { query_wait_timeout: "60s" },
-          pools: { app: poolOf(postgres, {}, { pool_size: 4 }) },
-        },
-      });
-      const file = join(service.dir, "enough");
-      const running = program.run({ port: service.port, database: "app", file });
-      let ended = false;
-      // Its failure is told at the end.
-      running.finally(() => ended = true).catch(() => {});
-      try {
-        await waitFor("all clients have begun", 30_000, async () => {
-          if (ended) await running;
-          return await tablesOf(program.tables) === CLIENTS || undefined;
-        });
-        let moved = 0;
-        for (let i = 0; i < UPGRADES; i++) {
-          const { clients, left } = await service.upgrade();
-          assert.equal(left, 0);
-          moved += clients;
-          await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
-        }
-        say(`${moved} clients moved`);
-        assert.equal(moved, UPGRADES * CLIENTS);
-      } finally {
-        // An answer that was wrong is told before what has come of it.
-        await Deno.writeTextFile(file, "");
-        await running;
-      }
-    },
-  });
+/** A program that runs; its failure is told by `end`. */
+class Running {
+  readonly program: Program;
+  readonly #result: Promise<void>;
+  #ended = false;
+
+  constructor(program: Program, result: Promise<void>) {
+    this.program = program;
+    this.#result = result;
+    result.finally(() => this.#ended = true).catch(() => {});
+  }
+
+  async begun(): Promise<void> {
+    const { name, tables } = this.program;
+    await waitFor(`all clients of ${name} have begun`, 120_000, async () => {
+      if (this.#ended) await this.#result;
+      return await tablesOf(tables) === CLIENTS || undefined;
+    });
+  }
+
+  /** Throws what was wrong, with the program's name. */
+  async end(): Promise<void> {
+    try {
+      await this.#result;
+    } catch (error) {
+      throw new Error(this.program.name, { cause: error });
+    }
+  }
 }
+
+const programs = await findPrograms();
+for (const { name, ready } of programs) {
+  if (!ready) say(`this machine lacks what ${name} needs: left out`);
+}
+
+Deno.test("upgrade: the drivers' programs through five of them", async () => {
+  const ready = programs.filter((program) => program.ready);
+  // Each has its own servers.
+  const pools = ready.map(({ tables }) => [tables, poolOf(postgres, {}, { pool_size: 4 })]);
+  await using service = await Service.start({
+    config: { general: { query_wait_timeout: "60s" }, pools: Object.fromEntries(pools) },
+  });
+  const file = join(service.dir, "enough");
+  const running = ready.map((program) =>
+    new Running(program, program.run({ port: service.port, database: program.tables, file }))
+  );
+  try {
+    for (const one of running) await one.begun();
+    let moved = 0;
+    for (let i = 0; i < UPGRADES; i++) {
+      const { clients, left } = await service.upgrade();
+      assert.equal(left, 0);
+      moved += clients;
+      await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
+    }
+    say(`${moved} clients moved`);
+    assert.equal(moved, UPGRADES * CLIENTS * ready.length);
+  } finally {
+    // An answer that was wrong is told before what has come of it.
+    await Deno.writeTextFile(file, "");
+    const ends = await Promise.allSettled(running.map((one) => one.end()));
+    const wrong = ends.filter((end) => end.status === "rejected").map(({ reason }) => reason);
+    assert.deepEqual(wrong, []);
+  }
+});
