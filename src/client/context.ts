@@ -15,9 +15,8 @@ import type { PasswordShape } from "../config/settings.ts";
 export type PoolLookup =
   | { kind: "here"; pool: Pool }
   | { kind: "elsewhere"; worker: number }
-  /** The database is configured, the user is not; `known` tells how the users that it has log in. */
-  | { kind: "no_user"; known: PasswordShape[] }
-  | { kind: "no_database" };
+  /** `known` are the passwords that could have been meant. */
+  | { kind: "no_user" | "no_database"; known: readonly PasswordShape[] };
 
 /** A log-in, as the worker sees it. */
 export interface WaitingLogin {

@@ -4,7 +4,7 @@
  * client, lives on for those it has, and ends with the last of them. One that comes back meanwhile is the same pool.
  */
 
-import type { PoolSettings, Settings } from "../config/settings.ts";
+import type { PasswordShape, PoolSettings, Settings } from "../config/settings.ts";
 import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
@@ -28,6 +28,7 @@ export class Directory {
   readonly #environment: DirectoryEnvironment;
   /** By database, then user. */
   readonly #places = new Map<string, Map<string, PoolPlace>>();
+  #everybody: PasswordShape[] | undefined;
   readonly #pools = new Map<string, Pool>();
   readonly #retired = new Map<string, Pool>();
   /** On their way to another worker. */
@@ -48,13 +49,20 @@ export class Directory {
 
   find(database: string, user: string): PoolLookup {
     const users = this.#places.get(database);
-    if (users === undefined) return { kind: "no_database" };
+    if (users === undefined) return { kind: "no_database", known: this.#shapes };
     const place = users.get(user);
     if (place === undefined) {
       return { kind: "no_user", known: Array.from(users.values(), ({ shape }) => shape) };
     }
     if (place.home !== this.#index) return { kind: "elsewhere", worker: place.home };
     return { kind: "here", pool: this.#pools.get(key(database, user))! };
+  }
+
+  /** Of all users, for those who name no database of ours: kept, since anybody may ask. */
+  get #shapes(): readonly PasswordShape[] {
+    this.#everybody ??= Array.from(this.#places.values(), (users) => [...users.values()])
+      .flat().map(({ shape }) => shape);
+    return this.#everybody;
   }
 
   /** Whether this worker is to accept clients: it is some pool's home, or there is no pool and it is the first. */
@@ -98,6 +106,7 @@ export class Directory {
 
   #place(place: PoolPlace): void {
     if (place.home !== this.#index) this.#leave(place);
+    this.#everybody = undefined;
     const users = this.#places.get(place.database);
     if (users === undefined) this.#places.set(place.database, new Map([[place.user, place]]));
     else users.set(place.user, place);
@@ -143,6 +152,7 @@ export class Directory {
   #remove(database: string, user: string): void {
     const users = this.#places.get(database);
     users?.delete(user);
+    this.#everybody = undefined;
     if (users?.size === 0) this.#places.delete(database);
     const name = key(database, user);
     const pool = this.#pools.get(name);

@@ -107,7 +107,7 @@ test("psql with a wrong password, a wrong database and sslmode=require says why"
   );
   await assert.rejects(
     run("psql", ["-X", doorman.url("nowhere", "postgres")]),
-    /no pool configured for database "nowhere"/,
+    /password authentication failed for user "postgres"/,
   );
   await assert.rejects(
     run("psql", ["-X", doorman.url("transaction", "postgres") + "?sslmode=require"]),

@@ -30,6 +30,8 @@ host   cleartext all      127.0.0.1             password
 host   verified  all      127.0.0.1             password
 host   elsewhere all      10.0.0.0/8            trust
 host   named     plain,md5 all                  trust
+host   nowhere   all      127.0.0.1             password
+local  nowhere   all      trust
 host   pgdoorman,pgbouncer all all              scram-sha-256
 local  "md5ing"  /^pl     trust
 local  all       all      scram-sha-256
@@ -234,9 +236,29 @@ Deno.test("wrong password and unknown user take the same time, where the passwor
   assert.ok(ratio > 0.5 && ratio < 2, `${ratio} ${JSON.stringify(times)}`);
 });
 
-Deno.test("an unknown database is refused with 3D000, a missing user with 28000", async () => {
-  assert.match((await refusal("nowhere", "plain")).M!, /no pool configured for database "nowhere"/);
-  assert.equal((await refusal("nowhere", "plain")).C, "3D000");
+Deno.test("an unknown database can't be told from a wrong password; with trust it is told", async () => {
+  const answers = await Promise.all(
+    [["nowhere", "plain"], ["nowhere", "nobody"], ["verified", "nobody"]].map(
+      async ([database, user]) => {
+        using client = await WireClient.open({ port: doorman.port });
+        client.send(wire.startup({ user: user!, database: database! }));
+        const { type, body } = await client.read();
+        client.send(wire.message("p", wire.cstring("wrong")));
+        return [type, [...body], wire.errorCodes(await client.readToEnd())];
+      },
+    ),
+  );
+  assert.deepEqual(answers[0], answers[2]);
+  assert.deepEqual(answers[1], answers[2]);
+  const { C, M } = await refusal("nowhere", "plain");
+  assert.equal(C, "28P01");
+  assert.match(M!, /^password authentication failed for user "plain"$/);
+  const trusted = await refusal("nowhere", "plain", { path: socketPath() });
+  assert.equal(trusted.C, "3D000");
+  assert.match(trusted.M!, /no pool configured for database "nowhere"/);
+});
+
+Deno.test("a missing user is refused with 28000", async () => {
   using client = await WireClient.open({ port: doorman.port });
   client.send(
     wire.packet(3 << 16, wire.cstring("database"), wire.cstring("trusting"), wire.cstring("")),

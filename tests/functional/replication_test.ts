@@ -222,7 +222,7 @@ Deno.test("replication: wrong values, wrong password, console, unknown pool", as
     (await refusal(login("true", { user, password, database: "pgdoorman" }))).C,
     "0A000",
   );
-  assert.equal((await refusal(login("true", { database: "nowhere" }))).C, "3D000");
+  assert.equal((await refusal(login("true", { database: "nowhere" }))).C, "28P01");
 });
 
 Deno.test("replication: a server that can't be reached, and a StartupMessage that is too long for it", async () => {

@@ -41,7 +41,7 @@ async function servers(): Promise<number> {
 
 Deno.test("what reloads: pool definitions: added", async () => {
   await using doorman = await startDoorman(configOf(postgres), { allowLog: [/login from/] });
-  assert.equal((await refusal(login(doorman, { database: "fresh" }))).C, "3D000");
+  assert.equal((await refusal(login(doorman, { database: "fresh" }))).C, "28P01");
   const { pools } = configOf(postgres);
   const log = await reload(doorman, { pools: { ...pools as Config, fresh: poolOf(postgres) } });
   assert.match(log, /configuration reloaded in \d+ ms: 1 pool added; pools\.fresh \(added\)/);
@@ -86,7 +86,7 @@ Deno.test("what reloads: pool definitions: removed pools go on for their clients
   assert.equal(await client.value("SELECT 7"), "7");
   await client.query("COMMIT");
   assert.equal(await client.value("SELECT 8"), "8", "its next checkout works, too");
-  assert.equal((await refusal(login(doorman, { database: "gone" }))).C, "3D000");
+  assert.equal((await refusal(login(doorman, { database: "gone" }))).C, "28P01");
   using admin = await consoleOf(doorman);
   const shown = await show(admin, "POOLS");
   assert.deepEqual(

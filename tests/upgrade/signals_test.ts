@@ -129,7 +129,7 @@ Deno.test("upgrade: clients of a pool that the new configuration lacks go on unt
   assert.equal(await goes.value("SELECT 1"), "1");
   assert.equal(await active.value("SELECT 1"), "1");
   assert.equal(await stays.value("SELECT 1"), "1");
-  await assert.rejects(service.login({ database: "gone" }), /3D000/);
+  await assert.rejects(service.login({ database: "gone" }), /28P01/);
   for (const client of [goes, active]) {
     assert.deepEqual(wire.errorCodes(await client.readToEnd()), ["57P01"]);
   }

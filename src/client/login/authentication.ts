@@ -44,7 +44,7 @@ export interface AuthenticatingLogin {
   ): void;
   /** `clientKey` of SCRAM can log in to PostgreSQL. */
   accepted(clientKey: Uint8Array | undefined): void;
-  refused(reason: Reason, first: string): void;
+  refused(reason: Reason, first: string, second?: string): void;
 }
 
 /** Who wants in. */
@@ -53,6 +53,8 @@ export interface Account {
   readonly stored: StoredPassword | undefined;
   /** Of what is stored, or of what stands in for it. */
   readonly shape: PasswordShape;
+  /** What there is not: a user, or as much as the database. Only who needs no password hears which. */
+  readonly missing?: "user" | "database";
 }
 
 /** What the client has to show next. */
@@ -76,8 +78,9 @@ export function knownAccount(stored: StoredPassword): Account {
 export function unknownAccount(
   { state, context }: Pick<AuthenticatingLogin, "state" | "context">,
   known: readonly PasswordShape[],
+  missing: "user" | "database" = "user",
 ): Account {
-  return { stored: undefined, shape: mockShape(state.user, context.mockSecret, known) };
+  return { stored: undefined, shape: mockShape(state.user, context.mockSecret, known), missing };
 }
 
 /** Asks for what the account has to show. `undefined`: it is accepted or refused already. */
@@ -100,8 +103,9 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
   const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mock);
   switch (method) {
     case "trust":
-      if (stored === undefined) wrong(login);
-      else login.accepted(undefined);
+      if (stored !== undefined) login.accepted(undefined);
+      else if (account.missing !== "database") wrong(login);
+      else login.refused(REASONS.noPool, state.database, state.user);
       return undefined;
     case "reject":
       if (stored?.kind === "unsupported") login.refused(REASONS.methodUnavailable, stored.what);

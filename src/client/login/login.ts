@@ -286,16 +286,12 @@ export class ClientLogin implements AuthenticatingLogin {
         context.handOver(found.worker, state.id);
         return false;
       case "no_database":
-        this.#fail(REASONS.noPool, state.database, state.user);
-        return false;
-      case "no_user":
-        this.#authenticate(unknownAccount(this, found.known));
+      case "no_user": {
+        const missing = found.kind === "no_user" ? "user" : "database";
+        this.#authenticate(unknownAccount(this, found.known, missing));
         return true;
+      }
       case "here":
-        if (found.pool.disabled) {
-          this.#fail(REASONS.databaseDisabled, state.database, "");
-          return false;
-        }
         session.pool = found.pool;
         found.pool.enter();
         this.#authenticate(knownAccount(found.pool.settings.password));
@@ -348,6 +344,8 @@ export class ClientLogin implements AuthenticatingLogin {
 
   accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
+    const { state } = session;
+    if (session.pool?.disabled) return this.#fail(REASONS.databaseDisabled, state.database, "");
     const full = session.pool && poolFull(session.pool);
     if (full !== undefined) return this.#fail(full.reason, full.name, String(full.max));
     if (!takePlace(session.context, session.pool)) return this.#noPlace();
@@ -483,13 +481,17 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#fail(REASONS.tooManyClients, "", "");
   }
 
-  refused(reason: Reason, first: string): void {
-    this.#fail(reason, first, "");
+  refused(reason: Reason, first: string, second = ""): void {
+    this.#fail(reason, first, second);
   }
 
   #fail(reason: Reason, first: string, second: string, code?: string): void {
+    const { database, user } = this.#session.state;
     this.cancel();
-    logFailure(this.#session, reason, first, second);
+    // The client hears that its password is wrong.
+    const misses = reason === REASONS.authenticationFailed && this.#account?.missing === "database";
+    if (misses) logFailure(this.#session, REASONS.noPool, database, user);
+    else logFailure(this.#session, reason, first, second);
     this.#session.fail("FATAL", reason, first, second, code);
   }
 }

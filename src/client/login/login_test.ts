@@ -383,7 +383,7 @@ Deno.test("login: a wrong password", () => {
   assert.equal(world.shared[Shared.LoggedIn], 0);
 });
 
-Deno.test("login: a user who does not exist is asked, and fails; a database that does not is told", () => {
+Deno.test("login: a user who does not exist is asked, and fails, in a database that does not, too", () => {
   const user = new World();
   user.found = { kind: "no_user", known: [shapeOf({ kind: "md5", hash: "" })] };
   user.method = "auto";
@@ -392,12 +392,44 @@ Deno.test("login: a user who does not exist is asked, and fails; a database that
   user.send(PASSWORD);
   assert.match(user.happened().at(-1)!, /^FATAL 28P01 /);
   const database = new World();
-  database.found = { kind: "no_database" };
+  database.found = { kind: "no_database", known: [shapeOf({ kind: "md5", hash: "" })] };
+  database.method = "auto";
+  database.send(ME);
+  assert.equal(database.told(), "R5");
+  database.send(PASSWORD);
+  assert.equal(
+    database.happened().at(-1),
+    'FATAL 28P01 password authentication failed for user "me"',
+  );
+  assert.deepEqual(database.warnings, [
+    '[me@db #7] login from  as "me" to "db" failed: ' +
+    'no pool configured for database "db" and user "me"',
+  ]);
+});
+
+Deno.test("login: who needs no password is told of a database that does not exist; a user is not", () => {
+  const database = new World();
+  database.found = { kind: "no_database", known: [] };
   database.send(ME);
   assert.deepEqual(database.happened(), [
     "over",
     'FATAL 3D000 no pool configured for database "db" and user "me"',
   ]);
+  const user = new World();
+  user.found = { kind: "no_user", known: [] };
+  user.send(ME);
+  assert.match(user.happened().at(-1)!, /^FATAL 28P01 /);
+});
+
+Deno.test("login: that a database is disabled hears who has proved himself", () => {
+  const world = new World();
+  Object.assign(world.pool, { disabled: true });
+  world.method = "password";
+  world.send(ME);
+  assert.equal(world.told(), "R3");
+  world.send(PASSWORD);
+  world.check();
+  assert.match(world.happened().at(-1)!, /^FATAL 28P01 /);
 });
 
 Deno.test("login: a pool elsewhere takes the session over, which begins there", () => {
