@@ -201,6 +201,7 @@ export const REASONS = {
   ),
   serverReplaced: reason("reconnect", "00000", "replaced: RECONNECT or changed settings", "info"),
   serverCheckFailed: reason("server_check_failed", "08006", "server check failed: {0}"),
+  serverNotCleared: reason("not_cleared", "08006", "what was left there stays: {0}", "info"),
   serverCleanupFailed: reason("cleanup_failed", "08006", "cleanup failed: {0}"),
   serverUnusable: reason("server_unusable", "08006", "left in a state that can't be reused: {0}"),
   poolClosed: reason("pool_closed", "57P01", "pool closed", "info"),

@@ -6,11 +6,13 @@
 
 import type { PoolSettings } from "../config/settings.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
+import type { ReceivedError } from "../protocol/error_response.ts";
 import { Owed } from "../protocol/owed_replies.ts";
-import { REASONS } from "../reasons.ts";
+import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
-import { onlyReported } from "../server/parameters.ts";
+import { onlyReported, type ParameterSet } from "../server/parameters.ts";
 import { takeAll } from "../server/statements/on_server.ts";
+import { checkUnclearable, isLeftover } from "./unclearable.ts";
 import { learnDefaults, type LearningPool } from "./defaults.ts";
 import { Dirty, DIRTY_DISCARD, DIRTY_PARAMETERS, type ServerState } from "../server/state.ts";
 
@@ -51,8 +53,9 @@ function needed({ dirty }: ServerState): readonly typeof STATEMENTS[number][] {
 /** What decides whether anything is cleaned. */
 type CleaningSettings = Pick<PoolSettings, "cleanup_server_connections" | "session_isolation">;
 
-interface CleaningPool {
+interface CleanedPool {
   readonly settings: CleaningSettings;
+  readonly defaults: ParameterSet | undefined;
 }
 
 /** Whether servers are cleaned, and asked what is left on them. */
@@ -64,7 +67,10 @@ export function cleans(settings: CleaningSettings): boolean {
  * The queries for a server in this state, none when it is clean. An open transaction is rolled back in any case;
  * `cleanup_server_connections = false` leaves all else as it is.
  */
-export function cleanupQueries(state: ServerState, settings: CleaningSettings): readonly string[] {
+export function cleanupQueries(
+  state: ServerState,
+  { settings, defaults }: CleanedPool,
+): readonly string[] {
   // The common case makes no garbage.
   if (state.status === TransactionStatus.Idle && state.dirty === 0) return NONE;
   const queries: string[] = [];
@@ -72,6 +78,9 @@ export function cleanupQueries(state: ServerState, settings: CleaningSettings): 
   if (!cleans(settings)) return queries;
   const query = needed(state).map(([, sql]) => sql).join("");
   if (query !== "") queries.push(query);
+  if (query === DISCARD[1] && settings.session_isolation === "strict") {
+    queries.push(checkUnclearable(defaults ?? state.parameters));
+  }
   return queries;
 }
 
@@ -94,8 +103,13 @@ export function startDraining(server: ServerConnection): boolean {
   return true;
 }
 
+/** Why a server is closed that answers them so. */
+export function cleanupFailure(error: ReceivedError): Reason {
+  return isLeftover(error) ? REASONS.serverNotCleared : REASONS.serverCleanupFailed;
+}
+
 /** The queries are through: what the server has now, and what the pool learns of that. */
-export function markClean(state: ServerState, pool: LearningPool & CleaningPool): void {
+export function markClean(state: ServerState, pool: LearningPool & CleanedPool): void {
   const done = cleans(pool.settings) ? needed(state) : [];
   for (const [, , effect] of done) effect(state, pool.reported);
   state.dirty = 0;

@@ -1,12 +1,25 @@
 import assert from "node:assert/strict";
 import { TransactionStatus } from "../protocol/codes.ts";
+import type { ReceivedError } from "../protocol/error_response.ts";
+import { REASONS } from "../reasons.ts";
+import { parameterSet } from "../server/parameters.ts";
 import { Dirty, newServerState, type ServerState } from "../server/state.ts";
-import { cleanupQueries } from "./cleanup.ts";
+import { cleanupFailure, cleanupQueries } from "./cleanup.ts";
 
 const { Failed: FAILED, Idle: IDLE, InTransaction: IN_TRANSACTION } = TransactionStatus;
 /** Values of cleanup_server_connections. */
-const CLEANS = { cleanup_server_connections: true, session_isolation: "tracked" } as const;
-const LEAVES_THE_REST = { ...CLEANS, cleanup_server_connections: false };
+const CLEANS = {
+  settings: { cleanup_server_connections: true, session_isolation: "tracked" },
+  defaults: undefined,
+} as const;
+const LEAVES_THE_REST = {
+  ...CLEANS,
+  settings: { ...CLEANS.settings, cleanup_server_connections: false },
+};
+const STRICT = {
+  defaults: parameterSet(new Map([["server_version", "18.4"], ["is_superuser", "off"]])),
+  settings: { cleanup_server_connections: false, session_isolation: "strict" },
+} as const;
 
 function stateWith(dirty: number, status: number = IDLE): ServerState {
   return { ...newServerState(1, 0), dirty, status };
@@ -43,4 +56,20 @@ Deno.test("cleanup: an open or failed transaction is rolled back first, and even
 Deno.test("cleanup: after a session everything, in a query of its own", () => {
   assert.deepEqual(cleanupQueries(stateWith(Dirty.All | Dirty.Set), CLEANS), ["DISCARD ALL"]);
   assert.deepEqual(cleanupQueries(stateWith(Dirty.All), LEAVES_THE_REST), []);
+});
+
+Deno.test("cleanup: in strict mode PostgreSQL is asked about what DISCARD ALL leaves", () => {
+  const [first, second, ...others] = cleanupQueries(stateWith(Dirty.All), STRICT);
+  assert.equal(first, "DISCARD ALL");
+  assert.deepEqual(others, []);
+  assert.match(second!, /setseed\(-?0\.\d{9}\).*pg_get_loaded_modules/);
+  assert.doesNotMatch(second!, /replication_origin/, "who is no superuser may not ask");
+  const other = { ...STRICT, defaults: parameterSet(new Map([["is_superuser", "on"]])) };
+  assert.match(cleanupQueries(stateWith(Dirty.All), other)[1]!, /pg_extension.*replication_origin/);
+});
+
+Deno.test("cleanup: what can't be undone closes the server, and is no fault", () => {
+  const error = (code: string) => ({ code, message: "" }) as ReceivedError;
+  assert.equal(cleanupFailure(error("22P02")).level, "info");
+  assert.equal(cleanupFailure(error("42501")), REASONS.serverCleanupFailed);
 });

@@ -18,7 +18,7 @@ import type { ParameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
 import { Counters } from "../stats/counters.ts";
 import { Canceling, type CancelingPool, cancelRunning } from "./canceling.ts";
-import { cleanupQueries, markClean, startDraining } from "./cleanup.ts";
+import { cleanupFailure, cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Greeting } from "./connecting/greeting.ts";
@@ -274,7 +274,7 @@ export class Pool
       server.close(stale, "");
       return;
     }
-    const queries = cleanupQueries(state, this.settings);
+    const queries = cleanupQueries(state, this);
     if (queries.length === 0) {
       this.#offer(server);
       return;
@@ -314,7 +314,7 @@ export class Pool
     }
     if (state.stage !== ServerStage.Cleaning) return;
     if (!this.#greeting.end(server, error) && error !== undefined) {
-      server.close(REASONS.serverCleanupFailed, `${error.code}: ${error.message}`);
+      server.close(cleanupFailure(error), `${error.code}: ${error.message}`);
       return;
     }
     markClean(state, this);

@@ -17,17 +17,19 @@ const TEXT = "::pg_catalog.text";
 const PG_NAMESPACE = "2615::pg_catalog.oid";
 const OURS = `pg_catalog.strpos(name, 'DOORMAN_') ${EQUALS} 1`;
 
-/** Parts of the question, each for some bits. */
+/**
+ * Parts of the question, each for some bits. The functions behind the views: PostgreSQL plans these in half the time. Which
+ * parameters there are takes it longest, so that is read once (`settings`), as are the prepared statements (`prepared`).
+ */
 const PARTS: [bits: number, sql: string][] = [
   [
     Dirty.Set | Dirty.Config,
-    "'set', (SELECT pg_catalog.json_object_agg(name, setting) FROM pg_catalog.pg_settings " +
-    `WHERE source ${EQUALS} 'session'${TEXT}), ` +
+    "'foreign', settings.foreign_ones, 'set', settings.set, " +
     "'role', pg_catalog.current_setting('role'), 'user', session_user",
   ],
   [
     Dirty.Advisory,
-    "'locks', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks " +
+    "'locks', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_lock_status() " +
     `WHERE locktype ${EQUALS} 'advisory'${TEXT} AND pid ${EQUALS} pg_catalog.pg_backend_pid())`,
   ],
   [
@@ -39,37 +41,34 @@ const PARTS: [bits: number, sql: string][] = [
   ],
   [
     Dirty.Declare,
-    "'cursors', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable)",
+    "'cursors', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable)",
   ],
-  [
-    Dirty.SqlPrepare,
-    "'prepared', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
-    "WHERE from_sql)",
-  ],
+  [Dirty.SqlPrepare, "'prepared', prepared.by_sql"],
   [
     Dirty.Listen,
     "'channels', (SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)",
   ],
-  [
-    Dirty.Any,
-    "'statements', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
-    `WHERE NOT from_sql AND ${OURS}), ` +
-    "'false', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements " +
-    `WHERE from_sql AND ${OURS})`,
-  ],
+  [Dirty.Any, "'statements', prepared.ours, 'false', prepared.false_ones"],
 ];
 
 /**
  * What a role other than the login role has set and the login role may not: on another server it can't be set again. In
  * PostgreSQL 14 and before only a superuser may.
  */
-const FOREIGN = "'foreign', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_settings " +
-  `WHERE source ${EQUALS} 'session'${TEXT} AND context ${EQUALS} 'superuser'${TEXT} ` +
-  "AND NOT pg_catalog.has_parameter_privilege(session_user, name, 'SET')), ";
-const FOREIGN_14 = "'foreign', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_settings " +
-  `WHERE source ${EQUALS} 'session'${TEXT} AND context ${EQUALS} 'superuser'${TEXT} ` +
-  "AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles " +
-  `WHERE rolname ${EQUALS} session_user)), `;
+const MAY_SET = "pg_catalog.has_parameter_privilege(session_user, name, 'SET')";
+const MAY_SET_14 = "(SELECT rolsuper FROM pg_catalog.pg_roles " +
+  `WHERE rolname ${EQUALS} session_user)`;
+const settingsOf = (maySet: string) =>
+  "(SELECT pg_catalog.json_object_agg(name, setting), pg_catalog.count(*) FILTER " +
+  `(WHERE context ${EQUALS} 'superuser'${TEXT} AND NOT ${maySet}) ` +
+  "FROM pg_catalog.pg_show_all_settings() " +
+  `WHERE source ${EQUALS} 'session'${TEXT}) AS settings (set, foreign_ones)`;
+const SETTINGS = settingsOf(MAY_SET);
+const SETTINGS_14 = settingsOf(MAY_SET_14);
+const PREPARED = "(SELECT pg_catalog.count(*) FILTER (WHERE from_sql), " +
+  `pg_catalog.count(*) FILTER (WHERE NOT from_sql AND ${OURS}), ` +
+  `pg_catalog.count(*) FILTER (WHERE from_sql AND ${OURS}) ` +
+  "FROM pg_catalog.pg_prepared_statement()) AS prepared (by_sql, ours, false_ones)";
 
 /**
  * Before a question that is asked again: the client's own statement_timeout may have stopped the first one. What it was
@@ -85,14 +84,17 @@ const TIMEOUT = "'timeout', pg_catalog.current_setting('pg_doorman.timeout'), 's
 
 /** Asks about these bits. */
 export function question(session: ClientView, about: number, again: boolean): string {
+  const from: string[] = [];
   let parts = "";
   if ((about & (Dirty.Set | Dirty.Config)) !== 0) {
-    parts = (again ? `${TIMEOUT}, ` : "") + foreignQuestion(session) + customQuestion(session);
+    parts = (again ? `${TIMEOUT}, ` : "") + customQuestion(session);
+    from.push(isBefore15(session) ? SETTINGS_14 : SETTINGS);
   }
-  const more = PARTS.filter(([bits]) => (bits & about) !== 0).map(([, part]) => part);
-  parts += more.join(", ");
+  if ((about & (Dirty.SqlPrepare | Dirty.Any)) !== 0) from.push(PREPARED);
+  parts += PARTS.filter(([bits]) => (bits & about) !== 0).map(([, part]) => part).join(", ");
   return `SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object(${parts})` +
-    `${TEXT}, '${encodingOf(session)}'), 'base64')`;
+    `${TEXT}, '${encodingOf(session)}'), 'base64')` +
+    (from.length > 0 ? ` FROM ${from.join(", ")}` : "");
 }
 
 /** What the answer is converted to. Where PostgreSQL knows of no encoding the bytes come as they are. */
@@ -101,9 +103,9 @@ function encodingOf({ pool }: ClientView): string {
   return encoding === "SQL_ASCII" ? "SQL_ASCII" : "UTF8";
 }
 
-function foreignQuestion({ pool }: ClientView): string {
+function isBefore15({ pool }: ClientView): boolean {
   const version = pool!.defaults?.values.get("server_version") ?? "";
-  return parseInt(version) >= 15 ? FOREIGN : FOREIGN_14;
+  return !(parseInt(version) >= 15);
 }
 
 /** The part about parameters that PostgreSQL does not list. */

@@ -23,6 +23,8 @@ import type { Way, Ways } from "./way.ts";
 export interface Mode {
   /** More settings of the pool. */
   settings: Config;
+  /** Whether the first form of each way is tried, besides one of the others. */
+  triesFirst: boolean;
   /** Whether what a function hides in its body is promised to reach nobody. */
   seesBodies: boolean;
   /** What reaches others, and must not: struck from here when it does no more. */
@@ -77,14 +79,15 @@ interface Usual {
 const BEGIN = [wire.extended("BEGIN")];
 const LANES = ["direct", "leaves", "stays"];
 
-/** How many forms of a way are tried, besides the first: another one at other ways, all of them where a variable says so. */
-const FORMS_OF_A_WAY = Deno.env.get("PG_DOORMAN_TEST_FORMS") === "all" ? Infinity : 1;
+/** All forms of each way are tried. */
+export const WHOLE: boolean = Deno.env.get("PG_DOORMAN_TEST_FORMS") === "all";
 
-/** The cases of a way that are run: the first, and one of the others, which changes from way to way. */
-function someOf(cases: Case[], number: number): Case[] {
+/** The cases of a way that are run: the first, if it is wanted, and one of the others, which changes from way to way. */
+function someOf(cases: Case[], number: number, withFirst: boolean): Case[] {
   const [first, ...others] = cases;
-  const step = Math.ceil(others.length / FORMS_OF_A_WAY) || 1;
-  return first === undefined ? [] : [first, ...others.filter((_, i) => (i + number) % step === 0)];
+  if (WHOLE || first === undefined) return cases;
+  const other = others.length > 0 ? [others[number % others.length]!] : [];
+  return withFirst || other.length === 0 ? [first, ...other] : other;
 }
 
 /** All cases of a way. */
@@ -345,7 +348,7 @@ export class Crossing {
   async run(ways: Ways): Promise<Map<string, Outcome>> {
     const cases = Object.entries(ways).flatMap(([name, way]) => {
       const number = this.#numbers.get(way)!;
-      return someOf(casesOf(name, way, number), number);
+      return someOf(casesOf(name, way, number), number, this.mode.triesFirst);
     });
     for (const { steps } of cases) {
       for (const lane of LANES) for (const step of steps(lane)) this.#noteTexts(step);

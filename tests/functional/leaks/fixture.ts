@@ -6,6 +6,7 @@ import type { Ways } from "./way.ts";
 const SET_CONFIG = "set_config('work_mem', '7MB', false)";
 
 const SCHEMA = `
+CREATE EXTENSION dblink;
 CREATE SCHEMA leak; CREATE SCHEMA one; CREATE SCHEMA two; CREATE SCHEMA evil;
 GRANT ALL ON SCHEMA leak, one, two, evil TO weak;
 CREATE TABLE leak.t (x text); INSERT INTO leak.t VALUES ('x');

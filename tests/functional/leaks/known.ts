@@ -52,6 +52,7 @@ export const KNOWN_LEAKS: Known = {
     "SELECT setseed(0.5)": "simple block extended do failed",
     "SET seed TO 0.5": "simple block extended do failed",
     "SELECT set_config('seed', '0.5', false)": "simple block extended do failed",
+    "a connection of dblink": "simple extended do",
     "the origin of a replication": "simple extended do",
     "a temporary replication slot": "simple extended do",
   },
@@ -70,3 +71,9 @@ export const KNOWN_DIFFERENCES: Known = {
       "simple",
   },
 };
+
+/** What reaches another client of a pool with `session_isolation = "strict"`: nothing may. */
+export const KNOWN_LEAKS_IN_STRICT: Known = {};
+
+/** What a client sees of its own in such a pool otherwise than at a direct connection. */
+export const KNOWN_DIFFERENCES_IN_STRICT: Known = {};

@@ -183,6 +183,16 @@ export const MEMORY: Ways = {
     nothing: true,
     only: ["simple"],
   },
+  "a connection of dblink": {
+    sql: [
+      "SELECT dblink_connect('there', 'host=127.0.0.1 user=postgres dbname=postgres port=' || " +
+      "current_setting('port'))",
+    ],
+    look: "SELECT 'there' = ANY (dblink_get_connections())",
+    stays:
+      "SELECT dblink_disconnect('there') WHERE 'there' = ANY (COALESCE(dblink_get_connections(), '{}'))",
+    only: ["simple", "extended", "do", "hidden"],
+  },
   "the origin of a replication": {
     sql: ["SELECT pg_replication_origin_session_setup('{lane}')"],
     look: "SELECT pg_replication_origin_session_is_setup()",
