@@ -536,9 +536,9 @@ const TABLE: KeyTable<GeneralConfig> = {
   },
   daemon_pid_file: {
     type: "path",
-    default: "/tmp/pg_doorman.pid",
+    default: "/run/pg_doorman.pid",
     reload: "R",
-    doc: "PID file, written with `--daemon` only.",
+    doc: "PID file, written with `--daemon` only. Who is not root names one where he may write.",
   },
 };
 

@@ -76,7 +76,7 @@ pooler_check_query string ;
 hba cidr_list
 pg_hba hba -
 startup_parameters string_map
-daemon_pid_file path /tmp/pg_doorman.pid
+daemon_pid_file path /run/pg_doorman.pid
 `;
 
 const WEB = `

@@ -1,8 +1,12 @@
 /**
  * The PID file of a daemon: it appears whole or not at all, names a process that lives, and goes with it. A file that a
  * killed process has left is taken over; one of a living PgDoorman is not.
+ *
+ * What must hold: in a folder that others may write to nobody leads the process to another file, by a symbolic link or by
+ * anything else under one of the two names.
  */
 
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 
 /** Another process has the file, or it can't be written. */
@@ -22,7 +26,7 @@ export class PidFile {
     const file = new PidFile(path, Deno.pid);
     const unfinished = `${path}.${Deno.pid}`;
     try {
-      Deno.writeTextFileSync(unfinished, `${Deno.pid}\n`);
+      write(unfinished);
       try {
         file.#link(unfinished);
       } finally {
@@ -39,7 +43,7 @@ export class PidFile {
   /** Writes this process's id over that of the process it replaces. */
   static takeOver(path: string): PidFile {
     const unfinished = `${path}.${Deno.pid}`;
-    Deno.writeTextFileSync(unfinished, `${Deno.pid}\n`);
+    write(unfinished);
     Deno.renameSync(unfinished, path);
     return new PidFile(path, Deno.pid);
   }
@@ -66,20 +70,48 @@ export class PidFile {
 
   /** Removes the file, unless it is a successor's by now. */
   remove(): void {
-    if (this.#owner() === this.#pid) removeIfThere(this.#path);
+    let owner: number | undefined;
+    try {
+      owner = this.#owner();
+    } catch {
+      // Whatever has come in its place.
+      return;
+    }
+    if (owner === this.#pid) removeIfThere(this.#path);
   }
 
   /** The process that the file names. */
   #owner(): number | undefined {
-    let text: string;
-    try {
-      text = Deno.readTextFileSync(this.#path);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
+    const text = read(this.#path);
+    if (text === undefined) return undefined;
     const pid = Number(text.trim());
     return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+  }
+}
+
+/** Makes a file of its own with this process's id. What another process of this number has left makes room. */
+function write(path: string): void {
+  removeIfThere(path);
+  Deno.writeTextFileSync(path, `${Deno.pid}\n`, { createNew: true });
+}
+
+/** What a file says that is one; `undefined`: it is not there. */
+function read(path: string): string | undefined {
+  let fd: number;
+  try {
+    // It may be a pipe, which nobody writes to.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === "ENOENT") return undefined;
+    if (code === "ELOOP") throw new Error("it is a symbolic link");
+    throw error;
+  }
+  try {
+    if (!fstatSync(fd).isFile()) throw new Error("it is no file");
+    return readFileSync(fd, "utf8");
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -68,3 +68,24 @@ Deno.test("pid file: where it can't be written the error says so", () =>
       /daemon_pid_file: write .*No such file/,
     );
   }));
+
+Deno.test("pid file: links, pipes and folders under its names lead nowhere", () =>
+  inFolder((path, folder) => {
+    const theirs = `${folder}/theirs`;
+    Deno.writeTextFileSync(theirs, "1\n");
+    // The name of the unfinished file can be guessed.
+    Deno.symlinkSync(theirs, `${path}.${Deno.pid}`);
+    PidFile.claim(path).remove();
+    Deno.symlinkSync(theirs, `${path}.${Deno.pid}`);
+    PidFile.takeOver(path).remove();
+    assert.equal(Deno.readTextFileSync(theirs), "1\n");
+    Deno.symlinkSync(theirs, path);
+    assert.throws(() => PidFile.claim(path), /daemon_pid_file: .* it is a symbolic link/);
+    assert.equal(Deno.readTextFileSync(theirs), "1\n");
+    Deno.removeSync(path);
+    new Deno.Command("mkfifo", { args: [path] }).outputSync();
+    assert.throws(() => PidFile.claim(path), /daemon_pid_file: .* it is no file/);
+    Deno.removeSync(path);
+    Deno.mkdirSync(path);
+    assert.throws(() => PidFile.claim(path), /daemon_pid_file: .* it is no file/);
+  }));
