@@ -8,6 +8,7 @@ import { readFailure } from "./include.ts";
 import { canonicalName } from "./parameter_names.ts";
 import type { Report } from "./report.ts";
 import { keyPath } from "./source.ts";
+import { readServerAuth, SERVER_AUTH_METHODS } from "./server_auth.ts";
 import { PARAMETER_BUDGET_BYTES, parameterBytes, parameterFault } from "./startup_parameters.ts";
 import type { Config, ServerTlsMode } from "./types.ts";
 
@@ -43,6 +44,13 @@ export function checkServerCa(
 ): void {
   if (!mode.startsWith("verify-") || ca !== undefined) return;
   report.fault(`${section}.server_tls_mode`, `${mode} needs server_tls_ca_cert`);
+}
+
+/** `server_auth` names methods. */
+export function checkServerAuth(value: string | undefined, section: string, report: Report): void {
+  const read = readServerAuth(value ?? "");
+  if ("allowed" in read) return;
+  report.fault(`${section}.server_auth`, read.fault, `of ${SERVER_AUTH_METHODS.join(", ")}`);
 }
 
 /** A certificate and its key come together. */

@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
+import { readServerAuth, type ServerAuthMethod } from "./server_auth.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   ClientLimit,
@@ -165,6 +166,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     connect_query: pool.connect_query,
     sync_server_parameters: general.sync_server_parameters,
     cleanup_server_connections: pool.cleanup_server_connections,
+    server_auth: allowedOf(pool.server_auth ?? general.server_auth),
     session_isolation: pool.session_isolation ?? general.session_isolation,
     log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
     max_replication_connections: pool.max_replication_connections,
@@ -257,6 +259,12 @@ function serverCredentials(user: UserConfig): ServerCredentials {
 }
 
 /** Changes whenever a server connection opened before would not be what the settings ask for now. */
+function allowedOf(serverAuth: string): readonly ServerAuthMethod[] {
+  const read = readServerAuth(serverAuth);
+  if ("fault" in read) throw new Error(`server_auth ${read.fault}`);
+  return read.allowed;
+}
+
 function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): string {
   const asked = [
     settings.server_host,
@@ -268,6 +276,7 @@ function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): s
     settings.startup_parameters,
     // Not in what a program of before knew, so that its servers fit where there is none.
     ...settings.connect_query === "" ? [] : [settings.connect_query],
+    ...settings.server_auth.length === 0 ? [] : [settings.server_auth],
     pool.server_tls_mode ?? general.server_tls_mode,
     pool.server_tls_ca_cert ?? general.server_tls_ca_cert,
     pool.server_tls_certificate ?? general.server_tls_certificate,

@@ -125,6 +125,15 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "N",
     doc: "Told to each client by a NOTICE when it has logged in; empty = nothing. Not in upstream.",
   },
+  server_auth: {
+    type: "string",
+    default: "",
+    reload: "B",
+    doc:
+      "What PostgreSQL may ask the pooler for at a log-in, as libpq's `require_auth`: a list of `none`, `password`, " +
+      "`md5` and `scram-sha-256`, or of those that are refused, each behind a `!`. Empty: whatever it asks for. " +
+      "Not in upstream.",
+  },
   session_isolation: {
     type: "enum",
     choices: ["tracked", "strict"],

@@ -95,6 +95,12 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     reload: "P",
     doc: "Undo what a client changed in its session before the next one gets the connection.",
   },
+  server_auth: {
+    type: "string",
+    reload: "B",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
   session_isolation: {
     type: "enum",
     choices: ["tracked", "strict"],

@@ -5,6 +5,7 @@
  */
 
 import type { HbaRule } from "./hba_rule.ts";
+import type { ServerAuthMethod } from "./server_auth.ts";
 
 /** How long a client keeps its server connection. */
 export type PoolMode = "session" | "transaction" | "statement";
@@ -92,6 +93,8 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   server_round_robin: boolean;
   sync_server_parameters: boolean;
   cleanup_server_connections: boolean;
+  /** What PostgreSQL may ask for; empty: anything. */
+  server_auth: readonly ServerAuthMethod[];
   session_isolation: SessionIsolation;
   log_client_parameter_status_changes: boolean;
   max_replication_connections: number;

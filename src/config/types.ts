@@ -63,6 +63,7 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   client_idle_timeout: number;
   query_wait_notify: number;
   login_notify_message: string;
+  server_auth: string;
   session_isolation: SessionIsolation;
 
   max_user_connections: number;
@@ -207,6 +208,7 @@ export interface PoolConfig {
   client_idle_timeout?: number;
   query_wait_notify?: number;
   cleanup_server_connections: boolean;
+  server_auth?: string;
   session_isolation?: SessionIsolation;
   log_client_parameter_status_changes: boolean;
   max_replication_connections: number;

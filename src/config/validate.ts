@@ -9,6 +9,7 @@ import {
   checkPair,
   checkParameterLayer,
   checkPem,
+  checkServerAuth,
   checkServerCa,
   checkSocketPath,
 } from "./checks.ts";
@@ -155,6 +156,7 @@ function checkServerTls(general: GeneralConfig, checked: Checked): void {
     key: general.server_tls_private_key,
   });
   checkServerCa(general.server_tls_mode, general.server_tls_ca_cert, "general", report);
+  checkServerAuth(general.server_auth, "general", report);
   if (general.server_tls_mode === "disable") return;
   if (general.server_tls_mode.startsWith("verify-")) {
     checkPem("general.server_tls_ca_cert", general.server_tls_ca_cert, checked);

@@ -7,6 +7,7 @@ import {
   checkPair,
   checkParameterLayer,
   checkPem,
+  checkServerAuth,
   checkServerCa,
   checkSocketPath,
 } from "./checks.ts";
@@ -38,6 +39,7 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
     checkSocketPath(pool.server_host, pool.server_port, `${path}.server_host`, report);
   }
   checkTls(path, pool, general, report);
+  checkServerAuth(pool.server_auth, path, report);
   checkFallback(path, pool, report);
   checkUsers(decoded, checked);
   checkSharing(decoded, checked);

@@ -416,3 +416,13 @@ Deno.test("validate: the admin's password may be a hash, not half of one", () =>
   ]);
   assert.deepEqual(faultsOf(text("md5d41d8cd98f00b204e9800998ecf8427e")), []);
 });
+
+Deno.test("validate: server_auth names methods, in general and in a pool", () => {
+  assert.deepEqual(generalFaults('server_auth = "md5,kerberos"'), [
+    'general.server_auth: there is no method "kerberos"',
+  ]);
+  assert.deepEqual(poolFaults('server_host = "h"\nserver_auth = "md5,!none"'), [
+    "pools.app.server_auth: names methods both with and without a !",
+  ]);
+  assert.deepEqual(generalFaults('server_auth = "!none, !password"'), []);
+});

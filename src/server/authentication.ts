@@ -17,6 +17,7 @@ import {
   type ScramClientStart,
   verifyServerFinal,
 } from "../auth/scram_client.ts";
+import type { ServerAuthMethod } from "../config/server_auth.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { Authentication, Frontend } from "../protocol/codes.ts";
 import * as messages from "../protocol/messages.ts";
@@ -47,10 +48,18 @@ export interface LoginSecrets {
   ): void;
 }
 
+/** What each request asks for. */
+const ASKED_BY: ReadonlyMap<number, ServerAuthMethod> = new Map([
+  [Authentication.CleartextPassword, "password"],
+  [Authentication.MD5Password, "md5"],
+  [Authentication.SASL, "scram-sha-256"],
+]);
+
 export class ServerAuthentication {
   /** AuthenticationOk has come. */
   passed = false;
   #verified = false;
+  #asked: ServerAuthMethod = "none";
   readonly #login: AuthenticatingServerLogin;
   readonly #settings: PoolSettings;
   readonly #secrets: LoginSecrets;
@@ -74,6 +83,7 @@ export class ServerAuthentication {
   /** Takes an Authentication message. */
   take(code: number, data: Uint8Array): void {
     const credentials = this.#settings.credentials;
+    if (!this.#allows(code)) return;
     switch (code) {
       case Authentication.Ok:
         // Who does not prove that it knows the password is not the server that was meant (RFC 5802 §3).
@@ -113,6 +123,21 @@ export class ServerAuthentication {
           "final",
         );
     }
+  }
+
+  /** Whoever pretends to be the server may ask for the password in clear: it is not told what `server_auth` protects. */
+  #allows(code: number): boolean {
+    this.#asked = ASKED_BY.get(code) ?? this.#asked;
+    const { server_auth, server_username } = this.#settings;
+    if (code !== Authentication.Ok && !ASKED_BY.has(code)) return true;
+    if (server_auth.length === 0 || server_auth.includes(this.#asked)) return true;
+    this.#login.fail(
+      "28000",
+      `login at ${this.#login.where}: PostgreSQL asks for authentication "${this.#asked}" of ` +
+        `"${server_username}", and server_auth allows ${server_auth.join(", ")}`,
+      "final",
+    );
+    return false;
   }
 
   #noSecret(what: string): void {

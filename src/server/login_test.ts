@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { md5Hash, md5Response } from "../auth/md5.ts";
 import { deriveKeys, formatVerifier, makeVerifier, saltPassword } from "../auth/scram.ts";
 import { advanceScramServer, beginScramServer } from "../auth/scram_server.ts";
+import type { ServerAuthMethod } from "../config/server_auth.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { close } from "../os/libc.ts";
 import { inetAddress } from "../os/socket_address.ts";
@@ -412,6 +413,40 @@ Deno.test("server login: md5, of a password or its hash", async () => {
     await fails((server) => server.send(authentication(5, salt))),
     /^28000 .* asks for an md5 password of "me": set server_username/,
   );
+});
+
+Deno.test("server login: server_auth: whoever asks for something else is told nothing", async () => {
+  const { credentials } = password.settings!;
+  const only = (...server_auth: ServerAuthMethod[]) => ({ settings: { credentials, server_auth } });
+  const hears = async (server: Conversation) => {
+    await assert.rejects(server.password(), HungUp);
+  };
+  const requests: [ServerAuthMethod, Uint8Array][] = [
+    ["none", concat(OK, READY)],
+    ["password", authentication(3)],
+    ["md5", authentication(5, Uint8Array.of(1, 2, 3, 4))],
+    ["scram-sha-256", MECHANISMS],
+  ];
+  for (const [asked, request] of requests) {
+    const others = requests.map(([method]) => method).filter((method) => method !== asked);
+    assert.equal(
+      await fails(async (server) => {
+        await server.send(request);
+        await hears(server);
+      }, only(...others)),
+      `28000 login at HERE: PostgreSQL asks for authentication "${asked}" of "me", ` +
+        `and server_auth allows ${others.join(", ")}`,
+    );
+  }
+  await succeeds((server) => server.send(OK, READY), only("none"));
+  await succeeds(scram(), only("scram-sha-256"));
+  // Behind the first request another one, to get more out of it.
+  await fails(async (server) => {
+    await server.send(MECHANISMS);
+    await server.password();
+    await server.send(authentication(3));
+    await hears(server);
+  }, only("scram-sha-256"));
 });
 
 Deno.test("server login: SCRAM, keys derived at once or later", async () => {

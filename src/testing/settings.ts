@@ -43,6 +43,7 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     server_round_robin: false,
     sync_server_parameters: true,
     cleanup_server_connections: true,
+    server_auth: [],
     session_isolation: "tracked",
     log_client_parameter_status_changes: false,
     max_replication_connections: 10,
