@@ -388,8 +388,8 @@ export type WorkerToWorker =
   | { kind: "thaw_over"; database: string; user: string }
   /** Answered by `cancel_through`. */
   | { kind: "cancel"; processId: number; secret: Uint8Array; from: CancelAsker }
-  /** The client is not here, or nothing for it is on its way to PostgreSQL any more. */
-  | { kind: "cancel_through"; ticket: number };
+  /** The client is not here, or nothing for it is on its way to PostgreSQL any more. A hit: the key was right. */
+  | { kind: "cancel_through"; ticket: number; key: "hit" | "miss" };
 
 /** Who has a CancelRequest whose client other workers are asked for. */
 export interface CancelAsker {

@@ -75,7 +75,7 @@ export const REASONS = {
   unsupportedVersion: reason(
     "unsupported_version",
     "0A000",
-    "unsupported frontend protocol {0}: server supports 3.0 to 3.0",
+    "unsupported frontend protocol {0}: server supports 3.0 to 3.2",
   ),
   notSupported: reason("not_supported", "0A000", "{0}"),
   adminShutdown: reason(

@@ -54,10 +54,14 @@ export interface ClientContext {
   findPool(database: string, user: string): PoolLookup;
   handOver(worker: number, client: number): void;
   /**
-   * A CancelRequest came: the client may be on any worker. `through` is called once, perhaps before this returns: from
+   * A CancelRequest came from this address: the client may be on any worker. `through` is called once, perhaps before this returns: from
    * then on no statement can be hit by it.
    */
-  cancel(processId: number, secret: Uint8Array, through: () => void): void;
+  cancel(
+    processId: number,
+    sent: { secret: Uint8Array; address: string },
+    through: () => void,
+  ): void;
   /** The session is closed. */
   leave(client: number): void;
   toControl(mail: WorkerToControl): void;

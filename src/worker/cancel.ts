@@ -9,6 +9,9 @@
 import { timingSafeEqual } from "node:crypto";
 import type { CancelAsker, WorkerToControl, WorkerToWorker } from "../mail.ts";
 import type { Session } from "../client/session.ts";
+import { peerAddress } from "../client/state.ts";
+import type { Log } from "../log/log.ts";
+import type { WrongKeys } from "./wrong_keys.ts";
 import type { Pool } from "../pool/pool.ts";
 
 /** A session as far as it can be canceled. */
@@ -16,24 +19,29 @@ type CancelableSession = Pick<Session, "frozen" | "pool" | "cancel"> & {
   readonly state: Pick<Session["state"], "secret">;
 };
 
+/** Told once, when nothing of the request is on its way to PostgreSQL any more. */
+type Through = (key: "hit" | "miss") => void;
+
 /** Cancel requests whose clients other workers were asked for. */
 export class CancelTickets {
-  readonly #open = new Map<number, { left: number; through: () => void }>();
+  readonly #open = new Map<number, { left: number; hit: boolean; through: Through }>();
   #last = 0;
 
   /** `through` is called when so many workers have answered. */
-  open(answers: number, through: () => void): number {
+  open(answers: number, through: Through): number {
     const ticket = ++this.#last;
-    if (answers === 0) through();
-    else this.#open.set(ticket, { left: answers, through });
+    if (answers === 0) through("miss");
+    else this.#open.set(ticket, { left: answers, hit: false, through });
     return ticket;
   }
 
-  answered(ticket: number): void {
+  answered(ticket: number, key: "hit" | "miss"): void {
     const one = this.#open.get(ticket);
-    if (one === undefined || --one.left > 0) return;
+    if (one === undefined) return;
+    one.hit ||= key === "hit";
+    if (--one.left > 0) return;
     this.#open.delete(ticket);
-    one.through();
+    one.through(one.hit ? "hit" : "miss");
   }
 }
 
@@ -47,6 +55,9 @@ export interface CancelingWorker {
   /** The worker that this pool is on its way to. */
   readonly relocations: { homeOf(pool: Pool | undefined): number | undefined };
   readonly tickets: CancelTickets;
+  readonly wrongKeys: WrongKeys;
+  readonly reactor: { readonly now: number };
+  readonly log: Pick<Log, "provoked">;
   toPeer(worker: number, mail: WorkerToWorker): void;
   toControl(mail: WorkerToControl): void;
 }
@@ -58,13 +69,28 @@ export interface CancelingWorker {
 export function cancelAnywhere(
   worker: CancelingWorker,
   processId: number,
-  secret: Uint8Array,
+  { secret, address }: { secret: Uint8Array; address: string },
   through: () => void,
 ): void {
-  if (cancelHere(worker, processId, secret, through)) return;
+  const { wrongKeys, reactor } = worker;
+  if (wrongKeys.exceeded(address, reactor.now)) {
+    const from = peerAddress({ ip: address });
+    worker.log.provoked(
+      "warn",
+      "pg_doorman::client",
+      { kind: "wrong_cancel_keys", address: from },
+      `cancel request from ${from} is not looked at: too many with a wrong key came from there`,
+    );
+    return through();
+  }
+  const done: Through = (key) => {
+    if (key === "miss") wrongKeys.note(address, reactor.now);
+    through();
+  };
+  if (cancelHere(worker, processId, secret, done)) return;
   worker.toControl({ kind: "cancel_elsewhere", processId, secret });
   const peers = [...worker.peers];
-  const from = asker(worker, peers.length, through);
+  const from = asker(worker, peers.length, done);
   for (const index of peers) worker.toPeer(index, { kind: "cancel", processId, secret, from });
 }
 
@@ -73,7 +99,7 @@ function cancelHere(
   worker: CancelingWorker,
   processId: number,
   secret: Uint8Array,
-  through: () => void,
+  through: Through,
 ): boolean {
   const session = worker.sessions.get(processId);
   if (session === undefined) return false;
@@ -85,17 +111,17 @@ function cancelHere(
       worker.toPeer(home, { kind: "cancel", processId, secret, from });
     } else {
       worker.toControl({ kind: "cancel_elsewhere", processId, secret });
-      through();
+      through("hit");
     }
     return true;
   }
   if (own.length > 0 && own.length === secret.length && timingSafeEqual(own, secret)) {
-    session.cancel(through);
-  } else through();
+    session.cancel(() => through("hit"));
+  } else through("miss");
   return true;
 }
 
-function asker(worker: CancelingWorker, answers: number, through: () => void): CancelAsker {
+function asker(worker: CancelingWorker, answers: number, through: Through): CancelAsker {
   return { worker: worker.index, ticket: worker.tickets.open(answers, through) };
 }
 
@@ -106,9 +132,9 @@ export function cancelAsked(
   secret: Uint8Array,
   from: CancelAsker | undefined,
 ): void {
-  const through = () => {
+  const through: Through = (key) => {
     if (from === undefined) return;
-    worker.toPeer(from.worker, { kind: "cancel_through", ticket: from.ticket });
+    worker.toPeer(from.worker, { kind: "cancel_through", ticket: from.ticket, key });
   };
-  if (!cancelHere(worker, processId, secret, through)) through();
+  if (!cancelHere(worker, processId, secret, through)) through("miss");
 }

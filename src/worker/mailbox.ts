@@ -56,7 +56,7 @@ export interface Recipients {
   thawOver(pool: { database: string; user: string } | undefined): void;
   /** `from`: the worker that wants to hear when it is through. */
   cancelHere(processId: number, secret: Uint8Array, from: CancelAsker | undefined): void;
-  cancelThrough(ticket: number): void;
+  cancelThrough(ticket: number, key: "hit" | "miss"): void;
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void;
   apply(change: SettingsChange): SettingsApplied;
   rows(what: WorkerQuestion, most: number | undefined): unknown[];
@@ -138,7 +138,7 @@ export class Mailbox implements Handler {
         to.cancelHere(mail.processId, mail.secret, mail.from);
         return;
       case "cancel_through":
-        to.cancelThrough(mail.ticket);
+        to.cancelThrough(mail.ticket, mail.key);
         return;
       default:
         mail satisfies never;

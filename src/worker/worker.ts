@@ -38,6 +38,7 @@ import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { Shared } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
+import { WrongKeys } from "./wrong_keys.ts";
 import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
 import { Directory, type DirectoryEnvironment } from "./directory.ts";
 import { Logins } from "./logins.ts";
@@ -78,6 +79,7 @@ class Worker
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
   readonly tickets = new CancelTickets();
+  readonly wrongKeys = new WrongKeys();
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
@@ -165,16 +167,20 @@ class Worker
     this.clients.leave(client);
   }
 
-  cancel(processId: number, secret: Uint8Array, through: () => void): void {
-    cancelAnywhere(this, processId, secret, through);
+  cancel(
+    processId: number,
+    sent: { secret: Uint8Array; address: string },
+    through: () => void,
+  ): void {
+    cancelAnywhere(this, processId, sent, through);
   }
 
   cancelHere(processId: number, secret: Uint8Array, from: CancelAsker | undefined): void {
     cancelAsked(this, processId, secret, from);
   }
 
-  cancelThrough(ticket: number): void {
-    this.tickets.answered(ticket);
+  cancelThrough(ticket: number, key: "hit" | "miss"): void {
+    this.tickets.answered(ticket, key);
   }
 
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void {

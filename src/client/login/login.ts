@@ -214,7 +214,7 @@ export class ClientLogin implements AuthenticatingLogin {
         // Half-closed and then closed, so that libpq does not see a reset.
         context.cancel(
           clientOf(packet.processId, context.mockSecret),
-          packet.secret,
+          { secret: packet.secret, address: session.state.ip },
           () => session.say(NOTHING),
         );
         return false;

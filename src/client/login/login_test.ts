@@ -131,7 +131,7 @@ class World {
       },
       findPool: () => this.found,
       handOver: (worker: number, client: number) => this.events.push(`${client} to ${worker}`),
-      cancel: (pid: number, secret: Uint8Array, through: () => void) => {
+      cancel: (pid: number, { secret }: { secret: Uint8Array }, through: () => void) => {
         this.events.push(`cancel ${pid} ${secret}`);
         this.canceled = through;
       },
@@ -270,6 +270,7 @@ Deno.test("login: PostgreSQL is asked once what it makes of the parameters, and 
   assert.equal(server.link, world.session);
   assert.equal(asked.length, 1);
   assert.match(asked[0]!, /set_config\(E'geqo', E'OFF', true\).*'DateStyle', E'iso'/);
+  assert.doesNotMatch(asked[0]!, /nullif| = /i, "an operator of whose search_path?");
   assert.doesNotMatch(asked[0]!, /work_mem/);
   server.state.answer = hexOf(["ab".repeat(31) + "a", "off", "ISO, MDY"]);
   world.login.answered(undefined);

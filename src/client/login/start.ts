@@ -101,8 +101,10 @@ export function spelling(pool: StartPool, { plain, open }: Start): Settings | un
  */
 export function startQuestion(pool: StartPool, server: Holder, { open }: Start): string {
   const names = difference(server, { parameters: pool.defaults!, own: [] }, pool)?.reset ?? [];
+  // Not by NULLIF: the client's search_path, or the role's, may have another `=` than PostgreSQL's.
   const calls = open.map(([name, value]) =>
-    `nullif(pg_catalog.set_config(${literal(name)}, ${literal(value)}, true), ${literal(value)})`
+    `(SELECT CASE WHEN v OPERATOR(pg_catalog.=) ${literal(value)}::pg_catalog.text THEN NULL ` +
+    `ELSE v END FROM pg_catalog.set_config(${literal(name)}, ${literal(value)}, true) AS v)`
   );
   const values = `pg_catalog.array_to_json(ARRAY[${calls.join(", ")}])::pg_catalog.text`;
   return [

@@ -1,0 +1,45 @@
+/**
+ * How many CancelRequests with a wrong key an address may send: the key of a client that speaks protocol 3.0 has but 32 bits,
+ * and whoever may try as often as he likes finds it. Who has sent too many is not listened to until some time has passed.
+ *
+ * What must hold: memory is bounded, whoever sends from however many addresses.
+ */
+
+import { parseAddress } from "../config/address.ts";
+
+/** So many at once, and one more each so many milliseconds. */
+const AT_ONCE = 100;
+const EACH_MS = 100;
+/** Addresses that are remembered; the one that has been silent for longest is forgotten for another one. */
+const MOST_ADDRESSES = 1000;
+/** Bytes of an IPv6 address that are a network's: the others are chosen freely. */
+const NETWORK_BYTES = 8;
+
+export class WrongKeys {
+  /** When all is forgiven; in the order of the last wrong key. */
+  readonly #forgivenAt = new Map<string, number>();
+
+  /** Whether nothing more is to be tried from there. */
+  exceeded(address: string, now: number): boolean {
+    if (this.#forgivenAt.size === 0) return false;
+    const at = this.#forgivenAt.get(networkOf(address)) ?? 0;
+    return at - now > (AT_ONCE - 1) * EACH_MS;
+  }
+
+  note(address: string, now: number): void {
+    const network = networkOf(address);
+    const at = Math.max(this.#forgivenAt.get(network) ?? 0, now) + EACH_MS;
+    this.#forgivenAt.delete(network);
+    this.#forgivenAt.set(network, at);
+    if (this.#forgivenAt.size <= MOST_ADDRESSES) return;
+    const [oldest] = this.#forgivenAt.keys();
+    this.#forgivenAt.delete(oldest!);
+  }
+}
+
+/** Whoever has one address of it has them all. Of a socket in the file system there is none. */
+function networkOf(address: string): string {
+  const parsed = parseAddress(address);
+  if (parsed?.family !== 6) return address;
+  return parsed.bytes.slice(0, NETWORK_BYTES).join(".");
+}
