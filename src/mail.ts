@@ -38,6 +38,13 @@ export type ControlToWorker =
     /** Counters that all threads share; see `stats/shared.ts`. */
     shared: SharedArrayBuffer;
     wakeFd: number;
+    /** Which thread it is among those that have been this worker; see `Own.Life`. */
+    life: number;
+    /**
+     * By descriptor: the life that it was given to and that has not taken it yet; negative where another process has it,
+     * too.
+     */
+    given: SharedArrayBuffer;
     listeners: ListenerMail[];
     settings: Settings;
     logFilter: LogFilter;
@@ -52,6 +59,8 @@ export type ControlToWorker =
   /** The worker bumps its heartbeat: it still takes mail. */
   | { kind: "ping" }
   | { kind: "log_filter"; filter: LogFilter }
+  /** Another worker was lost, and another thread is it now: with it, whatever was under way between the two. */
+  | { kind: "peer_replaced"; index: number; port: MessagePort }
   /**
    * Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it; `apart`: the new
    * process takes long byte arrays by a file of their own.
@@ -208,7 +217,8 @@ export type WorkerToControl =
     iterations: number;
   }
   | { kind: "answer"; request: number; rows: unknown[]; error?: string }
-  | { kind: "fatal"; message: string };
+  /** The loop has ended by an exception: the last that is heard of this thread. */
+  | { kind: "died"; message: string };
 
 /** Row of a pool, gathered for SHOW POOLS, DATABASES, STATS, LISTS. Times are microseconds unless named otherwise. */
 export interface PoolRow {

@@ -46,6 +46,13 @@ export interface UpgradeReport {
   totals: UpgradeTotals;
 }
 
+/** The threads that serve clients. */
+export interface WorkerReport {
+  running: number;
+  /** Since the start: given up, and replaced. */
+  lost: number;
+}
+
 /** Commands on the pools of one database, or of all. */
 export type PoolCommand = "pause" | "resume" | "reconnect" | "enable" | "disable";
 
@@ -86,6 +93,7 @@ export interface AdminEnvironment {
   /** Sockets of this process by what the kernel says of them, in the order of SHOW SOCKETS. */
   sockets(): number[];
   upgrades(): UpgradeReport;
+  workers(): WorkerReport;
   hasDatabase(name: string): boolean;
   /** Resolves to the number of pools touched, once all workers have obeyed. */
   command(name: PoolCommand, database: string | undefined): Promise<number>;

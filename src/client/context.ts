@@ -10,6 +10,7 @@ import type { Derivations } from "../auth/derivations.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PasswordShape } from "../config/settings.ts";
+import type { Tally } from "../stats/shared.ts";
 
 /** Where the pool of a (database, user) is, or why there is none. */
 export type PoolLookup =
@@ -35,6 +36,8 @@ export interface ClientContext {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly shared: Int32Array;
+  /** This worker's part of its sums. */
+  readonly tally: Tally;
   readonly mockSecret: Uint8Array;
   general: GeneralSettings;
   hba: HbaMatcher | undefined;

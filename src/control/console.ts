@@ -11,6 +11,7 @@ import type {
   ShutdownWait,
   StartupParameterRow,
   UpgradeReport,
+  WorkerReport,
 } from "../admin/environment.ts";
 import { VERSION } from "../cli/version.ts";
 import { configRows } from "../config/diff.ts";
@@ -57,12 +58,13 @@ export interface ConsoleHost {
   upgradeObstacle(): string | undefined;
   beginUpgrade(cause: string): void;
   upgrades(): UpgradeReport;
+  workers(): WorkerReport;
 }
 
 export class Consoles implements AdminEnvironment {
   readonly version = VERSION;
   readonly #host: ConsoleHost;
-  readonly #open = new Map<number, Console>();
+  readonly #open = new Map<number, { console: Console; worker: number }>();
 
   constructor(host: ConsoleHost) {
     this.#host = host;
@@ -70,21 +72,26 @@ export class Consoles implements AdminEnvironment {
 
   // ── whose they are ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  opened({ client, ...given }: WorkerToControl & { kind: "admin_open" }): void {
-    this.#open.set(client, new Console(this, { id: client, ...given }));
+  opened(worker: number, { client, ...given }: WorkerToControl & { kind: "admin_open" }): void {
+    this.#open.set(client, { console: new Console(this, { id: client, ...given }), worker });
   }
 
   /** Answers by mail; resolves when it is sent. */
   async asked(worker: number, client: number, bytes: Uint8Array): Promise<void> {
-    const console = this.#open.get(client);
+    const console = this.#open.get(client)?.console;
     if (console === undefined) return;
     const reply = await console.handle(bytes);
     this.#host.send(worker, { kind: "admin_reply", client, ...reply });
   }
 
   closed(client: number): void {
-    this.#open.get(client)?.end();
+    this.#open.get(client)?.console.end();
     this.#open.delete(client);
+  }
+
+  /** With it the consoles that it had. */
+  lost(worker: number): void {
+    for (const [client, one] of this.#open) if (one.worker === worker) this.closed(client);
   }
 
   // ── what they ask ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,6 +180,10 @@ export class Consoles implements AdminEnvironment {
     const obstacle = this.#host.upgradeObstacle();
     if (obstacle === undefined) setTimeout(() => this.#host.beginUpgrade("UPGRADE"), ANSWER_MS);
     return obstacle;
+  }
+
+  workers(): WorkerReport {
+    return this.#host.workers();
   }
 
   upgrades(): UpgradeReport {

@@ -10,7 +10,7 @@ import type { LoadResult } from "../config/load.ts";
 import type { Config } from "../config/types.ts";
 import type { LogFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import type { PresenceRow } from "../mail.ts";
+import type { ListenerMail, PresenceRow } from "../mail.ts";
 import { newUpgradeTotals, type UpgradeTotals } from "../stats/upgrades.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
@@ -27,6 +27,7 @@ import { daemonVariables, letGoOfLauncher } from "./service/daemon.ts";
 import { FileLimit } from "./service/file_limit.ts";
 import { FirstProcess } from "./service/first_process.ts";
 import { Hangs } from "./service/hangs.ts";
+import { Losses } from "./losses.ts";
 import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
 import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
@@ -41,7 +42,7 @@ import {
   type Signals,
 } from "./service/signals.ts";
 import type { Succession } from "./upgrade/successor.ts";
-import { Supervisor, type WorkerMail } from "./supervisor.ts";
+import { type Circumstances, Supervisor, type WorkerMail } from "./supervisor.ts";
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
 import { Upgrade } from "./upgrade/upgrade.ts";
 import { WorkerRequests } from "./worker_requests.ts";
@@ -59,11 +60,12 @@ export class Doorman {
   readonly #manager: ServiceManager;
   readonly #watchdog: Watchdog;
   readonly #hangs: Hangs;
+  readonly #losses: Losses;
   readonly #interrupt: Interrupt;
   readonly #upgrade: Upgrade;
   /** Ends when the last one that serves does. */
   readonly #first: FirstProcess | undefined = FirstProcess.find((name) => Deno.env.get(name));
-  readonly #mockSecret: Uint8Array;
+  readonly #mockSecret: Uint8Array<ArrayBuffer>;
   readonly #upgradeTotals: UpgradeTotals;
   readonly #startedAtMs: number = Date.now();
   /** Of the process that this one took over from. */
@@ -101,13 +103,19 @@ export class Doorman {
     this.#fileLimit = new FileLimit(config.general.worker_threads);
     const log = startLog(options, config);
     this.#log = log;
-    this.#supervisor = new Supervisor((mail, worker) => this.#mail(mail, worker));
+    this.#supervisor = new Supervisor({
+      mail: (mail, worker) => this.#mail(mail, worker),
+      died: (worker, message) => this.#losses.died(worker, message),
+      restless: (worker, obstacle) => this.#losses.restless(worker, obstacle),
+    });
+    this.#losses = this.#makeLosses();
     this.#requests = new WorkerRequests((worker, mail) => this.#supervisor.send(worker, mail));
     this.#manager = new ServiceManager((name) => Deno.env.get(name), log);
     this.#hangs = new Hangs({
       ping: () => this.#supervisor.broadcast({ kind: "ping" }),
       heartbeats: () => this.#supervisor.heartbeats(),
-    }, log);
+      hangs: (worker, ms) => this.#losses.hangs(worker, ms),
+    });
     this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
     this.#reloader = this.#makeReloader(config);
     this.#shutdown = this.#makeShutdown();
@@ -160,13 +168,10 @@ export class Doorman {
     }
     await this.#supervisor.start({
       workers: config.general.worker_threads,
+      ...this.#circumstances(),
       // A successor accepts when the old process has stopped to.
-      listeners: succession === undefined
-        ? this.#listeners.map(({ fd, transport }) => ({ fd, transport }))
-        : [],
-      settings,
-      logFilter: this.#log.filter,
-      successor: succession !== undefined,
+      listeners: succession === undefined ? this.#acceptingOn() : [],
+      listening: this.#listeners,
       mockSecret: this.#mockSecret,
     });
     if (succession !== undefined) await this.#takeOver(succession);
@@ -175,6 +180,20 @@ export class Doorman {
       TARGET,
       `Accepting connections: pools=${settings.pools.length} workers=${config.general.worker_threads}`,
     );
+  }
+
+  #acceptingOn(): ListenerMail[] {
+    return this.#listeners.map(({ fd, transport }) => ({ fd, transport }));
+  }
+
+  /** What a worker that starts now is to know. */
+  #circumstances(): Circumstances {
+    return {
+      listeners: this.#acceptingOn(),
+      settings: this.#configured.settings,
+      logFilter: this.#log.filter,
+      successor: this.#succession !== undefined,
+    };
   }
 
   /** Resolves when the old process has nothing left. */
@@ -265,6 +284,7 @@ export class Doorman {
         this.#configured.settings.pools.map(({ database, user }) => ({ database, user })),
       shutdownTimeoutMs: () => this.#configured.settings.general.shutdown_timeout,
       serveOn: () => {
+        this.#losses.replaceAll();
         this.#first?.announce(Deno.pid);
         this.#manager.ready(this.#status());
       },
@@ -381,7 +401,7 @@ export class Doorman {
         this.#requests.derive(worker, mail);
         return;
       case "admin_open":
-        this.#consoles.opened(mail);
+        this.#consoles.opened(worker, mail);
         return;
       case "admin_request":
         this.#consoles.asked(worker, mail.client, mail.bytes);
@@ -402,14 +422,28 @@ export class Doorman {
         this.#upgrade.cancel(mail.processId, mail.secret);
         void this.#succession?.cancel(mail.processId, mail.secret);
         return;
-      case "fatal":
-        this.#log.error(TARGET, `worker ${worker} failed: ${mail.message}`);
-        this.#cleanUp();
-        Deno.exit(EXIT.failure);
-        break;
       default:
         mail satisfies never;
     }
+  }
+
+  #makeLosses(): Losses {
+    return new Losses({
+      log: this.#log,
+      supervisor: this.#supervisor,
+      circumstances: () => this.#circumstances(),
+      // The new process has its pools already; in a shutdown nobody needs it.
+      mayReplace: () => !this.#shutdown.begun && this.#upgrade.phase !== "moving",
+      lost: (worker) => {
+        this.#consoles.lost(worker);
+        this.#succession?.lost(worker);
+      },
+      replaced: (worker) => this.#hangs.replaced(worker),
+      failedToStart: () => {
+        this.#cleanUp();
+        Deno.exit(EXIT.failure);
+      },
+    });
   }
 
   #makeConsoles(): Consoles {
@@ -432,6 +466,7 @@ export class Doorman {
         return obstacle;
       },
       beginUpgrade: (cause) => this.#beginUpgrade(cause),
+      workers: () => ({ running: supervisor.serving, lost: this.#losses.count }),
       upgrades: () => ({
         phase: this.#succession === undefined ? this.#upgrade.phase : "taking_over",
         pid: Deno.pid,

@@ -56,6 +56,7 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
+export const SCHED_IDLE = 5;
 
 /** getrlimit(2), on both architectures. */
 export const RLIMIT_NOFILE = 7;

@@ -36,6 +36,8 @@ const libc = Deno.dlopen("libc.so.6", {
   accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32" },
   // int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  // int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+  getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   // int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
@@ -77,6 +79,8 @@ const libc = Deno.dlopen("libc.so.6", {
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   // int setrlimit(int resource, const struct rlimit *limit)
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  // int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param)
+  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
   // mode_t umask(mode_t mask)
   umask: { parameters: ["u32"], result: "u32" },
 }).symbols;
@@ -142,6 +146,14 @@ export function getsockname(
   length: Uint32Array<ArrayBuffer>,
 ): number {
   return checked(libc.getsockname(fd, address, length));
+}
+
+export function getpeername(
+  fd: Fd,
+  address: Uint8Array<ArrayBuffer>,
+  length: Uint32Array<ArrayBuffer>,
+): number {
+  return checked(libc.getpeername(fd, address, length));
 }
 
 const option = new Int32Array(2);
@@ -344,6 +356,11 @@ export function setrlimit(resource: number, soft: number, hard: number): number 
   rlimit[0] = BigInt(soft);
   rlimit[1] = BigInt(hard);
   return checked(libc.setrlimit(resource, rlimit));
+}
+
+/** Sets the scheduling policy of a thread, with no priority in it. */
+export function schedSetscheduler(thread: number, policy: number): number {
+  return checked(libc.sched_setscheduler(thread, policy, new Int32Array(1)));
 }
 
 /** Sets the process's umask and returns the one before. */

@@ -39,6 +39,10 @@ export class Reactor {
   #events = new Uint32Array(EVENTS_A_TURN * EPOLL_EVENT_WORDS);
   #eventsAt = libc.pointerTo(this.#events);
   #stopped = false;
+  /** Where it is told what is dealt with: the descriptor, or −1. */
+  #busy = new Int32Array(1);
+  #busyAt = 0;
+  #over: () => boolean = () => false;
   /** A handler threw: a defect. The owner logs it and ends that connection; the loop goes on. */
   onDefect: (handler: Handler | undefined, error: unknown) => void = (_, error) => {
     throw error;
@@ -48,6 +52,17 @@ export class Reactor {
     const epoll = libc.epollCreate1(EPOLL_CLOEXEC);
     if (epoll < 0) throw new Error(`epoll_create1: ${errnoText(-epoll)}`);
     this.#epoll = epoll as Fd;
+  }
+
+  /** Its descriptor, for who has to know what is watched. */
+  get epoll(): Fd {
+    return this.#epoll;
+  }
+
+  /** From now on `words[at]` has the descriptor whose event is dealt with, −1 where it is none. */
+  tellBusy(words: Int32Array<ArrayBuffer | SharedArrayBuffer>, at: number): void {
+    this.#busy = words as Int32Array<ArrayBuffer>;
+    this.#busyAt = at;
   }
 
   register(fd: Fd, handler: Handler, events: number): void {
@@ -90,8 +105,10 @@ export class Reactor {
     this.#stopped = true;
   }
 
-  run(): void {
-    while (!this.#stopped) this.turn(-1);
+  /** Turns until it is stopped, or `over`: then nothing is dealt with any more. */
+  run(over: () => boolean = () => false): void {
+    this.#over = over;
+    while (!this.#stopped && !over()) this.turn(-1);
   }
 
   /** One turn; waits at most `mostMs` (−1: until something happens). */
@@ -109,14 +126,21 @@ export class Reactor {
     if (n < 0 && n !== -EINTR) throw new Error(`epoll_wait: ${errnoText(-n)}`);
     this.now = performance.now();
     for (let i = 0; i < n; i++) {
+      if (this.#over()) break;
       const at = i * EPOLL_EVENT_WORDS;
-      const handler = this.#handlers[events[at + EPOLL_DATA_WORD]];
-      if (handler !== undefined) this.#dispatch(handler, events[at]);
+      const fd = events[at + EPOLL_DATA_WORD];
+      const handler = this.#handlers[fd];
+      if (handler === undefined) continue;
+      this.#busy[this.#busyAt] = fd;
+      this.#dispatch(handler, events[at]);
     }
+    this.#busy[this.#busyAt] = -1;
     settle();
-    if (next <= this.now) this.#expire();
-    if (this.#atEnd.length > 0) this.#finish();
-    settle();
+    if (!this.#over()) {
+      if (next <= this.now) this.#expire();
+      if (this.#atEnd.length > 0) this.#finish();
+      settle();
+    }
     if (this.#closing.length > 0) this.#closeAll();
   }
 

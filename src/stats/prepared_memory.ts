@@ -3,15 +3,17 @@
  * adds what has changed to the sum that all share, in KiB.
  */
 
-import { Shared } from "./shared.ts";
+import { Shared, Tally } from "./shared.ts";
 
 export class PreparedMemory {
   readonly #shared: Int32Array;
+  readonly #tally: Tally;
   #bytes = 0;
   #toldKiB = 0;
 
-  constructor(shared: Int32Array) {
+  constructor(shared: Int32Array, tally: Tally = new Tally(shared)) {
     this.#shared = shared;
+    this.#tally = tally;
   }
 
   /** This worker's part has grown, or shrunk. */
@@ -19,7 +21,7 @@ export class PreparedMemory {
     this.#bytes += bytes;
     const kib = Math.ceil(this.#bytes / 1024);
     if (kib === this.#toldKiB) return;
-    Atomics.add(this.#shared, Shared.PreparedKiB, kib - this.#toldKiB);
+    this.#tally.add("PreparedKiB", kib - this.#toldKiB);
     this.#toldKiB = kib;
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { PreparedMemory } from "../stats/prepared_memory.ts";
+import { SHARED_WORDS, Tally } from "../stats/shared.ts";
 import assert from "node:assert/strict";
 import type { ClientContext } from "../client/context.ts";
 import { messageOf } from "../client/local/check_query.ts";
@@ -123,10 +124,12 @@ export class World {
     this.pool.defaults = parameterSet(REPORTED);
     for (const name of REPORTED.keys()) this.pool.reported.add(name);
     const unused = () => assert.fail("not a part of the relay");
+    const shared = new Int32Array(SHARED_WORDS);
     this.#context = {
       reactor,
       log,
-      shared: new Int32Array(1024),
+      shared,
+      tally: new Tally(shared),
       mockSecret: new Uint8Array(0),
       general: {
         client_login_timeout: 60_000,

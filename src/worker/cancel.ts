@@ -24,24 +24,35 @@ type Through = (key: "hit" | "miss") => void;
 
 /** Cancel requests whose clients other workers were asked for. */
 export class CancelTickets {
-  readonly #open = new Map<number, { left: number; hit: boolean; through: Through }>();
-  #last = 0;
+  readonly #open = new Map<number, { left: Set<number>; hit: boolean; through: Through }>();
+  #last: number;
 
-  /** `through` is called when so many workers have answered. */
-  open(answers: number, through: Through): number {
+  /** Numbers count from `after` on. */
+  constructor(after = 0) {
+    this.#last = after;
+  }
+
+  /** `through` is called when these workers have answered. */
+  open(workers: readonly number[], through: Through): number {
     const ticket = ++this.#last;
-    if (answers === 0) through("miss");
-    else this.#open.set(ticket, { left: answers, hit: false, through });
+    if (workers.length === 0) through("miss");
+    else this.#open.set(ticket, { left: new Set(workers), hit: false, through });
     return ticket;
   }
 
-  answered(ticket: number, key: "hit" | "miss"): void {
+  answered(ticket: number, worker: number, key: "hit" | "miss"): void {
     const one = this.#open.get(ticket);
     if (one === undefined) return;
     one.hit ||= key === "hit";
-    if (--one.left > 0) return;
+    one.left.delete(worker);
+    if (one.left.size > 0) return;
     this.#open.delete(ticket);
     one.through(one.hit ? "hit" : "miss");
+  }
+
+  /** This worker will answer none that is open. */
+  lost(worker: number): void {
+    for (const ticket of [...this.#open.keys()]) this.answered(ticket, worker, "miss");
   }
 }
 
@@ -90,7 +101,7 @@ export function cancelAnywhere(
   if (cancelHere(worker, processId, secret, done)) return;
   worker.toControl({ kind: "cancel_elsewhere", processId, secret });
   const peers = [...worker.peers];
-  const from = asker(worker, peers.length, done);
+  const from = asker(worker, peers, done);
   for (const index of peers) worker.toPeer(index, { kind: "cancel", processId, secret, from });
 }
 
@@ -107,7 +118,7 @@ function cancelHere(
   if (session.frozen) {
     const home = worker.relocations.homeOf(session.pool);
     if (home !== undefined) {
-      const from = asker(worker, 1, through);
+      const from = asker(worker, [home], through);
       worker.toPeer(home, { kind: "cancel", processId, secret, from });
     } else {
       worker.toControl({ kind: "cancel_elsewhere", processId, secret });
@@ -121,8 +132,12 @@ function cancelHere(
   return true;
 }
 
-function asker(worker: CancelingWorker, answers: number, through: Through): CancelAsker {
-  return { worker: worker.index, ticket: worker.tickets.open(answers, through) };
+function asker(
+  worker: CancelingWorker,
+  asked: readonly number[],
+  through: Through,
+): CancelAsker {
+  return { worker: worker.index, ticket: worker.tickets.open(asked, through) };
 }
 
 /** Another worker (`from`), or the other process, looks for the client. */

@@ -77,10 +77,22 @@ Deno.test("cancel: whom this worker does not have the others may have, or the ot
   assert.deepEqual(here.done, ["cancel_elsewhere", "cancel to 1", "cancel to 2"]);
   const [first, second] = here.mail.map((one) => one.kind === "cancel" ? one.from.ticket : 0);
   assert.equal(first, second);
-  here.tickets.answered(first!, "miss");
+  here.tickets.answered(first!, 1, "miss");
   assert.equal(here.done.length, 3);
-  here.tickets.answered(first!, "miss");
-  here.tickets.answered(first!, "miss");
+  here.tickets.answered(first!, 1, "miss");
+  assert.equal(here.done.length, 3);
+  here.tickets.answered(first!, 2, "miss");
+  here.tickets.answered(first!, 2, "miss");
+  assert.deepEqual(here.done.slice(3), ["through"]);
+});
+
+Deno.test("cancel: a worker that is lost is waited for no more", () => {
+  const here = worker();
+  cancelAnywhere(here, 8, by(SECRET), here.through);
+  here.tickets.lost(1);
+  assert.equal(here.done.length, 3);
+  here.tickets.lost(2);
+  here.tickets.lost(2);
   assert.deepEqual(here.done.slice(3), ["through"]);
 });
 
@@ -93,7 +105,7 @@ Deno.test("cancel: with one worker alone there is nobody to be waited for", () =
 Deno.test("cancel: who is asked by another worker answers when it is through, at once if it is not its client", () => {
   const here = worker();
   cancelAsked(here, 8, SECRET, { worker: 2, ticket: 5 });
-  assert.deepEqual(here.mail, [{ kind: "cancel_through", ticket: 5 }]);
+  assert.deepEqual(here.mail, [{ kind: "cancel_through", ticket: 5, key: "miss" }]);
   cancelAsked(here, 7, SECRET, { worker: 2, ticket: 6 });
   assert.deepEqual(here.done, ["cancel_through to 2", "canceled"]);
   here.end();
@@ -113,7 +125,7 @@ Deno.test("cancel: a frozen client is canceled where it is thawed", () => {
   const leaving = worker({ frozen: true, pool: LEAVING });
   cancelAnywhere(leaving, 7, by(SECRET), leaving.through);
   assert.deepEqual(leaving.done, ["cancel to 2"]);
-  leaving.tickets.answered(1, "hit");
+  leaving.tickets.answered(1, 2, "hit");
   assert.deepEqual(leaving.done, ["cancel to 2", "through"]);
   const upgrading = worker({ frozen: true, pool: {} as Pool });
   cancelAnywhere(upgrading, 7, by(SECRET), upgrading.through);
@@ -141,8 +153,8 @@ Deno.test("cancel: keys that are wrong everywhere count, those that are right so
       cancelAnywhere(here, 8, by(SECRET), here.through);
       const mail = here.mail.at(-1)!;
       const ticket = mail.kind === "cancel" ? mail.from.ticket : 0;
-      here.tickets.answered(ticket, key);
-      here.tickets.answered(ticket, "miss");
+      here.tickets.answered(ticket, 1, key);
+      here.tickets.answered(ticket, 2, "miss");
     }
     here.done.length = 0;
     cancelAnywhere(here, 7, by(SECRET), here.through);

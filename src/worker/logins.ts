@@ -19,7 +19,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import { readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
-import { Shared } from "../stats/shared.ts";
+import { Shared, type Tally } from "../stats/shared.ts";
 
 /** A client that answers takes a round trip for each step. */
 const SILENT_MS = 1000;
@@ -44,6 +44,7 @@ export interface LoginPlace {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly shared: Int32Array;
+  readonly tally: Tally;
   readonly general: Pick<GeneralSettings, "max_connections">;
 }
 
@@ -74,11 +75,11 @@ export class Logins implements LoginsUnderWay {
 
   /** Counts a connection that has come. `false`: there are too many, it has been refused and closed. */
   admit(fd: Fd): boolean {
-    const { shared, general } = this.#place;
+    const { shared, tally, general } = this.#place;
     const most = general.max_connections + Math.max(general.max_connections, LEAST_BEYOND);
     const room = Atomics.load(shared, Shared.MostClients) || most;
-    if (Atomics.add(shared, Shared.Clients, 1) < Math.min(most, room)) return true;
-    Atomics.sub(shared, Shared.Clients, 1);
+    if (tally.add("Clients", 1) < Math.min(most, room)) return true;
+    tally.add("Clients", -1);
     if (room < most) this.#outOfDescriptors = true;
     libc.send(fd, FULL, FULL.length);
     // A close with unread bytes would reset the connection and take the message with it.

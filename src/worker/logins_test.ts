@@ -8,7 +8,7 @@ import { SOCK_NONBLOCK } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { type Timer, Timers } from "../reactor/timers.ts";
-import { Shared, SHARED_WORDS } from "../stats/shared.ts";
+import { Shared, SHARED_WORDS, Tally } from "../stats/shared.ts";
 import { Logins } from "./logins.ts";
 
 const F_SETFL = 4;
@@ -23,6 +23,7 @@ class Crowd {
   now = 0;
   readonly timers = new Timers();
   readonly shared = new Int32Array(SHARED_WORDS);
+  readonly tally = new Tally(this.shared);
   readonly general = { max_connections: 10 } as GeneralSettings;
   readonly logged: string[] = [];
   readonly log = createRecordLog({

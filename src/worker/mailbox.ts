@@ -28,7 +28,7 @@ import type {
   WorkerToControl,
   WorkerToWorker,
 } from "../mail.ts";
-import { Shared } from "../stats/shared.ts";
+import { ofWorker, Own } from "../stats/shared.ts";
 import type { Departure } from "./moving/departure.ts";
 import type { HeldItem, Holding } from "./moving/holding.ts";
 import type { Requests } from "./requests.ts";
@@ -56,7 +56,10 @@ export interface Recipients {
   thawOver(pool: { database: string; user: string } | undefined): void;
   /** `from`: the worker that wants to hear when it is through. */
   cancelHere(processId: number, secret: Uint8Array, from: CancelAsker | undefined): void;
-  cancelThrough(ticket: number, key: "hit" | "miss"): void;
+  /** `from`: the worker that has answered. */
+  cancelThrough(ticket: number, from: number, key: "hit" | "miss"): void;
+  /** Another thread is that worker now. */
+  peerReplaced(worker: number): void;
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void;
   apply(change: SettingsChange): SettingsApplied;
   rows(what: WorkerQuestion, most: number | undefined): unknown[];
@@ -65,13 +68,14 @@ export interface Recipients {
 
 /** A worker's own end of the mail. */
 export type MailStart = Pick<WorkerStart, "control" | "peers"> & {
-  mail: Pick<WorkerStart["mail"], "index" | "shared" | "wakeFd">;
+  mail: Pick<WorkerStart["mail"], "index" | "shared" | "wakeFd" | "given">;
 };
 
 export class Mailbox implements Handler {
   readonly #index: number;
   readonly #wakeFd: Fd;
   readonly #shared: Int32Array;
+  readonly #given: Int32Array;
   readonly #control: MessagePort;
   readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
   readonly #recipients: Recipients;
@@ -81,6 +85,7 @@ export class Mailbox implements Handler {
     this.#index = mail.index;
     this.#wakeFd = mail.wakeFd as Fd;
     this.#shared = new Int32Array(mail.shared);
+    this.#given = new Int32Array(mail.given);
     this.#control = control;
     for (const { index, wakeFd, port } of peers) {
       this.#peers.set(index, { wakeFd: wakeFd as Fd, port });
@@ -102,8 +107,8 @@ export class Mailbox implements Handler {
     settle();
     libc.read(this.#wakeFd, readBuffer, 8);
     for (const mail of received<ControlToWorker>(this.#control)) this.#fromControl(mail);
-    for (const { port } of this.#peers.values()) {
-      for (const mail of received<WorkerToWorker>(port)) this.#fromPeer(mail);
+    for (const [peer, { port }] of this.#peers) {
+      for (const mail of received<WorkerToWorker>(port)) this.#fromPeer(mail, peer);
     }
   }
 
@@ -114,16 +119,24 @@ export class Mailbox implements Handler {
   toPeer(index: number, mail: WorkerToWorker): void {
     const peer = this.#peers.get(index)!;
     const envelope: Envelope<WorkerToWorker> = new Map([["mail", mail]]);
+    // Nobody watches them before they are taken: who closes what that worker leaves has to know of them.
+    const life = Atomics.load(this.#shared, ofWorker(index, Own.Life));
+    for (const fd of descriptorsOf(mail)) this.#given[fd] = life;
     peer.port.postMessage(envelope);
     libc.write(peer.wakeFd, ONE, 8);
+  }
+
+  #taken(descriptors: readonly number[] = []): void {
+    for (const fd of descriptors) this.#given[fd] = 0;
   }
 
   #answer(request: number, rows: unknown[]): void {
     this.toControl({ kind: "answer", request, rows });
   }
 
-  #fromPeer(mail: WorkerToWorker): void {
+  #fromPeer(mail: WorkerToWorker, peer: number): void {
     const to = this.#recipients;
+    this.#taken(descriptorsOf(mail));
     switch (mail.kind) {
       case "hand_over":
         to.clients.takeOver(mail.fd as Fd, mail.session as SessionSnapshot);
@@ -138,7 +151,7 @@ export class Mailbox implements Handler {
         to.cancelHere(mail.processId, mail.secret, mail.from);
         return;
       case "cancel_through":
-        to.cancelThrough(mail.ticket, mail.key);
+        to.cancelThrough(mail.ticket, peer, mail.key);
         return;
       default:
         mail satisfies never;
@@ -154,7 +167,12 @@ export class Mailbox implements Handler {
         this.#answer(mail.request, [to.apply(mail.change)]);
         return;
       case "ping":
-        Atomics.add(this.#shared, Shared.Heartbeats + this.#index, 1);
+        Atomics.add(this.#shared, ofWorker(this.#index, Own.Heartbeats), 1);
+        return;
+      case "peer_replaced":
+        this.#peers.get(mail.index)!.port.close();
+        this.#peers.get(mail.index)!.port = mail.port;
+        to.peerReplaced(mail.index);
         return;
       case "move":
         to.depart(mail.pools, mail.apart);
@@ -176,11 +194,14 @@ export class Mailbox implements Handler {
         return;
       case "hold": {
         const refused = to.holding.take(mail.ticket, mail.items, mail.blobs);
+        for (const i of refused) this.#taken(mail.items[i]?.fds);
         this.toControl({ kind: "held", ticket: mail.ticket, refused });
         return;
       }
       case "thaw_held": {
-        const failed = to.thawHeld(to.holding.release(mail.ticket), mail.returns);
+        const held = to.holding.release(mail.ticket);
+        for (const { item } of held) this.#taken(item.fds);
+        const failed = to.thawHeld(held, mail.returns);
         this.toControl({ kind: "thawed", ticket: mail.ticket, failed });
         return;
       }
@@ -215,6 +236,12 @@ export class Mailbox implements Handler {
         mail satisfies never;
     }
   }
+}
+
+/** What a mail gives away. */
+function descriptorsOf(mail: WorkerToWorker): readonly number[] {
+  if (mail.kind === "hand_over") return [mail.fd];
+  return mail.kind === "thaw" ? mail.items.flatMap(({ fds }) => fds) : [];
 }
 
 /** The mail that is there. */

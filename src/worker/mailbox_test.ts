@@ -3,7 +3,7 @@ import { type MessagePort as NodeMessagePort, receiveMessageOnPort } from "node:
 import type { ControlToWorker, WorkerToControl } from "../mail.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
-import { Shared, SHARED_WORDS } from "../stats/shared.ts";
+import { ofWorker, Own, SHARED_WORDS } from "../stats/shared.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
 
 const NONBLOCK = 0o4000;
@@ -15,6 +15,7 @@ type Told = [name: string, ...given: unknown[]];
 class Post {
   readonly told: Told[] = [];
   readonly shared = new SharedArrayBuffer(SHARED_WORDS * 4);
+  readonly given = new SharedArrayBuffer(64 * 4);
   readonly control = new MessageChannel();
   readonly peer = new MessageChannel();
   readonly wakeFd = libc.eventfd(0, NONBLOCK) as Fd;
@@ -56,13 +57,14 @@ class Post {
       thawOver: note("thawOver"),
       cancelHere: note("cancelHere"),
       cancelThrough: note("cancelThrough"),
+      peerReplaced: note("peerReplaced"),
       consoleAnswer: note("consoleAnswer"),
       apply: () => ({ worker: 1, tookMs: 5 }),
       rows: (what, most) => [what, most],
       obey: ({ name }) => name.length,
     };
     this.mailbox = new Mailbox({
-      mail: { index: 1, shared: this.shared, wakeFd: this.wakeFd },
+      mail: { index: 1, shared: this.shared, wakeFd: this.wakeFd, given: this.given },
       control: this.control.port2,
       peers: [{ index: 0, wakeFd: this.peerFd, port: this.peer.port2 }],
     }, recipients);
@@ -180,7 +182,9 @@ Deno.test("mailbox: a ping raises this worker's heartbeat and no other", () => {
   using post = new Post();
   assert.equal(post.answer({ kind: "ping" }), undefined);
   const words = new Int32Array(post.shared);
-  assert.deepEqual([...words].flatMap((n, at) => n === 0 ? [] : [at]), [Shared.Heartbeats + 1]);
+  assert.deepEqual([...words].flatMap((n, at) => n === 0 ? [] : [at]), [
+    ofWorker(1, Own.Heartbeats),
+  ]);
 });
 
 Deno.test("mailbox: mail of and for other workers wakes them", () => {
@@ -197,4 +201,32 @@ Deno.test("mailbox: mail of and for other workers wakes them", () => {
   assert.deepEqual(taken(post.peer.port1), new Map([["mail", over]]));
   assert.equal(libc.read(post.peerFd, count, 8), 8);
   assert.deepEqual([...post.mailbox.peers], [0]);
+});
+
+Deno.test("mailbox: descriptors are marked from when they are given until they are taken", () => {
+  using post = new Post();
+  const given = new Int32Array(post.given);
+  new Int32Array(post.shared)[ofWorker(0, Own.Life)] = 3;
+  post.mailbox.toPeer(0, { kind: "hand_over", fd: 12, session: {} });
+  const item = { type: "lost", database: "db", user: "me", fds: [13, 14] } as const;
+  post.mailbox.toPeer(0, { kind: "thaw", items: [{ ...item, fds: [...item.fds] }] });
+  assert.deepEqual([...given.subarray(11, 16)], [0, 3, 3, 3, 0]);
+  post.peer.port1.postMessage(new Map([["mail", { kind: "hand_over", fd: 13, session: {} }]]));
+  post.deliver();
+  assert.deepEqual([...given.subarray(11, 16)], [0, 3, 0, 3, 0]);
+});
+
+// The port that came by mail stays open as long as the mailbox.
+const name = "mailbox: a worker that was replaced is reached by its new port";
+Deno.test({ name, sanitizeResources: false }, () => {
+  using post = new Post();
+  const fresh = new MessageChannel();
+  const mail = { kind: "peer_replaced", index: 0, port: fresh.port2 } as const;
+  post.control.port1.postMessage(new Map([["mail", mail]]), [fresh.port2]);
+  assert.deepEqual(post.deliver(), [["peerReplaced", 0]]);
+  const over = { kind: "thaw_over", database: "db", user: "me" } as const;
+  post.mailbox.toPeer(0, over);
+  assert.equal(taken(post.peer.port1), undefined);
+  assert.deepEqual(taken(fresh.port1), new Map([["mail", over]]));
+  fresh.port1.close();
 });

@@ -14,10 +14,12 @@ export class Requests {
   readonly #toControl: (mail: WorkerToControl) => void;
   readonly #resolving = new Map<number, Resolved>();
   readonly #deriving = new Map<number, Derived>();
-  #last = 0;
+  #last: number;
 
-  constructor(toControl: (mail: WorkerToControl) => void) {
+  /** Numbers count from `after` on. */
+  constructor(toControl: (mail: WorkerToControl) => void, after = 0) {
     this.#toControl = toControl;
+    this.#last = after;
   }
 
   /** Addresses of a server, in the order to try; at once where no name has to be resolved. */

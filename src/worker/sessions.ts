@@ -56,7 +56,7 @@ export class Sessions {
 
   /** A session that comes with its pool; with a login if it is not through. */
   openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session {
-    Atomics.add(this.#place.shared, Shared.Clients, 1);
+    this.#place.tally.add("Clients", 1);
     bringPlace(this.#place, state.stage, pool);
     const session = new Session(this.#place, new PlainStream(fd), state);
     if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
@@ -70,6 +70,7 @@ export class Sessions {
     this.#all.delete(client);
     const snapshot = session.freeze();
     session.handedOver();
+    this.#place.tally.add("Clients", -1);
     this.#place.toPeer(worker, { kind: "hand_over", fd: session.stream.fd, session: snapshot });
   }
 
@@ -78,6 +79,7 @@ export class Sessions {
     const { state, tail } = snapshot;
     state.connectedAtMs = this.#place.reactor.now - state.connectedAtMs;
     state.parameters = NO_PARAMETERS;
+    this.#place.tally.add("Clients", 1);
     const session = this.#open(fd, state);
     session.listen(tail);
     if (session.login!.begin()) session.takeKept();
@@ -85,6 +87,6 @@ export class Sessions {
 
   leave(client: number): void {
     this.#all.delete(client);
-    Atomics.sub(this.#place.shared, Shared.Clients, 1);
+    this.#place.tally.add("Clients", -1);
   }
 }

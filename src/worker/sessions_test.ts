@@ -10,7 +10,7 @@ import { socketPair } from "../os/fd_passing.ts";
 import { SOCK_NONBLOCK } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import { Shared, SHARED_WORDS } from "../stats/shared.ts";
+import { Shared, SHARED_WORDS, Tally } from "../stats/shared.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
 import { Sessions, type SessionsPlace } from "./sessions.ts";
 
@@ -29,6 +29,7 @@ class Host implements Disposable {
       reactor: this.reactor as unknown as Reactor,
       log: createRecordLog({ filter: levelFilter("error"), emit: () => {} }),
       shared,
+      tally: new Tally(shared),
       mockSecret: new Uint8Array(32),
       general: { client_login_timeout: 60_000, max_connections: 10 } as GeneralSettings,
       hba: undefined,

@@ -4,6 +4,7 @@
  */
 
 import type { Fd } from "../os/fd.ts";
+import { ownThread } from "../os/threads.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
@@ -35,7 +36,7 @@ import type { Pool } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
 import type { ServerAddress } from "../server/login.ts";
 import { PreparedMemory } from "../stats/prepared_memory.ts";
-import { Shared } from "../stats/shared.ts";
+import { ofWorker, Own, Shared, Tally } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
 import { WrongKeys } from "./wrong_keys.ts";
@@ -54,6 +55,8 @@ import { Sessions } from "./sessions.ts";
 import { StatementTexts } from "./statement_texts.ts";
 import { Limits } from "./timeouts.ts";
 
+const REQUESTS_A_LIFE = 2 ** 24;
+
 /** The parts say what they need; here it is. */
 class Worker
   implements
@@ -70,7 +73,8 @@ class Worker
   readonly index: number;
   readonly reactor = new Reactor();
   readonly log: Log;
-  readonly shared: Int32Array;
+  readonly shared: Int32Array<SharedArrayBuffer>;
+  readonly tally: Tally;
   readonly mockSecret: Uint8Array;
   readonly texts = new StatementTexts();
   readonly interner: QueryInterner = this.texts.named;
@@ -78,7 +82,7 @@ class Worker
   readonly preparedMemory: PreparedMemory;
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
-  readonly tickets = new CancelTickets();
+  readonly tickets: CancelTickets;
   readonly wrongKeys = new WrongKeys();
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
@@ -88,7 +92,7 @@ class Worker
   longBytes = 0;
   readonly clients = new Sessions(this);
   readonly sessions: ReadonlyMap<number, Session> = this.clients.all;
-  readonly requests = new Requests((mail) => this.toControl(mail));
+  readonly requests: Requests;
   readonly coordinator: Coordinator;
   readonly directory: Directory;
   readonly listeners = new Listeners(this);
@@ -106,7 +110,12 @@ class Worker
     this.index = mail.index;
     this.#mailbox = new Mailbox(start, this);
     this.shared = new Int32Array(mail.shared);
-    this.preparedMemory = new PreparedMemory(this.shared);
+    this.tally = new Tally(this.shared, mail.index, mail.life);
+    this.preparedMemory = new PreparedMemory(this.shared, this.tally);
+    // Answers to who was this worker before mean nobody here.
+    const after = mail.life * REQUESTS_A_LIFE;
+    this.tickets = new CancelTickets(after);
+    this.requests = new Requests((mail) => this.toControl(mail), after);
     this.mockSecret = mail.mockSecret;
     this.general = mail.settings.general;
     this.checkQuery = checkQueryMessage(this.general.pooler_check_query);
@@ -116,6 +125,9 @@ class Worker
       later: (ms, action) => this.reactor.at(this.reactor.now + ms, action),
     });
     this.holding = new Holding(this);
+    Atomics.store(this.shared, ofWorker(this.index, Own.Thread), ownThread());
+    Atomics.store(this.shared, ofWorker(this.index, Own.Epoll), this.reactor.epoll);
+    this.reactor.tellBusy(this.shared, ofWorker(this.index, Own.Busy));
     this.reactor.onDefect = (handler, error) => this.#defect(handler, error);
     this.#mailbox.open(this.reactor);
     this.#setGeneral(mail.settings.general);
@@ -146,7 +158,8 @@ class Worker
 
   run(): void {
     this.toControl({ kind: "ready", index: this.index });
-    this.reactor.run();
+    // What was taken for lost, and comes round after all, has nothing any more.
+    this.reactor.run(() => this.tally.replaced);
   }
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,8 +192,12 @@ class Worker
     cancelAsked(this, processId, secret, from);
   }
 
-  cancelThrough(ticket: number, key: "hit" | "miss"): void {
-    this.tickets.answered(ticket, key);
+  cancelThrough(ticket: number, from: number, key: "hit" | "miss"): void {
+    this.tickets.answered(ticket, from, key);
+  }
+
+  peerReplaced(worker: number): void {
+    this.tickets.lost(worker);
   }
 
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void {
@@ -390,5 +407,12 @@ class Worker
 self.onmessage = (event: MessageEvent<WorkerStart>) => {
   // The runtime gives each thread copies of the standard streams; what this one has to say it mails.
   for (const stream of [Deno.stdin, Deno.stdout, Deno.stderr]) stream.close();
-  new Worker(event.data).run();
+  const { control } = event.data;
+  try {
+    new Worker(event.data).run();
+  } catch (error) {
+    // Behind what it had to say before.
+    const mail: WorkerToControl = { kind: "died", message: stackOf(error) };
+    control.postMessage(mail);
+  }
 };

@@ -14,6 +14,7 @@ export const showLists: Show = {
       environment.clients(),
       environment.servers(),
     ]);
+    const workers = environment.workers();
     const clientsIn = (state: string) => clients.filter((client) => client.state === state).length;
     const serversIn = (state: string) => servers.filter((server) => server.state === state).length;
     return [
@@ -30,6 +31,8 @@ export const showLists: Show = {
       ["dns_zones", 0],
       ["dns_queries", 0],
       ["dns_pending", 0],
+      ["workers", workers.running],
+      ["lost_workers", workers.lost],
     ];
   },
 };

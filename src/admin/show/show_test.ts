@@ -389,6 +389,8 @@ Deno.test("show: LISTS counts by state, the console's own included", async () =>
     "dns_zones 0",
     "dns_queries 0",
     "dns_pending 0",
+    "workers 4",
+    "lost_workers 1",
   ]);
 });
 

@@ -116,6 +116,7 @@ export function fakeEnvironment(
   const databases = ["app", "My DB", "MyDb", "mydb", "lower"];
   const environment: AdminEnvironment = {
     version: "3.10.7",
+    workers: () => ({ running: 4, lost: 1 }),
     pools: () => Promise.resolve([poolRow(), poolRow({ database: "My DB", user: "bob" })]),
     clients: () => Promise.resolve([clientRow()]),
     servers: () => Promise.resolve([serverRow()]),

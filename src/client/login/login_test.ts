@@ -18,7 +18,7 @@ import type { ReceivedError } from "../../protocol/error_response.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet } from "../../server/parameters.ts";
-import { Shared } from "../../stats/shared.ts";
+import { Shared, Tally } from "../../stats/shared.ts";
 import { FakeReactor } from "../../testing/fake_reactor.ts";
 import type { ClientContext, PoolLookup } from "../context.ts";
 import { newSessionState, Stage } from "../state.ts";
@@ -102,6 +102,7 @@ class World {
     this.context = {
       reactor: this.reactor,
       shared: this.shared,
+      tally: new Tally(this.shared),
       mockSecret: Uint8Array.of(1),
       general: {
         client_login_timeout: 60_000,

@@ -8,11 +8,12 @@
 import type { GeneralSettings } from "../../config/settings.ts";
 import type { Pool } from "../../pool/pool.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
-import { Shared } from "../../stats/shared.ts";
+import { Shared, type Tally } from "../../stats/shared.ts";
 import { Stage } from "../state.ts";
 
 interface Places {
   readonly shared: Int32Array;
+  readonly tally: Tally;
   readonly general: Pick<GeneralSettings, "max_connections">;
 }
 
@@ -20,7 +21,7 @@ interface Places {
 type CountingPool = Pick<Pool, "share" | "settings" | "seated">;
 
 /** How many places are taken. */
-export function placesTaken({ shared }: Places): number {
+export function placesTaken({ shared }: Pick<Places, "shared">): number {
   return Atomics.load(shared, Shared.LoggedIn);
 }
 
@@ -40,37 +41,33 @@ export function poolFull(
 }
 
 /** Takes a place, if there is one. */
-export function takePlace({ shared, general }: Places, pool: CountingPool | undefined): boolean {
-  for (;;) {
-    const taken = Atomics.load(shared, Shared.LoggedIn);
-    if (taken >= general.max_connections) return false;
-    if (Atomics.compareExchange(shared, Shared.LoggedIn, taken, taken + 1) !== taken) continue;
-    if (pool !== undefined) pool.seated++;
-    return true;
-  }
+export function takePlace({ tally, general }: Places, pool: CountingPool | undefined): boolean {
+  if (!tally.addBelow("LoggedIn", general.max_connections)) return false;
+  if (pool !== undefined) pool.seated++;
+  return true;
 }
 
 /** The session comes from another worker or process, and brings its place if it has one. */
 export function bringPlace(
-  { shared }: Pick<Places, "shared">,
+  { tally }: Pick<Places, "tally">,
   stage: number,
   pool: CountingPool | undefined,
 ): void {
   if (!hasPlace(stage)) return;
-  Atomics.add(shared, Shared.LoggedIn, 1);
+  tally.add("LoggedIn", 1);
   if (pool !== undefined) pool.seated++;
 }
 
 /** The session ends, or lives on elsewhere; its stage is still what it was. */
 export function leavePlace(
   { context, state, pool }: {
-    context: Pick<Places, "shared">;
+    context: Pick<Places, "tally">;
     state: { stage: number };
     pool: CountingPool | undefined;
   },
 ): void {
   if (!hasPlace(state.stage)) return;
-  Atomics.sub(context.shared, Shared.LoggedIn, 1);
+  context.tally.add("LoggedIn", -1);
   if (pool !== undefined) pool.seated--;
 }
 

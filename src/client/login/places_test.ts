@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { World } from "../../testing/world.ts";
+import { SHARED_WORDS, Tally } from "../../stats/shared.ts";
 import { Stage } from "../state.ts";
 import { bringPlace, leavePlace, placesTaken, poolFull, takePlace } from "./places.ts";
 
-const places = (max_connections: number) => ({
-  shared: new Int32Array(new SharedArrayBuffer(64)),
-  general: { max_connections },
-});
+const places = (max_connections: number) => {
+  const shared = new Int32Array(SHARED_WORDS);
+  return { shared, tally: new Tally(shared), general: { max_connections } };
+};
 
 Deno.test("places: as many as max_connections, and each is the pool's, too", () => {
   const context = places(2);

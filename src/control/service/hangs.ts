@@ -1,15 +1,14 @@
 /**
- * Watches for workers that hang: one that takes no mail serves none of its clients, and only the log can tell. The
- * clients of the other workers go on, upgrades and shutdowns do not wait for it, and it accepts nobody meanwhile, since it
- * does not ask the kernel for anything.
+ * Watches for workers that hang: one that takes no mail serves none of its clients, accepts nobody, and can't say so. It is
+ * given up, so that it costs its own clients and no others.
  */
 
-import type { Log } from "../../log/log.ts";
-
-const TARGET = "pg_doorman::app";
 const LOOK_MS = 1000;
-/** So long a worker may be busy with one thing before it is said to hang. */
-const HANGS_MS = 10_000;
+/**
+ * So many looks in a row without an answer. What a worker legitimately does in one go is far below: a message of 200 MB
+ * takes a second. Looks are counted and not time: where the whole process stands still, nobody is to blame.
+ */
+const SILENT_LOOKS = 10;
 
 /** What is asked about. */
 export interface Heart {
@@ -17,25 +16,24 @@ export interface Heart {
   ping(): void;
   /** How many signs of life each worker has given. */
   heartbeats(): number[];
+  /** This worker has not answered for so long. */
+  hangs(worker: number, ms: number): void;
 }
 
 export class Hangs {
   readonly #heart: Heart;
-  readonly #log: Log;
   #beats: number[] = [];
-  /** When each was last known to live. */
-  #aliveMs: number[] = [];
-  readonly #hanging = new Set<number>();
+  /** Looks since each has answered. */
+  readonly #silent: number[] = [];
   #timer: number | undefined;
 
-  constructor(heart: Heart, log: Log) {
+  constructor(heart: Heart) {
     this.#heart = heart;
-    this.#log = log;
   }
 
   start(): void {
-    this.look(performance.now());
-    this.#timer = setInterval(() => this.look(performance.now()), LOOK_MS);
+    this.look();
+    this.#timer = setInterval(() => this.look(), LOOK_MS);
     Deno.unrefTimer(this.#timer);
   }
 
@@ -44,27 +42,21 @@ export class Hangs {
   }
 
   /** One round. */
-  look(nowMs: number): void {
-    this.#heart.heartbeats().forEach((beats, worker) => {
-      if (beats !== this.#beats[worker]) this.#lives(worker, nowMs);
-      else if (!this.#hanging.has(worker) && nowMs - this.#aliveMs[worker] >= HANGS_MS) {
-        this.#hanging.add(worker);
-        this.#log.error(
-          TARGET,
-          `worker ${worker} has not answered for ${HANGS_MS} ms: its clients hang, and new ones of ` +
-            "its pools do. A binary upgrade moves the clients of the other workers",
-        );
+  look(): void {
+    const beats = this.#heart.heartbeats();
+    const before = this.#beats;
+    this.#beats = beats;
+    beats.forEach((count, worker) => {
+      if (count !== before[worker]) this.#silent[worker] = 0;
+      else if (++this.#silent[worker] % SILENT_LOOKS === 0) {
+        this.#heart.hangs(worker, this.#silent[worker] * LOOK_MS);
       }
-      this.#beats[worker] = beats;
     });
     this.#heart.ping();
   }
 
-  #lives(worker: number, nowMs: number): void {
-    if (this.#hanging.delete(worker)) {
-      const ms = Math.round(nowMs - this.#aliveMs[worker]);
-      this.#log.warn(TARGET, `worker ${worker} answers again, after ${ms} ms`);
-    }
-    this.#aliveMs[worker] = nowMs;
+  /** It is another thread: its time begins anew. */
+  replaced(worker: number): void {
+    this.#silent[worker] = 0;
   }
 }

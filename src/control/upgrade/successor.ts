@@ -153,6 +153,8 @@ export class Succession {
   /** What workers thaw, by ticket: called with the indexes of clients that can't be. */
   readonly #thawing = new Map<number, (failed: number[]) => void>();
   #lastTicket = 0;
+  /** What each of these tickets was given for: the worker, and how many items. */
+  readonly #tickets = new Map<number, { home: number; items: number }>();
   /** Clients that have come and are not thawed, and the cancel requests that mean them. */
   readonly #inHand = new Set<number>();
   readonly #held: CancelPayload[] = [];
@@ -309,6 +311,17 @@ export class Succession {
   thawed(ticket: number, failed: number[]): void {
     this.#thawing.get(ticket)?.(failed);
     this.#thawing.delete(ticket);
+    this.#tickets.delete(ticket);
+  }
+
+  /** The worker is lost: what it was to take, or had not all of thawed, goes back. */
+  lost(worker: number): void {
+    for (const [ticket, { home, items }] of this.#tickets) {
+      if (home !== worker) continue;
+      const all = Array.from({ length: items }, (_, i) => i);
+      this.held(ticket, all);
+      this.thawed(ticket, all);
+    }
   }
 
   /** What each worker gets of a batch; `undefined` for want of descriptors, and then all of them are closed. */
@@ -363,6 +376,7 @@ export class Succession {
   ): Promise<{ ticket: number; lacking: number[] }> {
     const ticket = ++this.#lastTicket;
     return new Promise((resolve) => {
+      this.#tickets.set(ticket, { home, items: items.length });
       this.#holding.set(ticket, (lacking) => resolve({ ticket, lacking }));
       supervisor.send(home, { kind: "hold", ticket, items, blobs });
     });

@@ -73,7 +73,7 @@ export interface UpgradeEnvironment {
   readonly configFile: string;
   readonly supervisor: Pick<
     Supervisor,
-    "shared" | "workers" | "askInTime" | "command" | "send" | "broadcast"
+    "shared" | "serving" | "askInTime" | "command" | "send" | "broadcast"
   >;
   readonly secrets: () => CommonSecrets;
   /** The process's own, which this class writes to. */
@@ -331,7 +331,7 @@ export class Upgrade {
       const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
       const left = clientsLeft(rows, understood);
       const late = lateOnes(rows);
-      const silent = supervisor.workers - rows.length;
+      const silent = supervisor.serving - rows.length;
       empty = total(left) + late + silent === 0 ? empty + 1 : 0;
       if (empty === 2) return "empty";
       const now = performance.now();
@@ -386,7 +386,7 @@ export class Upgrade {
     countMoved(totals, { ...moved, bytes: frames.sentBytes });
     upgradeCompleted(totals, left, took);
     if (how === "timeout") {
-      const what = leftText(left, lateOnes(rows), supervisor.workers - rows.length);
+      const what = leftText(left, lateOnes(rows), supervisor.serving - rows.length);
       log.warn(TARGET, `binary upgrade: shutdown_timeout is over, left behind and closed: ${what}`);
       await supervisor.command({ name: "send_home", database: undefined }, ANSWER_MS);
       await new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));

@@ -52,7 +52,7 @@ class Service {
       configFile: "pg_doorman.toml",
       supervisor: {
         shared: new SharedArrayBuffer(SHARED_WORDS * 4),
-        workers: 1,
+        serving: 1,
         askInTime: <T>(what: string) =>
           Promise.resolve((what === "moving" ? this.rows() : []) as unknown as T[]),
         command: ({ name }) => {
