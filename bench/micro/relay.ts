@@ -27,6 +27,7 @@ const TRANSACTIONS = 20_000;
 /** A stream that always has the same bytes to read. */
 class ScriptedStream implements ByteStream {
   readonly fd: Fd;
+  readonly unsent = 0;
   script: Uint8Array;
   sent = 0;
 
@@ -53,6 +54,14 @@ class ScriptedStream implements ByteStream {
   settle(): boolean {
     return true;
   }
+
+  flush(): number {
+    return 0;
+  }
+
+  sayEnd(): void {}
+
+  end(): void {}
 }
 
 function reply(type: string, ...body: number[]): number[] {

@@ -5,7 +5,11 @@ import { Outbox } from "./outbox.ts";
 import type { ByteStream } from "./stream.ts";
 
 /** Takes as many bytes of each send as `appetite` says; −1: none now, −2: broken. */
-class Peer implements Pick<ByteStream, "send"> {
+class Peer implements Pick<ByteStream, "send" | "flush" | "unsent"> {
+  /** What the stream holds back of what it has taken: as many bytes as `holds` says of each send, until it is flushed. */
+  unsent = 0;
+  holds: number[] = [];
+  flushes = true;
   readonly taken: number[] = [];
   appetite: number[] = [];
 
@@ -15,7 +19,13 @@ class Peer implements Pick<ByteStream, "send"> {
     if (most <= 0) return -EAGAIN;
     const piece = bytes.subarray(start, Math.min(end, start + most));
     this.taken.push(...piece);
+    this.unsent = this.holds.shift() ?? 0;
     return piece.length;
+  }
+
+  flush(): number {
+    if (this.flushes) this.unsent = 0;
+    return 0;
   }
 }
 
@@ -28,18 +38,22 @@ Deno.test("outbox: all bytes, once and in order, however the peer takes them", (
     const outbox = new Outbox();
     const peer = new Peer();
     const wanted: number[] = [];
+    let asked = true;
     for (const taken of steps) {
       if ("add" in taken) {
         const start = Math.min(taken.from, taken.add.length);
         outbox.append(taken.add, start, taken.add.length);
         wanted.push(...taken.add.subarray(start));
+        if (start === taken.add.length) asked = false;
         // The outbox holds a copy: the read buffer is used again at once.
         taken.add.fill(0);
       } else {
         peer.appetite = [...taken.takes, -1];
         assert.equal(outbox.flush(peer), 0);
+        asked = true;
       }
-      assert.equal(outbox.length, wanted.length - peer.taken.length);
+      // An empty range says that the stream holds something back, until it is asked.
+      assert.equal(outbox.length, wanted.length - peer.taken.length + (asked ? 0 : 1));
       const unsent = outbox.freeze();
       assert.deepEqual([...unsent ?? []], wanted.slice(peer.taken.length));
     }
@@ -59,4 +73,29 @@ Deno.test("outbox: a broken peer is told, a full one is not an error", () => {
   assert.equal(outbox.length, 2);
   peer.appetite = [-2];
   assert.equal(outbox.flush(peer), -EPIPE);
+});
+
+Deno.test("outbox: stands as long as the stream holds something back, and sends nothing past it", () => {
+  const outbox = new Outbox();
+  const peer = new Peer();
+  peer.unsent = 7;
+  peer.flushes = false;
+  outbox.append(Uint8Array.of(), 0, 0);
+  assert.ok(outbox.length > 0);
+  assert.equal(outbox.flush(peer), 0);
+  assert.equal(outbox.length, 7);
+  assert.equal(outbox.freeze(), undefined);
+  outbox.append(Uint8Array.of(1, 2), 0, 2);
+  assert.equal(outbox.flush(peer), 0);
+  assert.deepEqual(peer.taken, []);
+  assert.equal(outbox.length, 9);
+  assert.deepEqual(outbox.freeze(), Uint8Array.of(1, 2));
+  // It takes the rest, and holds some of that back.
+  peer.flushes = true;
+  peer.holds = [5];
+  assert.equal(outbox.flush(peer), 0);
+  assert.deepEqual(peer.taken, [1, 2]);
+  assert.equal(outbox.length, 5);
+  assert.equal(outbox.flush(peer), 0);
+  assert.equal(outbox.length, 0);
 });

@@ -24,19 +24,31 @@ const writeBufferAt = libc.pointerTo(writeBuffer);
 /** What a connection reads from and writes to. */
 export interface ByteStream {
   readonly fd: Fd;
+  /** Bytes that count as taken and that the kernel has not taken: the stream's own, not its owner's. */
+  readonly unsent: number;
   /** Reads into `readBuffer` at `offset` (< READ_BYTES): bytes read, 0 at the end of the stream, or −errno. */
   receive(offset: number): number;
-  /** Writes `bytes[start..end)`: bytes taken, or −errno. */
+  /** Writes `bytes[start..end)`: bytes taken, or −errno. Even if all were, some may be left in `unsent`. */
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number;
-  /** As `send`, or put off (posts.ts): then all counts as taken, and `sender` hears of what was not. */
+  /**
+   * As `send`, or put off (posts.ts): then all counts as taken, and `sender` hears of what was not. It hears of an empty
+   * range when something is left in `unsent`.
+   */
   post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number;
   /** Does what is put off on this stream: whether all of it was taken. */
   settle(): boolean;
+  /** Sends of `unsent` what the kernel takes: 0, or −errno when the stream is broken. */
+  flush(): number;
+  /** Tells the peer that nothing more comes, if the stream has a way to say so; half-closing the socket is not its matter. */
+  sayEnd(): void;
+  /** Frees what the stream has, before its socket is closed or when it has moved away; nothing is sent. */
+  end(): void;
 }
 
 /** A plain socket. */
 export class PlainStream implements ByteStream, Sender {
   readonly fd: Fd;
+  readonly unsent: number = 0;
   /** The batch of its last post, and whose bytes that were. */
   #batch = 0;
   #sender: Sender | undefined = undefined;
@@ -80,4 +92,12 @@ export class PlainStream implements ByteStream, Sender {
     }
     return libc.send(this.fd, bytes.subarray(start, end), end - start);
   }
+
+  flush(): number {
+    return 0;
+  }
+
+  sayEnd(): void {}
+
+  end(): void {}
 }

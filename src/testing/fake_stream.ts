@@ -14,6 +14,7 @@ export const putOff: Set<FakeStream> = new Set<FakeStream>();
 /** The pooler's end of a socket. Every other one puts its sends off. */
 export class FakeStream implements ByteStream {
   readonly fd: Fd;
+  readonly unsent = 0;
   /** What the pooler has written. */
   #written: Uint8Array[] = [];
   #incoming: Uint8Array[] = [];
@@ -102,4 +103,12 @@ export class FakeStream implements ByteStream {
     this.#written.push(piece);
     return piece.length;
   }
+
+  flush(): number {
+    return 0;
+  }
+
+  sayEnd(): void {}
+
+  end(): void {}
 }
