@@ -10,6 +10,7 @@ export const EMFILE = 24;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
+export const EPROTO = 71;
 export const ECONNRESET = 104;
 export const ETIMEDOUT = 110;
 export const EINPROGRESS = 115;
@@ -31,6 +32,7 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   28: ["ENOSPC", "no space left on device"],
   32: ["EPIPE", "broken pipe"],
   38: ["ENOSYS", "function not implemented"],
+  71: ["EPROTO", "protocol error"],
   90: ["EMSGSIZE", "message too long"],
   97: ["EAFNOSUPPORT", "address family not supported"],
   98: ["EADDRINUSE", "address already in use"],

@@ -54,6 +54,7 @@ export const TCP_USER_TIMEOUT = 18;
 export const POLLOUT = 4;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
+export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 export const SCHED_IDLE = 5;

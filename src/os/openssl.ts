@@ -1,0 +1,348 @@
+/**
+ * OpenSSL 3 by FFI: the symbol tables of libssl and libcrypto, and the calls of the record layer. Opened on first use, so
+ * that a machine without it runs what needs no TLS. State of the thread, as all of FFI is.
+ *
+ * Calls of the record layer take pointers that are made once, and `u32` where C has `size_t` (libc.ts says why). The
+ * others may take the slow path.
+ */
+
+const SSL_SYMBOLS = {
+  // const SSL_METHOD *TLS_method(void)
+  TLS_method: { parameters: [], result: "pointer" },
+  // SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
+  SSL_CTX_new: { parameters: ["pointer"], result: "pointer" },
+  // void SSL_CTX_free(SSL_CTX *ctx)
+  SSL_CTX_free: { parameters: ["pointer"], result: "void" },
+  // long SSL_CTX_ctrl(SSL_CTX *ctx, int cmd, long larg, void *parg)
+  SSL_CTX_ctrl: { parameters: ["pointer", "i32", "i64", "pointer"], result: "i64" },
+  // uint64_t SSL_CTX_set_options(SSL_CTX *ctx, uint64_t op)
+  SSL_CTX_set_options: { parameters: ["pointer", "u64"], result: "u64" },
+  // int SSL_CTX_set_cipher_list(SSL_CTX *, const char *str)
+  SSL_CTX_set_cipher_list: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int SSL_CTX_set_ciphersuites(SSL_CTX *ctx, const char *str)
+  SSL_CTX_set_ciphersuites: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int SSL_CTX_use_certificate(SSL_CTX *ctx, X509 *x)
+  SSL_CTX_use_certificate: { parameters: ["pointer", "pointer"], result: "i32" },
+  // int SSL_CTX_use_PrivateKey(SSL_CTX *ctx, EVP_PKEY *pkey)
+  SSL_CTX_use_PrivateKey: { parameters: ["pointer", "pointer"], result: "i32" },
+  // int SSL_CTX_set_num_tickets(SSL_CTX *ctx, size_t num_tickets)
+  SSL_CTX_set_num_tickets: { parameters: ["pointer", "usize"], result: "i32" },
+  // void SSL_CTX_set_keylog_callback(SSL_CTX *ctx, void (*cb)(const SSL *ssl, const char *line))
+  SSL_CTX_set_keylog_callback: { parameters: ["pointer", "function"], result: "void" },
+  // void SSL_CTX_set_alpn_select_cb(SSL_CTX *ctx, int (*cb)(…), void *arg)
+  SSL_CTX_set_alpn_select_cb: { parameters: ["pointer", "function", "pointer"], result: "void" },
+  // void SSL_CTX_set_client_hello_cb(SSL_CTX *c, int (*cb)(SSL *s, int *al, void *arg), void *arg)
+  SSL_CTX_set_client_hello_cb: { parameters: ["pointer", "function", "pointer"], result: "void" },
+  // int SSL_client_hello_get0_ext(SSL *s, unsigned int type, const unsigned char **out, size_t *outlen)
+  SSL_client_hello_get0_ext: { parameters: ["pointer", "u32", "buffer", "buffer"], result: "i32" },
+  // void SSL_CTX_set_verify(SSL_CTX *ctx, int mode, int (*callback)(…))
+  SSL_CTX_set_verify: { parameters: ["pointer", "i32", "pointer"], result: "void" },
+  // X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *)
+  SSL_CTX_get_cert_store: { parameters: ["pointer"], result: "pointer" },
+  // int SSL_CTX_add_client_CA(SSL_CTX *ctx, X509 *x)
+  SSL_CTX_add_client_CA: { parameters: ["pointer", "pointer"], result: "i32" },
+  // SSL *SSL_new(SSL_CTX *ctx)
+  SSL_new: { parameters: ["pointer"], result: "pointer" },
+  // void SSL_free(SSL *ssl)
+  SSL_free: { parameters: ["pointer"], result: "void" },
+  // void SSL_set_bio(SSL *s, BIO *rbio, BIO *wbio)
+  SSL_set_bio: { parameters: ["pointer", "pointer", "pointer"], result: "void" },
+  // void SSL_set_accept_state(SSL *s)
+  SSL_set_accept_state: { parameters: ["pointer"], result: "void" },
+  // void SSL_set_connect_state(SSL *s)
+  SSL_set_connect_state: { parameters: ["pointer"], result: "void" },
+  // int SSL_do_handshake(SSL *s)
+  SSL_do_handshake: { parameters: ["pointer"], result: "i32" },
+  // int SSL_get_error(const SSL *s, int ret_code)
+  SSL_get_error: { parameters: ["pointer", "i32"], result: "i32" },
+  // const SSL_CIPHER *SSL_get_current_cipher(const SSL *s)
+  SSL_get_current_cipher: { parameters: ["pointer"], result: "pointer" },
+  // uint16_t SSL_CIPHER_get_protocol_id(const SSL_CIPHER *c)
+  SSL_CIPHER_get_protocol_id: { parameters: ["pointer"], result: "u16" },
+  // int SSL_version(const SSL *ssl)
+  SSL_version: { parameters: ["pointer"], result: "i32" },
+  // size_t SSL_get_client_random(const SSL *ssl, unsigned char *out, size_t outlen)
+  SSL_get_client_random: { parameters: ["pointer", "buffer", "usize"], result: "usize" },
+  // size_t SSL_get_server_random(const SSL *ssl, unsigned char *out, size_t outlen)
+  SSL_get_server_random: { parameters: ["pointer", "buffer", "usize"], result: "usize" },
+  // SSL_SESSION *SSL_get_session(const SSL *ssl)
+  SSL_get_session: { parameters: ["pointer"], result: "pointer" },
+  // uint8_t SSL_SESSION_get_max_fragment_length(const SSL_SESSION *sess)
+  SSL_SESSION_get_max_fragment_length: { parameters: ["pointer"], result: "u8" },
+  // void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *len)
+  SSL_get0_alpn_selected: { parameters: ["pointer", "buffer", "buffer"], result: "void" },
+  // int SSL_set_alpn_protos(SSL *ssl, const unsigned char *protos, unsigned int protos_len)
+  SSL_set_alpn_protos: { parameters: ["pointer", "buffer", "u32"], result: "i32" },
+  // long SSL_ctrl(SSL *ssl, int cmd, long larg, void *parg)
+  SSL_ctrl: { parameters: ["pointer", "i32", "i64", "buffer"], result: "i64" },
+  // int SSL_set1_host(SSL *s, const char *hostname)
+  SSL_set1_host: { parameters: ["pointer", "buffer"], result: "i32" },
+  // X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl)
+  SSL_get0_param: { parameters: ["pointer"], result: "pointer" },
+  // long SSL_get_verify_result(const SSL *ssl)
+  SSL_get_verify_result: { parameters: ["pointer"], result: "i64" },
+  // X509 *SSL_get1_peer_certificate(const SSL *ssl)
+  SSL_get1_peer_certificate: { parameters: ["pointer"], result: "pointer" },
+} as const;
+
+const CRYPTO_SYMBOLS = {
+  // unsigned long OpenSSL_version_num(void)
+  OpenSSL_version_num: { parameters: [], result: "u32" },
+  // const BIO_METHOD *BIO_s_mem(void)
+  BIO_s_mem: { parameters: [], result: "pointer" },
+  // BIO *BIO_new(const BIO_METHOD *type)
+  BIO_new: { parameters: ["pointer"], result: "pointer" },
+  // BIO *BIO_new_mem_buf(const void *buf, int len)
+  BIO_new_mem_buf: { parameters: ["buffer", "i32"], result: "pointer" },
+  // int BIO_free(BIO *a)
+  BIO_free: { parameters: ["pointer"], result: "i32" },
+  // int BIO_write(BIO *b, const void *data, int dlen)
+  BIO_write: { parameters: ["pointer", "buffer", "i32"], result: "i32" },
+  // int BIO_read(BIO *b, void *data, int dlen)
+  BIO_read: { parameters: ["pointer", "buffer", "i32"], result: "i32" },
+  // size_t BIO_ctrl_pending(BIO *b)
+  BIO_ctrl_pending: { parameters: ["pointer"], result: "u32" },
+  // X509 *PEM_read_bio_X509(BIO *bp, X509 **x, pem_password_cb *cb, void *u)
+  PEM_read_bio_X509: { parameters: ["pointer", "pointer", "pointer", "buffer"], result: "pointer" },
+  // EVP_PKEY *PEM_read_bio_PrivateKey(BIO *bp, EVP_PKEY **x, pem_password_cb *cb, void *u)
+  PEM_read_bio_PrivateKey: {
+    parameters: ["pointer", "pointer", "pointer", "buffer"],
+    result: "pointer",
+  },
+  // X509 *d2i_X509_bio(BIO *bp, X509 **x509)
+  d2i_X509_bio: { parameters: ["pointer", "pointer"], result: "pointer" },
+  // int i2d_X509_bio(BIO *bp, const X509 *x509)
+  i2d_X509_bio: { parameters: ["pointer", "pointer"], result: "i32" },
+  // void X509_free(X509 *a)
+  X509_free: { parameters: ["pointer"], result: "void" },
+  // void EVP_PKEY_free(EVP_PKEY *key)
+  EVP_PKEY_free: { parameters: ["pointer"], result: "void" },
+  // int X509_STORE_add_cert(X509_STORE *ctx, X509 *x)
+  X509_STORE_add_cert: { parameters: ["pointer", "pointer"], result: "i32" },
+  // int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *param, const char *ipasc)
+  X509_VERIFY_PARAM_set1_ip_asc: { parameters: ["pointer", "buffer"], result: "i32" },
+  // void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *param, unsigned int flags)
+  X509_VERIFY_PARAM_set_hostflags: { parameters: ["pointer", "u32"], result: "void" },
+  // const char *X509_verify_cert_error_string(long n)
+  X509_verify_cert_error_string: { parameters: ["i64"], result: "pointer" },
+  // int X509_get_signature_info(X509 *x, int *mdnid, int *pknid, int *secbits, uint32_t *flags)
+  X509_get_signature_info: {
+    parameters: ["pointer", "buffer", "buffer", "pointer", "pointer"],
+    result: "i32",
+  },
+  // int X509_digest(const X509 *data, const EVP_MD *type, unsigned char *md, unsigned int *len)
+  X509_digest: { parameters: ["pointer", "pointer", "buffer", "buffer"], result: "i32" },
+  // const char *OBJ_nid2sn(int n)
+  OBJ_nid2sn: { parameters: ["i32"], result: "pointer" },
+  // const EVP_MD *EVP_get_digestbyname(const char *name)
+  EVP_get_digestbyname: { parameters: ["pointer"], result: "pointer" },
+  // const EVP_MD *EVP_sha256(void)
+  EVP_sha256: { parameters: [], result: "pointer" },
+  // const EVP_MD *EVP_sha384(void)
+  EVP_sha384: { parameters: [], result: "pointer" },
+  // unsigned char *HMAC(const EVP_MD *md, const void *key, int len, const unsigned char *d, size_t n,
+  //                     unsigned char *out, unsigned int *outlen)
+  HMAC: {
+    parameters: ["pointer", "buffer", "i32", "buffer", "u32", "buffer", "pointer"],
+    result: "pointer",
+  },
+  // unsigned long ERR_get_error(void): a library and a reason, in 32 bits
+  ERR_get_error: { parameters: [], result: "u32" },
+  // unsigned long ERR_peek_last_error(void)
+  ERR_peek_last_error: { parameters: [], result: "u32" },
+  // void ERR_clear_error(void)
+  ERR_clear_error: { parameters: [], result: "void" },
+  // const char *ERR_reason_error_string(unsigned long e)
+  ERR_reason_error_string: { parameters: ["u64"], result: "pointer" },
+  // EVP_CIPHER *EVP_CIPHER_fetch(OSSL_LIB_CTX *ctx, const char *algorithm, const char *properties)
+  EVP_CIPHER_fetch: { parameters: ["pointer", "buffer", "pointer"], result: "pointer" },
+  // EVP_CIPHER_CTX *EVP_CIPHER_CTX_new(void)
+  EVP_CIPHER_CTX_new: { parameters: [], result: "pointer" },
+  // void EVP_CIPHER_CTX_free(EVP_CIPHER_CTX *ctx)
+  EVP_CIPHER_CTX_free: { parameters: ["pointer"], result: "void" },
+  // int EVP_CipherInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, ENGINE *impl, const unsigned char *key,
+  //                       const unsigned char *iv, int enc)
+  EVP_CipherInit_ex: {
+    parameters: ["pointer", "pointer", "pointer", "buffer", "pointer", "i32"],
+    result: "i32",
+  },
+} as const;
+
+/** What a record needs, where a null pointer is the number 0: it stays on the fast path. */
+const RECORD_SYMBOLS = {
+  // EVP_CipherInit_ex of a context that has its cipher and key
+  begin: {
+    name: "EVP_CipherInit_ex",
+    parameters: ["pointer", "i32", "i32", "i32", "pointer", "i32"],
+    result: "i32",
+  },
+  // int EVP_CipherUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *outl, const unsigned char *in, int inl)
+  associate: {
+    name: "EVP_CipherUpdate",
+    parameters: ["pointer", "i32", "pointer", "pointer", "i32"],
+    result: "i32",
+  },
+  update: {
+    name: "EVP_CipherUpdate",
+    parameters: ["pointer", "pointer", "pointer", "pointer", "i32"],
+    result: "i32",
+  },
+  // int EVP_CipherFinal_ex(EVP_CIPHER_CTX *ctx, unsigned char *outm, int *outl)
+  finish: {
+    name: "EVP_CipherFinal_ex",
+    parameters: ["pointer", "pointer", "pointer"],
+    result: "i32",
+  },
+  // int EVP_CIPHER_CTX_ctrl(EVP_CIPHER_CTX *ctx, int type, int arg, void *ptr)
+  control: {
+    name: "EVP_CIPHER_CTX_ctrl",
+    parameters: ["pointer", "i32", "i32", "pointer"],
+    result: "i32",
+  },
+} as const;
+
+interface Libraries {
+  ssl: Deno.DynamicLibrary<typeof SSL_SYMBOLS>["symbols"];
+  crypto: Deno.DynamicLibrary<typeof CRYPTO_SYMBOLS>["symbols"];
+  records: Deno.DynamicLibrary<typeof RECORD_SYMBOLS>["symbols"];
+}
+
+const LIBSSL = "libssl.so.3";
+const LIBCRYPTO = "libcrypto.so.3";
+const OLDEST_VERSION = 0x30000000;
+
+let libraries: Libraries | undefined;
+/** The same symbols, where the record layer finds them without a question. */
+let records: Libraries["records"];
+
+/** Opens the libraries: undefined when they are there, else why TLS can't be had, for the log. */
+export function openOpenssl(): string | undefined {
+  if (libraries !== undefined) return undefined;
+  try {
+    libraries = {
+      ssl: Deno.dlopen(LIBSSL, SSL_SYMBOLS).symbols,
+      crypto: Deno.dlopen(LIBCRYPTO, CRYPTO_SYMBOLS).symbols,
+      records: Deno.dlopen(LIBCRYPTO, RECORD_SYMBOLS).symbols,
+    };
+  } catch (error) {
+    return `TLS needs OpenSSL 3 (${LIBSSL}, ${LIBCRYPTO}: package libssl3 on Debian and Ubuntu, openssl-libs on ` +
+      `Red Hat and its relatives): ${(error as Error).message}`;
+  }
+  const version = libraries.crypto.OpenSSL_version_num();
+  if (version < OLDEST_VERSION) {
+    libraries = undefined;
+    return `TLS needs OpenSSL 3, and ${LIBCRYPTO} is version ${version.toString(16)}`;
+  }
+  ({ records } = libraries);
+  return undefined;
+}
+
+/** The libraries; throws where they can't be had. */
+export function openssl(): Libraries {
+  const fault = openOpenssl();
+  if (fault !== undefined) throw new Error(fault);
+  return libraries!;
+}
+
+/** A C string of the library's, "" for none. */
+export function textAt(pointer: Deno.PointerValue): string {
+  return pointer === null ? "" : Deno.UnsafePointerView.getCString(pointer);
+}
+
+const encoder = new TextEncoder();
+
+/** A string for C. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(`${text}\0`);
+}
+
+/** What OpenSSL says of its last error in this thread, in its words; "" where it says nothing. The queue is empty then. */
+export function lastError(): string {
+  const { crypto } = openssl();
+  const code = crypto.ERR_peek_last_error();
+  crypto.ERR_clear_error();
+  if (code === 0) return "";
+  return textAt(crypto.ERR_reason_error_string(BigInt(code))) || `error ${code.toString(16)}`;
+}
+
+// ── ciphers of records ────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A cipher with its key, in OpenSSL's memory; freed by `freeCipher`. */
+export type Cipher = Deno.PointerObject & { readonly __cipher: unique symbol };
+
+const fetched = new Map<string, Deno.PointerObject>();
+
+/** What a cipher is for. */
+export const OPENS = 0;
+export const SEALS = 1;
+
+const EVP_CTRL_AEAD_GET_TAG = 0x10;
+const EVP_CTRL_AEAD_SET_TAG = 0x11;
+export const TAG_BYTES = 16;
+export const NONCE_BYTES = 12;
+
+/** A cipher by OpenSSL's name of it (`AES-256-GCM`). */
+export function newCipher(name: string, key: Uint8Array<ArrayBuffer>, purpose: number): Cipher {
+  const { crypto } = openssl();
+  let algorithm = fetched.get(name);
+  if (algorithm === undefined) {
+    const found = crypto.EVP_CIPHER_fetch(null, cString(name), null);
+    if (found === null) throw new Error(`OpenSSL has no ${name}: ${lastError()}`);
+    algorithm = found;
+    fetched.set(name, algorithm);
+  }
+  const cipher = crypto.EVP_CIPHER_CTX_new() as Cipher | null;
+  if (cipher === null) throw new Error("OpenSSL is out of memory");
+  if (crypto.EVP_CipherInit_ex(cipher, algorithm, null, key, null, purpose) !== 1) {
+    crypto.EVP_CIPHER_CTX_free(cipher);
+    throw new Error(`${name}: ${lastError()}`);
+  }
+  return cipher;
+}
+
+/** Overwrites and frees a cipher. */
+export function freeCipher(cipher: Cipher): void {
+  libraries!.crypto.EVP_CIPHER_CTX_free(cipher);
+}
+
+/** `int *outl`: nobody looks at it, since these ciphers turn a byte into a byte. */
+const outLength = new Uint8Array(4);
+const outLengthAt: Deno.PointerObject = Deno.UnsafePointer.of(outLength)!;
+/** Where the nonce of the next record is put, and the additional data of it. */
+export const nonce: Uint8Array<ArrayBuffer> = new Uint8Array(NONCE_BYTES);
+const nonceAt: Deno.PointerObject = Deno.UnsafePointer.of(nonce)!;
+export const additional: Uint8Array<ArrayBuffer> = new Uint8Array(16);
+const additionalAt: Deno.PointerObject = Deno.UnsafePointer.of(additional)!;
+/** The tag of the record sealed last, or of the one that is to be opened. */
+export const tag: Uint8Array<ArrayBuffer> = new Uint8Array(TAG_BYTES);
+const tagAt: Deno.PointerObject = Deno.UnsafePointer.of(tag)!;
+
+/** Seals `length` bytes, with `nonce` and the first `additionalLength` bytes of `additional`; the tag goes to `tag`. */
+export function seal(
+  cipher: Cipher,
+  additionalLength: number,
+  source: Deno.PointerObject,
+  target: Deno.PointerObject,
+  length: number,
+): boolean {
+  return records.begin(cipher, 0, 0, 0, nonceAt, SEALS) === 1 &&
+    records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
+    (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
+    records.finish(cipher, tagAt, outLengthAt) === 1 &&
+    records.control(cipher, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tagAt) === 1;
+}
+
+/** Opens `length` bytes: false where they were not sealed with this key, nonce, additional data and `tag`. */
+export function open(
+  cipher: Cipher,
+  additionalLength: number,
+  source: Deno.PointerObject,
+  target: Deno.PointerObject,
+  length: number,
+): boolean {
+  return records.begin(cipher, 0, 0, 0, nonceAt, OPENS) === 1 &&
+    records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
+    (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
+    records.control(cipher, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tagAt) === 1 &&
+    records.finish(cipher, tagAt, outLengthAt) === 1;
+}
