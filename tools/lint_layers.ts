@@ -29,7 +29,10 @@ function below(part: string): string[] {
   return DATA_PLANE.slice(0, DATA_PLANE.indexOf(part));
 }
 
-/** What a part of src/ may import besides itself. A part is a folder, or a file directly in src/. */
+/** Of `tls`, what reads files and has nothing to do with connections: the main thread checks what workers will use. */
+const TLS_FILES = ["tls/context.ts", "tls/facts.ts", "tls/pem.ts", "tls/suites.ts"];
+
+/** What a part of src/ may import besides itself: parts, or files of one. A part is a folder, or a file directly in src/. */
 const MAY_IMPORT: Record<string, string[]> = {
   ...PURE,
   "mail.ts": PURE_PARTS,
@@ -45,7 +48,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   admin: [...PURE_PARTS, "auth", "mail.ts"],
   web: [...PURE_PARTS, "auth", "mail.ts"],
   cli: [...PURE_PARTS, "auth"],
-  control: [...PURE_PARTS, "auth", "mail.ts", "os", "handover", "admin", "web", "cli"],
+  control: [
+    ...PURE_PARTS,
+    ...["auth", "mail.ts", "os", "handover", "admin", "web", "cli"],
+    ...TLS_FILES,
+  ],
   "main.ts": [...PURE_PARTS, "cli", "control"],
 };
 
@@ -95,6 +102,17 @@ const INNER: Record<string, House> = {
   },
   server: { whole: "connection", bans: [] },
   worker: { whole: "worker", bans: [] },
+  tls: {
+    whole: "stream",
+    // What the main thread may import brings no buffers of a worker's along.
+    bans: [
+      {
+        rooms: ["context", "facts", "pem", "suites", "alpn", "channel_binding", "key_log"],
+        never: ["buffers", "handshake", "record_layer", "stream"],
+      },
+      { rooms: ["record_layer"], only: ["alerts", "buffers", "key_schedule", "state", "suites"] },
+    ],
+  },
   control: {
     whole: "process",
     bans: [
@@ -146,7 +164,7 @@ function faultOfImport(path: string, specifier: string): string | null {
   // Outside src/ there is only deno.json, with the version.
   if (target.startsWith("..")) return null;
   const imported = partOf(target);
-  if (imported === part || allowed.includes(imported)) return null;
+  if (imported === part || allowed.includes(imported) || allowed.includes(target)) return null;
   return `${part} must not import ${imported}: declare the interface here and let the upper layer ` +
     `implement it, or send mail`;
 }

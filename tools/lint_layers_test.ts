@@ -31,6 +31,9 @@ Deno.test("lint: the planes know each other by mail alone", () => {
       assert.ok(!allows(`/x/src/${data}/a.ts`, `../${part}/b.ts`), `${data} → ${part}`);
     }
   }
+  assert.ok(allows("/x/src/control/a.ts", "../tls/context.ts"));
+  assert.ok(!allows("/x/src/admin/a.ts", "../tls/context.ts"));
+  assert.ok(!allows("/x/src/tls/context.ts", "./record_layer.ts"));
   assert.ok(allows("/x/src/main.ts", "./control/process.ts"));
   assert.ok(!allows("/x/src/main.ts", "./worker/worker.ts"));
 });

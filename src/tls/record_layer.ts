@@ -25,7 +25,7 @@ import {
   TAG_BYTES,
 } from "../os/openssl.ts";
 import { copyBytes } from "../reactor/copy.ts";
-import { READ_BYTES, readBuffer } from "../reactor/stream.ts";
+import { readBuffer } from "../reactor/stream.ts";
 import {
   alertName,
   BAD_RECORD_MAC,
@@ -40,6 +40,14 @@ import {
   USER_CANCELED,
   WARNING,
 } from "./alerts.ts";
+import {
+  HEADER_BYTES,
+  pointerInReadBuffer,
+  pointerInReceived,
+  pointerInSealed,
+  received,
+  sealed,
+} from "./buffers.ts";
 import { IV_BYTES, nextSecret, trafficKeys } from "./key_schedule.ts";
 import type { TlsState } from "./state.ts";
 import { type Suite, suiteOf, TLS_1_3 } from "./suites.ts";
@@ -54,12 +62,10 @@ const CLIENT_HELLO = 1;
 const NEW_SESSION_TICKET = 4;
 const KEY_UPDATE = 24;
 
-export const HEADER_BYTES = 5;
 const MOST_PLAINTEXT = 2 ** 14;
 /** RFC 8446 §5.2, RFC 5246 §6.2.3. */
 const MOST_CIPHERTEXT_1_3 = MOST_PLAINTEXT + 256;
 const MOST_CIPHERTEXT_1_2 = MOST_PLAINTEXT + 2048;
-export const MOST_RECORD_BYTES: number = HEADER_BYTES + MOST_CIPHERTEXT_1_2;
 /** Two vectors of at most 65,535 bytes, a nonce, and what is around them. */
 const MOST_TICKET_BYTES = 132_000;
 /** Records without data in a row: empty ones, warnings, tickets, new keys. No peer has a reason for so many. */
@@ -69,40 +75,8 @@ export const MOST_RECORDS_OF_KEY: number = 2 ** 24;
 /** TLS 1.2 has no way to other keys but a new handshake. Numbers stay exact below 2^53. */
 const MOST_RECORDS = 2 ** 48;
 
-/** Plaintext that is sealed in one go, at most. */
-export const BATCH_BYTES: number = READ_BYTES;
-
-/** What was received and is to be opened, from its beginning on. State of the thread, as `readBuffer` is. */
-export const received: Uint8Array<ArrayBuffer> = new Uint8Array(2 * READ_BYTES);
-/** What was sealed and is to be sent: a batch in the smallest records that a client may ask for, and messages of ours. */
-export const sealed: Uint8Array<ArrayBuffer> = new Uint8Array(BATCH_BYTES + BATCH_BYTES / 8);
-
-const receivedAt = Deno.UnsafePointer.of(received)!;
-const sealedAt = Deno.UnsafePointer.of(sealed)!;
-const readBufferAt = Deno.UnsafePointer.of(readBuffer)!;
-/** Where the ciphertext of a first record begins, without and with a nonce before it. */
-const firstReceived = Deno.UnsafePointer.offset(receivedAt, HEADER_BYTES)!;
-const firstSealed = Deno.UnsafePointer.offset(sealedAt, HEADER_BYTES)!;
-
-function pointerInReceived(at: number): Deno.PointerObject {
-  return at === HEADER_BYTES ? firstReceived : Deno.UnsafePointer.offset(receivedAt, at)!;
-}
-
-function pointerInSealed(at: number): Deno.PointerObject {
-  return at === HEADER_BYTES ? firstSealed : Deno.UnsafePointer.offset(sealedAt, at)!;
-}
-
-function pointerInReadBuffer(at: number): Deno.PointerObject {
-  return at === 0 ? readBufferAt : Deno.UnsafePointer.offset(readBufferAt, at)!;
-}
-
 /** Up to here plaintext is copied and sealed in place: cheaper than a pointer to where it is. */
 const COPIED_BYTES = 2048;
-
-/** The whole length of the record that `bytes[at..end)` begins with, as far as its header is there; else 0. */
-export function recordLength(bytes: Uint8Array, at: number, end: number): number {
-  return end - at < HEADER_BYTES ? 0 : HEADER_BYTES + (bytes[at + 3] << 8 | bytes[at + 4]);
-}
 
 function setNonce(iv: Uint8Array, sequence: number): void {
   const low = sequence >>> 0;

@@ -87,3 +87,31 @@ export function secretBytes(version: number, suiteId: number): number {
   if (version === TLS_1_2) return suite.keyBytes + 12;
   return suite.hash === "sha384" ? 48 : 32;
 }
+
+function isBytes(value: unknown, length?: number): boolean {
+  return value instanceof Uint8Array && (length === undefined || value.length === length);
+}
+
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Whether what another process has sent is a state that this one can go on with. */
+export function isTlsState(value: unknown): value is TlsState {
+  if (typeof value !== "object" || value === null) return false;
+  const state = value as Partial<TlsState>;
+  const suite = suiteOf(state.suite ?? 0);
+  if (suite === undefined || suite.version !== state.version) return false;
+  if (state.role !== "server" && state.role !== "client") return false;
+  for (const keys of [state.receive, state.send]) {
+    if (!isBytes(keys?.secret, secretBytes(suite.version, suite.id))) return false;
+    if (!isNumber(keys?.sequence)) return false;
+  }
+  if (![state.mostPlaintext, state.skip, state.idleRecords].every(isNumber)) return false;
+  if (state.mostPlaintext === 0 || state.mostPlaintext! > 2 ** 14) return false;
+  for (const bytes of [state.undecoded, state.unsent, state.handshake]) {
+    if (bytes !== undefined && !isBytes(bytes)) return false;
+  }
+  const flags = [state.owesUpdate, state.askedUpdate, state.peerEnded, state.ended];
+  return flags.every((flag) => typeof flag === "boolean") && typeof state.fault === "string";
+}

@@ -17,11 +17,9 @@ import { copyBytes } from "../reactor/copy.ts";
 import { currentBatch, isPutOff, post, type Sender, settle } from "../reactor/posts.ts";
 import { type ByteStream, READ_BYTES } from "../reactor/stream.ts";
 import { CLOSE_NOTIFY } from "./alerts.ts";
-import { BATCH_BYTES, received, RecordLayer, recordLength, sealed } from "./record_layer.ts";
+import { BATCH_BYTES, received, receivedAt, recordLength, sealed, sealedAt } from "./buffers.ts";
+import { RecordLayer } from "./record_layer.ts";
 import { infoOf, type TlsInfo, type TlsState } from "./state.ts";
-
-const receivedAt = libc.pointerTo(received);
-const sealedAt = libc.pointerTo(sealed);
 
 export class TlsStream implements ByteStream, Sender {
   readonly fd: Fd;
@@ -81,7 +79,7 @@ export class TlsStream implements ByteStream, Sender {
     if (state.peerEnded || this.#ended) return 0;
     let end = this.#undecodedLength;
     if (end > 0) copyBytes(received, 0, this.#undecoded!, 0, end);
-    const length = recordLength(received, 0, end);
+    const length = recordLength(received, end);
     if (length === 0 || length > end) {
       const count = end === 0
         ? libc.recvTo(this.fd, receivedAt, READ_BYTES)
