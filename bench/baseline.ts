@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { alignColumns } from "./comparison.ts";
 
 /** Which benchmark: what they measure is not to be compared with each other. */
-export type BenchName = "pgbench" | "relay";
+export type BenchName = "pgbench" | "relay" | "records";
 
 /** The machine that figures belong to. */
 export interface Machine {

@@ -110,7 +110,10 @@ const INNER: Record<string, House> = {
         rooms: ["context", "facts", "pem", "suites", "alpn", "channel_binding", "key_log"],
         never: ["buffers", "handshake", "record_layer", "stream"],
       },
-      { rooms: ["record_layer"], only: ["alerts", "buffers", "key_schedule", "state", "suites"] },
+      {
+        rooms: ["record_layer"],
+        only: ["alerts", "buffers", "direction", "key_schedule", "state", "suites"],
+      },
     ],
   },
   control: {

@@ -193,12 +193,10 @@ const RECORD_SYMBOLS = {
     parameters: ["pointer", "pointer", "pointer"],
     result: "i32",
   },
-  // int EVP_CIPHER_CTX_ctrl(EVP_CIPHER_CTX *ctx, int type, int arg, void *ptr)
-  control: {
-    name: "EVP_CIPHER_CTX_ctrl",
-    parameters: ["pointer", "i32", "i32", "pointer"],
-    result: "i32",
-  },
+  // int EVP_CIPHER_CTX_get_params(EVP_CIPHER_CTX *ctx, OSSL_PARAM params[]): half of what EVP_CIPHER_CTX_ctrl takes
+  get: { name: "EVP_CIPHER_CTX_get_params", parameters: ["pointer", "pointer"], result: "i32" },
+  // int EVP_CIPHER_CTX_set_params(EVP_CIPHER_CTX *ctx, const OSSL_PARAM params[])
+  set: { name: "EVP_CIPHER_CTX_set_params", parameters: ["pointer", "pointer"], result: "i32" },
 } as const;
 
 interface Libraries {
@@ -276,8 +274,6 @@ const fetched = new Map<string, Deno.PointerObject>();
 export const OPENS = 0;
 export const SEALS = 1;
 
-const EVP_CTRL_AEAD_GET_TAG = 0x10;
-const EVP_CTRL_AEAD_SET_TAG = 0x11;
 export const TAG_BYTES = 16;
 export const NONCE_BYTES = 12;
 
@@ -305,17 +301,43 @@ export function freeCipher(cipher: Cipher): void {
   libraries!.crypto.EVP_CIPHER_CTX_free(cipher);
 }
 
+const kept: Uint8Array[] = [];
+
+/**
+ * Memory for pointers that are made once: it stays where it is, for as long as the thread. V8 keeps arrays of up to 64
+ * bytes among its own objects, and moves them, unless they are given a buffer; and what nothing but a pointer knows of
+ * is garbage to it.
+ */
+export function fixedBytes(length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(length));
+  kept.push(bytes);
+  return bytes;
+}
+
 /** `int *outl`: nobody looks at it, since these ciphers turn a byte into a byte. */
-const outLength = new Uint8Array(4);
+const outLength = fixedBytes(4);
 const outLengthAt: Deno.PointerObject = Deno.UnsafePointer.of(outLength)!;
 /** Where the nonce of the next record is put, and the additional data of it. */
-export const nonce: Uint8Array<ArrayBuffer> = new Uint8Array(NONCE_BYTES);
+export const nonce: Uint8Array<ArrayBuffer> = fixedBytes(NONCE_BYTES);
 const nonceAt: Deno.PointerObject = Deno.UnsafePointer.of(nonce)!;
-export const additional: Uint8Array<ArrayBuffer> = new Uint8Array(16);
+export const additional: Uint8Array<ArrayBuffer> = fixedBytes(16);
 const additionalAt: Deno.PointerObject = Deno.UnsafePointer.of(additional)!;
 /** The tag of the record sealed last, or of the one that is to be opened. */
-export const tag: Uint8Array<ArrayBuffer> = new Uint8Array(TAG_BYTES);
+export const tag: Uint8Array<ArrayBuffer> = fixedBytes(TAG_BYTES);
 const tagAt: Deno.PointerObject = Deno.UnsafePointer.of(tag)!;
+
+/** OSSL_CIPHER_PARAM_AEAD_TAG. */
+const tagName = fixedBytes(4);
+tagName.set(cString("tag"));
+const OSSL_PARAM_OCTET_STRING = 5n;
+
+/** `OSSL_PARAM[2]`, of five words each: name, type, value, its size, the size that came back; and the end of the list. */
+const tagParameters = new BigUint64Array(fixedBytes(80).buffer);
+tagParameters[0] = Deno.UnsafePointer.value(Deno.UnsafePointer.of(tagName));
+tagParameters[1] = OSSL_PARAM_OCTET_STRING;
+tagParameters[2] = Deno.UnsafePointer.value(tagAt);
+tagParameters[3] = BigInt(TAG_BYTES);
+const tagParametersAt: Deno.PointerObject = Deno.UnsafePointer.of(tagParameters)!;
 
 /** Seals `length` bytes, with `nonce` and the first `additionalLength` bytes of `additional`; the tag goes to `tag`. */
 export function seal(
@@ -329,7 +351,7 @@ export function seal(
     records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
     (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
     records.finish(cipher, tagAt, outLengthAt) === 1 &&
-    records.control(cipher, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tagAt) === 1;
+    records.get(cipher, tagParametersAt) === 1;
 }
 
 /** Opens `length` bytes: false where they were not sealed with this key, nonce, additional data and `tag`. */
@@ -343,6 +365,6 @@ export function open(
   return records.begin(cipher, 0, 0, 0, nonceAt, OPENS) === 1 &&
     records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
     (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
-    records.control(cipher, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tagAt) === 1 &&
+    records.set(cipher, tagParametersAt) === 1 &&
     records.finish(cipher, tagAt, outLengthAt) === 1;
 }

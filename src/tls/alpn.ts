@@ -6,15 +6,15 @@
  * Callbacks of the thread, called inside of SSL_do_handshake alone, as in key_log.ts.
  */
 
-import { openssl } from "../os/openssl.ts";
+import { fixedBytes, openssl } from "../os/openssl.ts";
 
 export const ALPN_PROTOCOL = "postgresql";
 
+const nameBytes = new TextEncoder().encode(ALPN_PROTOCOL);
 /** A list of one name, as OpenSSL takes it. */
-export const ALPN_WIRE: Uint8Array<ArrayBuffer> = new Uint8Array([
-  ALPN_PROTOCOL.length,
-  ...new TextEncoder().encode(ALPN_PROTOCOL),
-]);
+export const ALPN_WIRE: Uint8Array<ArrayBuffer> = fixedBytes(1 + nameBytes.length);
+ALPN_WIRE[0] = nameBytes.length;
+ALPN_WIRE.set(nameBytes, 1);
 const nameAt = BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(ALPN_WIRE))) + 1n;
 
 const EXTENSION_ALPN = 16;

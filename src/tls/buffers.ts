@@ -4,7 +4,7 @@
  * of the thread, as `readBuffer` is. And pointers into them, made once for where they are mostly needed.
  */
 
-import { READ_BYTES, readBuffer } from "../reactor/stream.ts";
+import { READ_BYTES, readBuffer, writeBuffer } from "../reactor/stream.ts";
 
 export const HEADER_BYTES = 5;
 /** Plaintext that is sealed in one go, at most. */
@@ -18,6 +18,7 @@ export const sealed: Uint8Array<ArrayBuffer> = new Uint8Array(BATCH_BYTES + BATC
 export const receivedAt: Deno.PointerObject = Deno.UnsafePointer.of(received)!;
 export const sealedAt: Deno.PointerObject = Deno.UnsafePointer.of(sealed)!;
 const readBufferAt = Deno.UnsafePointer.of(readBuffer)!;
+const writeBufferAt = Deno.UnsafePointer.of(writeBuffer)!;
 /** Where the ciphertext of a first record begins. */
 const firstReceived = Deno.UnsafePointer.offset(receivedAt, HEADER_BYTES)!;
 const firstSealed = Deno.UnsafePointer.offset(sealedAt, HEADER_BYTES)!;
@@ -32,6 +33,13 @@ export function pointerInSealed(at: number): Deno.PointerObject {
 
 export function pointerInReadBuffer(at: number): Deno.PointerObject {
   return at === 0 ? readBufferAt : Deno.UnsafePointer.offset(readBufferAt, at)!;
+}
+
+/** Where `bytes` is the worker's read or write buffer, a pointer to the byte at `at`. */
+export function pointerIn(bytes: Uint8Array, at: number): Deno.PointerObject | undefined {
+  if (bytes === readBuffer) return pointerInReadBuffer(at);
+  if (bytes !== writeBuffer) return undefined;
+  return at === 0 ? writeBufferAt : Deno.UnsafePointer.offset(writeBufferAt, at)!;
 }
 
 /** The whole length of the record that `bytes[0..end)` begins with, as far as its header is there; else 0. */

@@ -11,19 +11,7 @@
  * 3. Whatever is not as it must be ends in `#fail`: `alert` is to be sent, and nothing is opened any more.
  */
 
-import {
-  additional,
-  type Cipher,
-  freeCipher,
-  newCipher,
-  nonce,
-  open,
-  OPENS,
-  seal,
-  SEALS,
-  tag,
-  TAG_BYTES,
-} from "../os/openssl.ts";
+import { additional, nonce, open, OPENS, seal, SEALS, tag, TAG_BYTES } from "../os/openssl.ts";
 import { copyBytes } from "../reactor/copy.ts";
 import { readBuffer } from "../reactor/stream.ts";
 import {
@@ -42,15 +30,17 @@ import {
 } from "./alerts.ts";
 import {
   HEADER_BYTES,
+  pointerIn,
   pointerInReadBuffer,
   pointerInReceived,
   pointerInSealed,
   received,
   sealed,
 } from "./buffers.ts";
-import { IV_BYTES, nextSecret, trafficKeys } from "./key_schedule.ts";
+import { Direction } from "./direction.ts";
+import { IV_BYTES } from "./key_schedule.ts";
 import type { TlsState } from "./state.ts";
-import { type Suite, suiteOf, TLS_1_3 } from "./suites.ts";
+import { suiteOf, TLS_1_3 } from "./suites.ts";
 
 const ALERT = 21;
 const HANDSHAKE = 22;
@@ -75,8 +65,8 @@ export const MOST_RECORDS_OF_KEY: number = 2 ** 24;
 /** TLS 1.2 has no way to other keys but a new handshake. Numbers stay exact below 2^53. */
 const MOST_RECORDS = 2 ** 48;
 
-/** Up to here plaintext is copied and sealed in place: cheaper than a pointer to where it is. */
-const COPIED_BYTES = 2048;
+/** Up to here plaintext is copied and sealed in place: cheaper than a new pointer to where it is. */
+const COPIED_BYTES = 128;
 
 function setNonce(iv: Uint8Array, sequence: number): void {
   const low = sequence >>> 0;
@@ -122,14 +112,11 @@ export class RecordLayer {
   alert = -1;
   /** How much of `received` was opened, or refused. */
   opened = 0;
-  readonly #suite: Suite;
   readonly #is13: boolean;
   readonly #explicit: number;
   readonly #mostCiphertext: number;
-  #opener: Cipher;
-  #openerIv: Uint8Array<ArrayBuffer>;
-  #sealer: Cipher;
-  #sealerIv: Uint8Array<ArrayBuffer>;
+  readonly #receive: Direction;
+  readonly #send: Direction;
   /** The type of the record opened last. */
   #type = 0;
   #freed = false;
@@ -137,41 +124,22 @@ export class RecordLayer {
   constructor(state: TlsState) {
     const suite = suiteOf(state.suite);
     if (suite === undefined || suite.version !== state.version) {
-      throw new Error("unknown cipher suite");
+      throw new Error("a cipher suite that is unknown");
     }
     this.state = state;
-    this.#suite = suite;
     this.#is13 = state.version === TLS_1_3;
     this.#explicit = suite.explicitNonceBytes;
     this.#mostCiphertext = this.#is13 ? MOST_CIPHERTEXT_1_3 : MOST_CIPHERTEXT_1_2;
-    const receiving = this.#keys(state.receive.secret);
-    const sending = this.#keys(state.send.secret);
-    this.#opener = newCipher(suite.cipher, receiving.key, OPENS);
-    this.#openerIv = receiving.iv;
-    this.#sealer = newCipher(suite.cipher, sending.key, SEALS);
-    this.#sealerIv = sending.iv;
-    receiving.key.fill(0);
-    sending.key.fill(0);
-  }
-
-  #keys(
-    secret: Uint8Array<ArrayBuffer>,
-  ): { key: Uint8Array<ArrayBuffer>; iv: Uint8Array<ArrayBuffer> } {
-    if (this.#is13) return trafficKeys(this.#suite, secret);
-    const { keyBytes } = this.#suite;
-    return { key: secret.slice(0, keyBytes), iv: secret.slice(keyBytes, keyBytes + IV_BYTES) };
+    this.#receive = new Direction(suite, state.receive, OPENS);
+    this.#send = new Direction(suite, state.send, SEALS);
   }
 
   /** Frees the ciphers and overwrites the secrets. */
   free(): void {
     if (this.#freed) return;
     this.#freed = true;
-    freeCipher(this.#opener);
-    freeCipher(this.#sealer);
-    this.#openerIv.fill(0);
-    this.#sealerIv.fill(0);
-    this.state.receive.secret.fill(0);
-    this.state.send.secret.fill(0);
+    this.#receive.free();
+    this.#send.free();
   }
 
   // ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,12 +192,12 @@ export class RecordLayer {
 
   /** Opens the record at `from` into `readBuffer[to..)`: the length of its content, or −1. */
   #openRecord(from: number, length: number, to: number): number {
-    const keys = this.state.receive;
+    const { keys, iv, cipher } = this.#receive;
     const explicit = this.#explicit;
     const count = length - explicit - TAG_BYTES;
     const { sequence } = keys;
     if (sequence >= MOST_RECORDS) return this.#failed(UNEXPECTED_MESSAGE, "too many records");
-    setNonce(this.#openerIv, sequence);
+    setNonce(iv, sequence);
     let additionalLength = HEADER_BYTES;
     if (this.#is13) {
       for (let i = 0; i < HEADER_BYTES; i++) additional[i] = received[from + i];
@@ -244,7 +212,7 @@ export class RecordLayer {
     const tagAt = body + count;
     for (let i = 0; i < TAG_BYTES; i++) tag[i] = received[tagAt + i];
     const source = pointerInReceived(body);
-    if (!open(this.#opener, additionalLength, source, pointerInReadBuffer(to), count)) {
+    if (!open(cipher, additionalLength, source, pointerInReadBuffer(to), count)) {
       // What lies there now is nobody's plaintext.
       readBuffer.fill(0, to, to + count);
       return this.#failed(BAD_RECORD_MAC, "a record that does not open");
@@ -358,17 +326,7 @@ export class RecordLayer {
       this.#fail(UNEXPECTED_MESSAGE, "more after a KeyUpdate");
       return;
     }
-    const { receive } = state;
-    const secret = nextSecret(this.#suite, receive.secret);
-    receive.secret.fill(0);
-    receive.secret = secret;
-    receive.sequence = 0;
-    freeCipher(this.#opener);
-    this.#openerIv.fill(0);
-    const { key, iv } = trafficKeys(this.#suite, secret);
-    this.#opener = newCipher(this.#suite.cipher, key, OPENS);
-    this.#openerIv = iv;
-    key.fill(0);
+    this.#receive.renew();
     state.askedUpdate = false;
     if (request === 1) state.owesUpdate = true;
   }
@@ -403,17 +361,7 @@ export class RecordLayer {
     message[3] = 1;
     message[4] = asks ? 1 : 0;
     const end = this.#seal(HANDSHAKE, message, 0, 5, to);
-    const { send } = state;
-    const secret = nextSecret(this.#suite, send.secret);
-    send.secret.fill(0);
-    send.secret = secret;
-    send.sequence = 0;
-    freeCipher(this.#sealer);
-    this.#sealerIv.fill(0);
-    const { key, iv } = trafficKeys(this.#suite, secret);
-    this.#sealer = newCipher(this.#suite.cipher, key, SEALS);
-    this.#sealerIv = iv;
-    key.fill(0);
+    this.#send.renew();
     state.owesUpdate = false;
     if (asks) state.askedUpdate = true;
     return end;
@@ -427,7 +375,7 @@ export class RecordLayer {
     end: number,
     to: number,
   ): number {
-    const keys = this.state.send;
+    const { keys, iv } = this.#send;
     const explicit = this.#explicit;
     const { sequence } = keys;
     const body = to + HEADER_BYTES + explicit;
@@ -442,7 +390,7 @@ export class RecordLayer {
     sealed[to + 2] = 3;
     sealed[to + 3] = length >>> 8;
     sealed[to + 4] = length;
-    setNonce(this.#sealerIv, sequence);
+    setNonce(iv, sequence);
     let additionalLength = HEADER_BYTES;
     if (this.#is13) {
       for (let i = 0; i < HEADER_BYTES; i++) additional[i] = sealed[to + i];
@@ -472,17 +420,21 @@ export class RecordLayer {
     body: number,
     count: number,
   ): boolean {
+    const { cipher } = this.#send;
     const target = pointerInSealed(body);
-    if (bytes !== readBuffer || end - start <= COPIED_BYTES || end === bytes.length) {
+    const content = end - start;
+    const copied = start > 0 && content <= COPIED_BYTES || end === bytes.length;
+    const source = copied ? undefined : pointerIn(bytes, start);
+    if (source === undefined) {
       copyBytes(sealed, body, bytes, start, end);
-      if (this.#is13) sealed[body + end - start] = type;
-      return seal(this.#sealer, additionalLength, target, target, count);
+      if (this.#is13) sealed[body + content] = type;
+      return seal(cipher, additionalLength, target, target, count);
     }
+    if (!this.#is13) return seal(cipher, additionalLength, source, target, count);
     // From where it is: the type stands behind it for the moment.
     const behind = bytes[end];
-    if (this.#is13) bytes[end] = type;
-    const source = pointerInReadBuffer(start);
-    const done = seal(this.#sealer, additionalLength, source, target, count);
+    bytes[end] = type;
+    const done = seal(cipher, additionalLength, source, target, count);
     bytes[end] = behind;
     return done;
   }
