@@ -357,7 +357,7 @@ Deno.test({
       // A second one in the same turn, and a move with one under way.
       post("b");
       post("c");
-      assert.equal(wire.stream.settle(), true);
+      assert.ok(wire.stream.settle());
       wire.move();
       assert.deepEqual(dataOf(wire.sent()), encoder.encode("bc"));
       setSocketOption(wire.fd, SOL_SOCKET, SO_SNDBUF, 4608);
@@ -570,5 +570,5 @@ Deno.test("tls stream: a state of another process is looked at before it is used
     { ...state, owesUpdate: 1 },
     { ...state, fault: undefined },
   ];
-  for (const one of bad) assert.equal(isTlsState(one), false, JSON.stringify(one));
+  for (const one of bad) assert.ok(!isTlsState(one), JSON.stringify(one));
 });
