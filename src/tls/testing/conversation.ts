@@ -126,6 +126,14 @@ export class Conversation implements Disposable {
     });
   }
 
+  /** Receives until something is so. */
+  async until(what: string, condition: (stream: TlsStream) => boolean): Promise<void> {
+    await eventually(what, () => {
+      this.#read();
+      return condition(this.stream) ? true : undefined;
+    });
+  }
+
   /** What `receive` says when there is nothing more: 0, or −errno. */
   async ending(): Promise<number> {
     return await eventually("the end", () => {
