@@ -10,7 +10,8 @@ import type { Report } from "./report.ts";
 import { keyPath } from "./source.ts";
 import { readServerAuth, SERVER_AUTH_METHODS } from "./server_auth.ts";
 import { PARAMETER_BUDGET_BYTES, parameterBytes, parameterFault } from "./startup_parameters.ts";
-import type { Config, ServerTlsMode } from "./types.ts";
+import type { ServingFiles } from "./settings.ts";
+import type { Config } from "./types.ts";
 
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -21,6 +22,10 @@ export interface Checked {
   pools: readonly DecodedPool[];
   report: Report;
   readText: ReadText;
+  /** Permission bits of a file; `undefined`: they tell nothing. */
+  fileMode?: (path: string) => number | undefined;
+  /** What the library that will use the files for clients says of them. */
+  servingFaults?: (files: ServingFiles) => string[];
 }
 
 /** A socket in this directory must have a name that the kernel takes. */
@@ -35,17 +40,6 @@ export function checkSocketPath(dir: string, port: number, path: string, report:
   }
 }
 
-/** `verify-…` needs somebody to trust. */
-export function checkServerCa(
-  mode: ServerTlsMode,
-  ca: string | undefined,
-  section: string,
-  report: Report,
-): void {
-  if (!mode.startsWith("verify-") || ca !== undefined) return;
-  report.fault(`${section}.server_tls_mode`, `${mode} needs server_tls_ca_cert`);
-}
-
 /** `server_auth` names methods. */
 export function checkServerAuth(value: string | undefined, section: string, report: Report): void {
   const read = readServerAuth(value ?? "");
@@ -53,33 +47,23 @@ export function checkServerAuth(value: string | undefined, section: string, repo
   report.fault(`${section}.server_auth`, read.fault, `of ${SERVER_AUTH_METHODS.join(", ")}`);
 }
 
-/** A certificate and its key come together. */
-export function checkPair(
-  report: Report,
-  certificatePath: string,
-  keyFilePath: string,
-  files: { certificate: string | undefined; key: string | undefined },
-): void {
-  if (files.certificate !== undefined && files.key === undefined) {
-    report.fault(certificatePath, "needs the private key as well", `set ${keyFilePath}`);
-  }
-  if (files.key !== undefined && files.certificate === undefined) {
-    report.fault(keyFilePath, "needs the certificate as well", `set ${certificatePath}`);
-  }
-}
-
-/** The file must be readable and look like PEM. */
-export function checkPem(path: string, file: string | undefined, checked: Checked): void {
-  if (file === undefined) return;
+/** The file must be readable and look like PEM: its text. */
+export function checkPem(
+  path: string,
+  file: string | undefined,
+  checked: Checked,
+): string | undefined {
+  if (file === undefined) return undefined;
   let text: string;
   try {
     text = checked.readText(file);
   } catch (error) {
     checked.report.fault(path, `could not open ${JSON.stringify(file)}: ${readFailure(error)}`);
-    return;
+    return undefined;
   }
-  if (text.includes("-----BEGIN ")) return;
+  if (text.includes("-----BEGIN ")) return text;
   checked.report.fault(path, `${JSON.stringify(file)} holds no PEM block`);
+  return undefined;
 }
 
 /** One layer of startup parameters by itself. */

@@ -281,6 +281,7 @@ function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): s
     pool.server_tls_ca_cert ?? general.server_tls_ca_cert,
     pool.server_tls_certificate ?? general.server_tls_certificate,
     pool.server_tls_private_key ?? general.server_tls_private_key,
+    ...(pool.server_tls_direct ?? general.server_tls_direct) ? ["server_tls_direct"] : [],
   ];
   return createHash("sha256").update(JSON.stringify(asked)).digest("hex");
 }

@@ -5,6 +5,7 @@
  */
 
 import type { HbaRule } from "./hba_rule.ts";
+import type { Checked } from "./checks.ts";
 import { decodeSection } from "./decode.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { decodePool } from "./decode_pool.ts";
@@ -45,6 +46,8 @@ export type ParseHba = (text: string, from: {
 /** What loading needs of the world. */
 export interface ConfigIo {
   readText: ReadText;
+  fileMode?: Checked["fileMode"];
+  servingFaults?: Checked["servingFaults"];
   /** Names in a directory, for `include_dir` in pg_hba rules. */
   listDirectory?: (path: string) => string[];
   parseHba: ParseHba;
@@ -166,7 +169,8 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     const section = { ...around, rows: TALOS_KEYS, path: "talos" };
     config.talos = decodeSection(section, top["talos"]) as unknown as TalosConfig;
   }
-  validate({ config, pools, report, readText: io.readText });
+  const { readText, fileMode, servingFaults } = io;
+  validate({ config, pools, report, readText, fileMode, servingFaults });
   return config;
 }
 

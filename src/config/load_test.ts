@@ -154,7 +154,7 @@ Deno.test("load: all faults of a file at once, each with its line and without se
       '9: general.max_memory_usage: "5TB" is not a size ' +
       '(a whole number of bytes, or a number with K, M or G, as in "256MB")',
       "10: general.tcp_no_delay: must be a boolean, is a string (write true or false, without quotes)",
-      '11: general.tls_mode: "Require" is not known here (one of allow, disable, require, verify-full)',
+      '11: general.tls_mode: "Require" is not known here (one of allow, disable, require, verify-ca, verify-full)',
       '12: general.hba[0]: "10.0.0.1" is not a network ' +
       "(an address and the length of its prefix, as in 10.0.0.0/8)",
       "12: general.hba: excludes pg_hba (keep one of the two)",
@@ -271,7 +271,6 @@ query = "select 1"
 user = "x"
 `;
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
-    "general.server_tls_mode",
     "pools.app.auth_query",
     "talos",
     "web",

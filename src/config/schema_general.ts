@@ -6,6 +6,7 @@
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
 import { LISTEN_TABLE } from "./schema_listen.ts";
+import { CLIENT_TLS_TABLE, SERVER_TLS_TABLE } from "./schema_tls.ts";
 import type { GeneralConfig } from "./types.ts";
 
 const NO_RUST_SCHEDULER = "the scheduler it tunes does not exist here";
@@ -333,72 +334,8 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc: "Accepted without effect.",
   },
 
-  tls_certificate: {
-    heading: "TLS towards clients",
-    type: "path",
-    reload: "R",
-    unset: "clients are offered no TLS",
-    later: true,
-    doc: "Certificate shown to clients: PEM, intermediate certificates may follow.",
-  },
-  tls_private_key: {
-    type: "path",
-    reload: "R",
-    later: true,
-    doc: "Private key of `tls_certificate`: PEM.",
-  },
-  tls_ca_cert: {
-    type: "path",
-    reload: "R",
-    later: true,
-    doc: "Authorities whose client certificates are accepted with `verify-full`.",
-  },
-  tls_mode: {
-    type: "enum",
-    choices: ["allow", "disable", "require", "verify-full"],
-    reload: "R",
-    unset: "`allow` if there is a certificate",
-    later: true,
-    inEffectWhen: ["disable"],
-    doc: "What clients must do: `require` refuses plain TCP, `verify-full` demands a certificate.",
-  },
-  tls_rate_limit_per_second: {
-    type: "usize",
-    default: 0,
-    reload: "R",
-    later: true,
-    inEffectWhen: [0],
-    doc: "TLS handshakes a second, a multiple of 100; 0 = no limit.",
-  },
-  server_tls_mode: {
-    heading: "TLS towards PostgreSQL: defaults of pools",
-    type: "enum",
-    choices: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-    anyCase: true,
-    default: "allow",
-    reload: "B",
-    later: true,
-    inEffectWhen: ["disable"],
-    doc: "TLS towards PostgreSQL, by libpq's names. `allow` tries plain first.",
-  },
-  server_tls_ca_cert: {
-    type: "path",
-    reload: "B",
-    later: true,
-    doc: "Authorities for `verify-ca` and `verify-full`: PEM bundle.",
-  },
-  server_tls_certificate: {
-    type: "path",
-    reload: "B",
-    later: true,
-    doc: "Certificate shown to PostgreSQL.",
-  },
-  server_tls_private_key: {
-    type: "path",
-    reload: "B",
-    later: true,
-    doc: "Private key of `server_tls_certificate`.",
-  },
+  ...CLIENT_TLS_TABLE,
+  ...SERVER_TLS_TABLE,
 
   patroni_api_urls: {
     heading: "Fallback by Patroni: defaults of pools",

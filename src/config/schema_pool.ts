@@ -5,6 +5,7 @@
 
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
+import { POOL_TLS_TABLE } from "./schema_tls.ts";
 import type { AuthQueryConfig, PoolConfig, UserConfig } from "./types.ts";
 
 const POOL_TABLE: KeyTable<PoolConfig> = {
@@ -243,38 +244,7 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     doc: "As in `[general]`.",
   },
 
-  server_tls_mode: {
-    heading: "TLS towards PostgreSQL",
-    type: "enum",
-    choices: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-    anyCase: true,
-    reload: "B",
-    unset: "general",
-    later: true,
-    inEffectWhen: ["disable"],
-    doc: "As in `[general]`.",
-  },
-  server_tls_ca_cert: {
-    type: "path",
-    reload: "B",
-    unset: "general",
-    later: true,
-    doc: "As in `[general]`.",
-  },
-  server_tls_certificate: {
-    type: "path",
-    reload: "B",
-    unset: "general",
-    later: true,
-    doc: "As in `[general]`.",
-  },
-  server_tls_private_key: {
-    type: "path",
-    reload: "B",
-    unset: "general",
-    later: true,
-    doc: "As in `[general]`.",
-  },
+  ...POOL_TLS_TABLE,
 
   auth_query: {
     heading: "Users and parameters",

@@ -54,11 +54,15 @@ tls_certificate path -
 tls_private_key path -
 tls_ca_cert path -
 tls_mode enum -
+tls_min_version enum 1.2
+tls_ciphers string -
+tls_ciphersuites string -
 tls_rate_limit_per_second usize 0
 server_tls_mode enum allow
 server_tls_ca_cert path -
 server_tls_certificate path -
 server_tls_private_key path -
+server_tls_direct bool false
 patroni_api_urls url_list -
 fallback_cooldown duration -
 patroni_api_timeout duration -
@@ -131,6 +135,7 @@ server_tls_mode enum -
 server_tls_ca_cert path -
 server_tls_certificate path -
 server_tls_private_key path -
+server_tls_direct bool -
 auth_query table -
 startup_parameters string_map
 users user_list
@@ -173,7 +178,7 @@ const LIMITS = [
 ];
 
 const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] = [
-  ["general", GENERAL, GENERAL_KEYS, 67, [
+  ["general", GENERAL, GENERAL_KEYS, 71, [
     "client_login_timeout",
     "log_level",
     "log_format",
@@ -192,7 +197,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
   ["web", WEB, WEB_KEYS, 15, []],
   ["talos", TALOS, TALOS_KEYS, 2, []],
   ["include", "files path_list ", INCLUDE_KEYS, 1, []],
-  ["pool", POOL, POOL_KEYS, 31, [
+  ["pool", POOL, POOL_KEYS, 32, [
     "max_replication_connections",
     "query_wait_timeout",
     "connect_query",
@@ -274,6 +279,9 @@ Deno.test("schema: what a reload leaves alone is what the signals page names, an
     "syslog_prog_name",
     "tls_ca_cert",
     "tls_certificate",
+    "tls_ciphers",
+    "tls_ciphersuites",
+    "tls_min_version",
     "tls_mode",
     "tls_private_key",
     "tls_rate_limit_per_second",

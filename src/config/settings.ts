@@ -7,6 +7,12 @@
 import type { HbaRule } from "./hba_rule.ts";
 import type { ServerAuthMethod } from "./server_auth.ts";
 
+/** What clients are offered and asked for on SSLRequest. */
+export type ClientTlsMode = "allow" | "disable" | "require" | "verify-ca" | "verify-full";
+
+/** The oldest version of TLS that is spoken. */
+export type TlsVersion = "1.2" | "1.3";
+
 /** How long a client keeps its server connection. */
 export type PoolMode = "session" | "transaction" | "statement";
 
@@ -148,6 +154,19 @@ export interface GeneralSettings extends SocketSettings {
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */
   hba: HbaRule[] | undefined;
+}
+
+/** What clients are served TLS with: the files' contents, as they were read at the start. */
+export interface ServingFiles {
+  mode: ClientTlsMode;
+  /** PEM texts. */
+  certificate: string;
+  key: string;
+  ca: string | undefined;
+  minVersion: TlsVersion;
+  /** Colon-separated, by OpenSSL's names; `undefined`: all that there are. */
+  ciphers: string | undefined;
+  ciphersuites: string | undefined;
 }
 
 /** All that the workers are told. */

@@ -6,16 +6,19 @@
  */
 
 import type { HbaRule } from "./hba_rule.ts";
-import type { PoolMode, SessionIsolation, SocketSettings } from "./settings.ts";
+import type {
+  ClientTlsMode,
+  PoolMode,
+  SessionIsolation,
+  SocketSettings,
+  TlsVersion,
+} from "./settings.ts";
 
 /** Severities by name, as the command line and `general.log_level` write them. */
 export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
 
 /** Shape of log lines. */
 export type ConfigLogFormat = "text" | "structured" | "debug";
-
-/** What clients are offered and asked for on SSLRequest. */
-export type ClientTlsMode = "allow" | "disable" | "require" | "verify-full";
 
 /** How a pool secures its connections to PostgreSQL. */
 export type ServerTlsMode =
@@ -44,8 +47,31 @@ export interface ListenConfig {
   unix_socket_mode: number;
 }
 
+/** The keys of `[general]` about TLS towards clients. */
+export interface ClientTlsConfig {
+  tls_certificate?: string;
+  tls_private_key?: string;
+  tls_ca_cert?: string;
+  tls_mode?: ClientTlsMode;
+  tls_min_version: TlsVersion;
+  /** Colon-separated, by OpenSSL's names: of TLS 1.2, and of TLS 1.3. */
+  tls_ciphers?: string;
+  tls_ciphersuites?: string;
+  tls_rate_limit_per_second: number;
+}
+
+/** The keys about TLS towards PostgreSQL, in `[general]` and, one by one, in pools. */
+export interface ServerTlsConfig {
+  server_tls_mode: ServerTlsMode;
+  server_tls_ca_cert?: string;
+  server_tls_certificate?: string;
+  server_tls_private_key?: string;
+  server_tls_direct: boolean;
+}
+
 /** `[general]`. */
-export interface GeneralConfig extends ListenConfig, SocketSettings {
+export interface GeneralConfig
+  extends ListenConfig, SocketSettings, ClientTlsConfig, ServerTlsConfig {
   client_login_timeout: number;
   connect_timeout: number;
   query_wait_timeout: number;
@@ -92,16 +118,6 @@ export interface GeneralConfig extends ListenConfig, SocketSettings {
   max_blocking_threads?: number;
   tokio_global_queue_interval?: number;
   tokio_event_interval?: number;
-
-  tls_certificate?: string;
-  tls_private_key?: string;
-  tls_ca_cert?: string;
-  tls_mode?: ClientTlsMode;
-  tls_rate_limit_per_second: number;
-  server_tls_mode: ServerTlsMode;
-  server_tls_ca_cert?: string;
-  server_tls_certificate?: string;
-  server_tls_private_key?: string;
 
   patroni_api_urls?: string[];
   fallback_cooldown?: number;
@@ -192,7 +208,7 @@ export interface AuthQueryConfig {
 }
 
 /** `[pools.NAME]`. */
-export interface PoolConfig {
+export interface PoolConfig extends Partial<ServerTlsConfig> {
   server_host: string;
   server_port: number;
   server_database?: string;
@@ -228,10 +244,6 @@ export interface PoolConfig {
   patroni_api_timeout?: number;
   fallback_connect_timeout?: number;
   fallback_lifetime?: number;
-  server_tls_mode?: ServerTlsMode;
-  server_tls_ca_cert?: string;
-  server_tls_certificate?: string;
-  server_tls_private_key?: string;
   auth_query?: AuthQueryConfig;
   startup_parameters: Map<string, string>;
   users: UserConfig[];

@@ -5,14 +5,7 @@
  */
 
 import type { Checked } from "./checks.ts";
-import {
-  checkPair,
-  checkParameterLayer,
-  checkPem,
-  checkServerAuth,
-  checkServerCa,
-  checkSocketPath,
-} from "./checks.ts";
+import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
 import { USER_LIMITS } from "./effective.ts";
 import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
@@ -20,6 +13,7 @@ import { checkListenHost } from "./server_address.ts";
 import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
 import { validatePool } from "./validate_pool.ts";
+import { checkClientTls, checkServerTls } from "./validate_tls.ts";
 
 /** Runs every check of a whole configuration. */
 export function validate(checked: Checked): void {
@@ -28,7 +22,8 @@ export function validate(checked: Checked): void {
   checkAccess(config.general, report);
   checkPrepared(config.general, report);
   checkClientTls(checked);
-  checkServerTls(config.general, checked);
+  checkServerTls(checked);
+  checkServerAuth(config.general.server_auth, "general", report);
   checkParameterLayer(config.general.startup_parameters, "general.startup_parameters", report);
   checkTalos(checked);
   for (const pool of checked.pools) validatePool(pool, checked);
@@ -120,49 +115,6 @@ function checkPrepared(general: GeneralConfig, report: Report): void {
       "set prepared_statements to false",
     );
   }
-}
-
-function checkClientTls(checked: Checked): void {
-  const { report } = checked;
-  const { general } = checked.config;
-  const { tls_certificate, tls_private_key, tls_ca_cert, tls_mode } = general;
-  checkPair(report, "general.tls_certificate", "general.tls_private_key", {
-    certificate: tls_certificate,
-    key: tls_private_key,
-  });
-  const forced = tls_mode === "require" || tls_mode === "verify-full";
-  if (forced && tls_certificate === undefined && tls_private_key === undefined) {
-    report.fault("general.tls_mode", `${tls_mode} needs tls_certificate and tls_private_key`);
-  }
-  if (tls_mode === "verify-full" && tls_ca_cert === undefined) {
-    report.fault("general.tls_mode", "verify-full needs tls_ca_cert");
-  }
-  if (tls_mode !== "disable") {
-    checkPem("general.tls_certificate", tls_certificate, checked);
-    checkPem("general.tls_private_key", tls_private_key, checked);
-    checkPem("general.tls_ca_cert", tls_ca_cert, checked);
-  }
-  const rate = general.tls_rate_limit_per_second;
-  if (rate % 100 !== 0) {
-    report.fault("general.tls_rate_limit_per_second", `must be a multiple of 100, is ${rate}`);
-  }
-}
-
-/** The TLS files and mode of the general section; pools may override each one. */
-function checkServerTls(general: GeneralConfig, checked: Checked): void {
-  const { report } = checked;
-  checkPair(report, "general.server_tls_certificate", "general.server_tls_private_key", {
-    certificate: general.server_tls_certificate,
-    key: general.server_tls_private_key,
-  });
-  checkServerCa(general.server_tls_mode, general.server_tls_ca_cert, "general", report);
-  checkServerAuth(general.server_auth, "general", report);
-  if (general.server_tls_mode === "disable") return;
-  if (general.server_tls_mode.startsWith("verify-")) {
-    checkPem("general.server_tls_ca_cert", general.server_tls_ca_cert, checked);
-  }
-  checkPem("general.server_tls_certificate", general.server_tls_certificate, checked);
-  checkPem("general.server_tls_private_key", general.server_tls_private_key, checked);
 }
 
 function checkTalos(checked: Checked): void {

@@ -3,14 +3,7 @@
  */
 
 import type { Checked } from "./checks.ts";
-import {
-  checkPair,
-  checkParameterLayer,
-  checkPem,
-  checkServerAuth,
-  checkServerCa,
-  checkSocketPath,
-} from "./checks.ts";
+import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { CONSOLE_DATABASES } from "./open_console.ts";
 import type { Report } from "./report.ts";
@@ -23,7 +16,9 @@ import {
   startupPacketBytes,
 } from "./startup_parameters.ts";
 import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
-import type { GeneralConfig, PoolConfig, UserConfig } from "./types.ts";
+import type { PoolConfig, UserConfig } from "./types.ts";
+import { checkPoolTls } from "./validate_tls.ts";
+
 /** Databases that are the admin console. */
 
 /** Runs every check of one pool. */
@@ -38,27 +33,13 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
   if (pool.server_host.startsWith("/")) {
     checkSocketPath(pool.server_host, pool.server_port, `${path}.server_host`, report);
   }
-  checkTls(path, pool, general, report);
+  checkPoolTls(path, pool, checked);
   checkServerAuth(pool.server_auth, path, report);
   checkFallback(path, pool, report);
   checkUsers(decoded, checked);
   checkSharing(decoded, checked);
   checkAuthQuery(path, pool, report);
   checkParameters(decoded, checked);
-}
-
-/** Pool keys override the general ones one by one, so the effective set is judged. */
-function checkTls(path: string, pool: PoolConfig, general: GeneralConfig, report: Report): void {
-  const { server_tls_mode, server_tls_ca_cert, server_tls_certificate, server_tls_private_key } =
-    pool;
-  if (server_tls_mode !== undefined) {
-    checkServerCa(server_tls_mode, server_tls_ca_cert ?? general.server_tls_ca_cert, path, report);
-  }
-  if (server_tls_certificate === undefined && server_tls_private_key === undefined) return;
-  checkPair(report, `${path}.server_tls_certificate`, `${path}.server_tls_private_key`, {
-    certificate: server_tls_certificate ?? general.server_tls_certificate,
-    key: server_tls_private_key ?? general.server_tls_private_key,
-  });
 }
 
 function checkFallback(path: string, pool: PoolConfig, report: Report): void {

@@ -1,14 +1,23 @@
 import assert from "node:assert/strict";
 import { configOf, GENERAL, loadText, memoryIo } from "../../tests/support/config_io.ts";
+import { CERTIFICATE, ENCRYPTED_KEY, KEY, OTHER_KEY } from "../../tests/support/pem.ts";
 import { loadConfig } from "./load.ts";
 
-const PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const BROKEN = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const FILES = {
+  "a.pem": CERTIFICATE,
+  "b.pem": KEY,
+  "other.pem": OTHER_KEY,
+  "encrypted.pem": ENCRYPTED_KEY,
+  "broken.pem": BROKEN,
+  "cut.pem": `${CERTIFICATE}${CERTIFICATE.slice(0, 300)}`,
+  "empty.pem": "nothing\n",
+};
 const USER = '[[pools.app.users]]\nusername = "a"\npassword = ""\npool_size = 10\n';
 
 /** `path: message` of every fault, with the files named `*.pem` readable. */
 function faultsOf(text: string): string[] {
-  const files = { "t.toml": text, "a.pem": PEM, "b.pem": PEM, "empty.pem": "nothing\n" };
-  const { faults } = loadConfig("t.toml", memoryIo(files));
+  const { faults } = loadConfig("t.toml", memoryIo({ ...FILES, "t.toml": text }));
   return faults.map(({ path, message }) => `${path}: ${message}`);
 }
 
@@ -218,8 +227,97 @@ Deno.test("validate: server TLS is judged after merging", () => {
   const general = 'server_tls_ca_cert = "a.pem"\nserver_tls_certificate = "a.pem"\n' +
     'server_tls_private_key = "b.pem"\n';
   const text = `${GENERAL}${general}[pools.app]\nserver_tls_mode = "verify-full"\n` +
-    'server_tls_certificate = "mine.pem"\n';
-  assert.deepEqual(faultsOf(text), []);
+    'server_tls_certificate = "./a.pem"\n';
+  assert.deepEqual(faultsOf(text), [
+    'pools.app.server_tls_certificate: could not open "./a.pem": no such file',
+  ]);
+  assert.deepEqual(faultsOf(text.replace("./a.pem", "a.pem")), []);
+  assert.deepEqual(faultsOf(text.replace("./a.pem", "broken.pem")), [
+    'pools.app.server_tls_certificate: "broken.pem": certificate 1 of it can\'t be read',
+  ]);
+});
+
+Deno.test("validate: direct TLS needs a server that must have TLS", () => {
+  assert.deepEqual(generalFaults("server_tls_direct = true"), [
+    "general.server_tls_direct: needs server_tls_mode require, verify-ca or verify-full, is allow",
+  ]);
+  assert.deepEqual(generalFaults('server_tls_direct = true\nserver_tls_mode = "require"'), []);
+  assert.deepEqual(poolFaults('server_tls_direct = true\nserver_tls_mode = "require"'), []);
+  const general = 'server_tls_direct = true\nserver_tls_mode = "require"\n';
+  assert.deepEqual(faultsOf(`${GENERAL}${general}[pools.app]\nserver_tls_mode = "prefer"\n`), [
+    "pools.app.server_tls_direct: needs server_tls_mode require, verify-ca or verify-full, is prefer",
+  ]);
+});
+
+Deno.test("validate: the files of client TLS are what they are said to be", () => {
+  const pair = (certificate: string, key: string, more = "") =>
+    generalFaults(`tls_certificate = "${certificate}"\ntls_private_key = "${key}"\n${more}`);
+  assert.deepEqual(pair("a.pem", "b.pem"), []);
+  assert.deepEqual(pair("a.pem", "other.pem"), [
+    'general.tls_private_key: is not the key of "a.pem"',
+  ]);
+  assert.deepEqual(pair("a.pem", "a.pem"), [
+    'general.tls_private_key: "a.pem": it holds no private key',
+  ]);
+  assert.deepEqual(pair("b.pem", "b.pem"), [
+    'general.tls_certificate: "b.pem": it holds no certificate',
+  ]);
+  assert.match(
+    pair("a.pem", "encrypted.pem").join(),
+    /"encrypted.pem": the private key is encrypted/,
+  );
+  assert.deepEqual(pair("cut.pem", "b.pem"), [
+    'general.tls_certificate: "cut.pem": certificate 2 of it has no end',
+  ]);
+  assert.deepEqual(pair("a.pem", "b.pem", 'tls_mode = "verify-ca"\ntls_ca_cert = "b.pem"'), [
+    'general.tls_ca_cert: "b.pem": it holds no certificate',
+  ]);
+  assert.deepEqual(pair("a.pem", "b.pem", 'tls_mode = "verify-ca"'), [
+    "general.tls_mode: verify-ca needs tls_ca_cert",
+  ]);
+});
+
+Deno.test("validate: what the TLS library says of files that look right is a fault", () => {
+  const text = `${GENERAL}tls_certificate = "a.pem"\ntls_private_key = "b.pem"\n[pools]\n`;
+  const asked: unknown[] = [];
+  const { faults } = loadConfig("t.toml", {
+    ...memoryIo({ ...FILES, "t.toml": text }),
+    servingFaults: (files) => {
+      asked.push([files.certificate, files.key, files.mode, files.ca]);
+      return ["the key is too small"];
+    },
+  });
+  assert.deepEqual(faults.map(({ path, message }) => [path, message]), [
+    ["general.tls_certificate", "the key is too small"],
+  ]);
+  assert.deepEqual(asked, [[CERTIFICATE, KEY, "allow", undefined]]);
+});
+
+Deno.test("validate: suites are those that can be taken over", () => {
+  assert.deepEqual(generalFaults('tls_ciphers = "ECDHE-RSA-AES256-SHA384"'), [
+    'general.tls_ciphers: "ECDHE-RSA-AES256-SHA384" is not known here',
+  ]);
+  assert.deepEqual(generalFaults('tls_ciphersuites = "TLS_AES_128_CCM_SHA256"'), [
+    'general.tls_ciphersuites: "TLS_AES_128_CCM_SHA256" is not known here',
+  ]);
+  assert.deepEqual(generalFaults('tls_ciphers = ""'), [
+    "general.tls_ciphers: holds an empty name",
+  ]);
+  const fine = 'tls_ciphers = "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"\n' +
+    'tls_ciphersuites = "TLS_AES_256_GCM_SHA384"\ntls_min_version = "1.3"';
+  assert.deepEqual(generalFaults(fine), []);
+  assert.deepEqual(warningsOf(`${GENERAL}${fine}\n[pools]\n`), [
+    "general.tls_ciphers: has no effect with tls_min_version 1.3",
+  ]);
+});
+
+Deno.test("validate: a key that others may read is warned about", () => {
+  const text = `${GENERAL}tls_certificate = "a.pem"\ntls_private_key = "b.pem"\n[pools]\n`;
+  for (const [mode, told] of [[0o600, 0], [0o640, 0], [0o644, 1], [undefined, 0]] as const) {
+    const io = { ...memoryIo({ ...FILES, "t.toml": text }), fileMode: () => mode };
+    const { warnings } = loadConfig("t.toml", io);
+    assert.equal(warnings.length, told, String(mode));
+  }
 });
 
 Deno.test("validate: Patroni addresses and times", () => {

@@ -77,6 +77,7 @@ export function fromStartDirectory(file: string): string {
 export function load(path: string): LoadResult {
   return loadConfig(path, {
     readText: (file) => Deno.readTextFileSync(fromStartDirectory(file)),
+    fileMode: (file) => Deno.statSync(fromStartDirectory(file)).mode ?? undefined,
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,

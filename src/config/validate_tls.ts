@@ -1,0 +1,214 @@
+/**
+ * Checks of the keys about TLS and of the files that they name: all of them are read, certificate and key must belong
+ * together, and what an operator wants to know before clients tell him (a certificate that expires) is a warning.
+ */
+
+import type { X509Certificate } from "node:crypto";
+import { readCertificates, readPrivateKey, validityWarning } from "./certificates.ts";
+import { type Checked, checkPem } from "./checks.ts";
+import type { Report } from "./report.ts";
+import type { ServingFiles } from "./settings.ts";
+import { suitesFault, TLS12_SUITES, TLS13_SUITES } from "./tls_suites.ts";
+import type { GeneralConfig, PoolConfig, ServerTlsConfig, ServerTlsMode } from "./types.ts";
+
+/** Permission bits of those who are neither the owner nor of his group. */
+const OTHERS = 0o007;
+
+/** TLS towards clients. */
+export function checkClientTls(checked: Checked): void {
+  const { report } = checked;
+  const { general } = checked.config;
+  const { tls_certificate, tls_private_key, tls_ca_cert, tls_mode } = general;
+  const files = { certificate: tls_certificate, key: tls_private_key };
+  checkPair(report, "general.tls_certificate", "general.tls_private_key", files);
+  const forced = tls_mode !== undefined && tls_mode !== "allow" && tls_mode !== "disable";
+  if (forced && tls_certificate === undefined && tls_private_key === undefined) {
+    report.fault("general.tls_mode", `${tls_mode} needs tls_certificate and tls_private_key`);
+  }
+  if (tls_mode?.startsWith("verify-") && tls_ca_cert === undefined) {
+    report.fault("general.tls_mode", `${tls_mode} needs tls_ca_cert`);
+  }
+  checkSuites(general, report);
+  const rate = general.tls_rate_limit_per_second;
+  if (rate % 100 !== 0) {
+    report.fault("general.tls_rate_limit_per_second", `must be a multiple of 100, is ${rate}`);
+  }
+  if (tls_mode === "disable") return;
+  checkCertificatePair("general", "tls_", files, checked);
+  checkCertificates("general.tls_ca_cert", tls_ca_cert, checked);
+  if (report.faults.length > 0 || checked.servingFaults === undefined) return;
+  const serving = servingFiles(general, checked.readText);
+  if (serving === undefined) return;
+  for (const fault of checked.servingFaults(serving)) {
+    report.fault("general.tls_certificate", fault);
+  }
+}
+
+/** What clients are served with; `undefined`: they are offered no TLS. Throws when a file can't be read. */
+export function servingFiles(
+  general: GeneralConfig,
+  readText: (file: string) => string,
+): ServingFiles | undefined {
+  const { tls_certificate, tls_private_key, tls_ca_cert, tls_mode } = general;
+  if (tls_certificate === undefined || tls_private_key === undefined || tls_mode === "disable") {
+    return undefined;
+  }
+  const mode = tls_mode ?? "allow";
+  const asks = mode.startsWith("verify-") && tls_ca_cert !== undefined;
+  return {
+    mode,
+    certificate: readText(tls_certificate),
+    key: readText(tls_private_key),
+    ca: asks ? readText(tls_ca_cert) : undefined,
+    minVersion: general.tls_min_version,
+    ciphers: general.tls_ciphers,
+    ciphersuites: general.tls_ciphersuites,
+  };
+}
+
+function checkSuites(general: GeneralConfig, report: Report): void {
+  const { tls_ciphers, tls_ciphersuites, tls_min_version } = general;
+  for (
+    const [key, list, known] of [
+      ["tls_ciphers", tls_ciphers, TLS12_SUITES],
+      ["tls_ciphersuites", tls_ciphersuites, TLS13_SUITES],
+    ] as const
+  ) {
+    const fault = list === undefined ? undefined : suitesFault(list, known);
+    if (fault === undefined) continue;
+    report.fault(`general.${key}`, fault, `separated by colons, of ${known.join(", ")}`);
+  }
+  if (tls_ciphers !== undefined && tls_min_version === "1.3") {
+    report.warn("general.tls_ciphers", "has no effect with tls_min_version 1.3");
+  }
+}
+
+/** TLS towards PostgreSQL in the general section; pools may override each key. */
+export function checkServerTls(checked: Checked): void {
+  const { report } = checked;
+  const { general } = checked.config;
+  const { server_tls_mode, server_tls_ca_cert } = general;
+  const files = {
+    certificate: general.server_tls_certificate,
+    key: general.server_tls_private_key,
+  };
+  checkPair(report, "general.server_tls_certificate", "general.server_tls_private_key", files);
+  checkServerCa(server_tls_mode, server_tls_ca_cert, "general", report);
+  if (general.server_tls_direct) checkDirect(server_tls_mode, "general", report);
+  if (server_tls_mode === "disable") return;
+  if (server_tls_mode.startsWith("verify-")) {
+    checkCertificates("general.server_tls_ca_cert", server_tls_ca_cert, checked);
+  }
+  checkCertificatePair("general", "server_tls_", files, checked);
+}
+
+/** Pool keys override the general ones one by one, so the effective set is judged. */
+export function checkPoolTls(path: string, pool: PoolConfig, checked: Checked): void {
+  const { report } = checked;
+  const { general } = checked.config;
+  const mode = pool.server_tls_mode ?? general.server_tls_mode;
+  const ca = pool.server_tls_ca_cert ?? general.server_tls_ca_cert;
+  if (pool.server_tls_mode !== undefined) checkServerCa(mode, ca, path, report);
+  const direct = pool.server_tls_direct ?? general.server_tls_direct;
+  const setsDirect = pool.server_tls_direct !== undefined || pool.server_tls_mode !== undefined;
+  if (direct && setsDirect) checkDirect(mode, path, report);
+  if (mode !== "disable" && mode.startsWith("verify-") && pool.server_tls_ca_cert !== undefined) {
+    checkCertificates(`${path}.server_tls_ca_cert`, pool.server_tls_ca_cert, checked);
+  }
+  const { server_tls_certificate, server_tls_private_key } = pool;
+  if (server_tls_certificate === undefined && server_tls_private_key === undefined) return;
+  const files = {
+    certificate: server_tls_certificate ?? general.server_tls_certificate,
+    key: server_tls_private_key ?? general.server_tls_private_key,
+  };
+  checkPair(report, `${path}.server_tls_certificate`, `${path}.server_tls_private_key`, files);
+  if (mode !== "disable") checkCertificatePair(path, "server_tls_", files, checked);
+}
+
+/** A certificate and its key come together. */
+function checkPair(
+  report: Report,
+  certificatePath: string,
+  keyFilePath: string,
+  files: { certificate: string | undefined; key: string | undefined },
+): void {
+  if (files.certificate !== undefined && files.key === undefined) {
+    report.fault(certificatePath, "needs the private key as well", `set ${keyFilePath}`);
+  }
+  if (files.key !== undefined && files.certificate === undefined) {
+    report.fault(keyFilePath, "needs the certificate as well", `set ${certificatePath}`);
+  }
+}
+
+/** `verify-…` needs somebody to trust. */
+function checkServerCa(
+  mode: ServerTlsMode,
+  ca: string | undefined,
+  section: string,
+  report: Report,
+): void {
+  if (!mode.startsWith("verify-") || ca !== undefined) return;
+  report.fault(`${section}.server_tls_mode`, `${mode} needs server_tls_ca_cert`);
+}
+
+/** A handshake without a question before it leaves no way back to a plain connection. */
+function checkDirect(
+  mode: ServerTlsConfig["server_tls_mode"],
+  section: string,
+  report: Report,
+): void {
+  if (mode === "require" || mode.startsWith("verify-")) return;
+  report.fault(
+    `${section}.server_tls_direct`,
+    `needs server_tls_mode require, verify-ca or verify-full, is ${mode}`,
+  );
+}
+
+/** Both files of a pair, alone and with each other. */
+function checkCertificatePair(
+  section: string,
+  prefix: "tls_" | "server_tls_",
+  files: { certificate: string | undefined; key: string | undefined },
+  checked: Checked,
+): void {
+  if (files.certificate === undefined || files.key === undefined) return;
+  const { report } = checked;
+  const certificatePath = `${section}.${prefix}certificate`;
+  const keyPath = `${section}.${prefix}private_key`;
+  const certificates = checkCertificates(certificatePath, files.certificate, checked);
+  const text = checkPem(keyPath, files.key, checked);
+  if (text === undefined) return;
+  if (((checked.fileMode?.(files.key) ?? 0) & OTHERS) !== 0) {
+    report.warn(keyPath, `${JSON.stringify(files.key)} is open to others`, "chmod o-rwx");
+  }
+  const key = readPrivateKey(text);
+  if (typeof key === "string") report.fault(keyPath, `${JSON.stringify(files.key)}: ${key}`);
+  else if (key !== undefined && certificates?.[0].checkPrivateKey(key) === false) {
+    report.fault(keyPath, `is not the key of ${JSON.stringify(files.certificate)}`);
+  }
+}
+
+function checkCertificates(
+  path: string,
+  file: string | undefined,
+  checked: Checked,
+): X509Certificate[] | undefined {
+  const text = checkPem(path, file, checked);
+  if (text === undefined) return undefined;
+  const certificates = readCertificates(text);
+  if (typeof certificates === "string") {
+    checked.report.fault(path, `${JSON.stringify(file)}: ${certificates}`);
+    return undefined;
+  }
+  tellValidity(path, certificates, checked.report);
+  return certificates;
+}
+
+function tellValidity(path: string, certificates: X509Certificate[], report: Report): void {
+  certificates.forEach((certificate, index) => {
+    const warning = validityWarning(certificate, Date.now());
+    if (warning === undefined) return;
+    const which = certificates.length === 1 ? "the certificate" : `certificate ${index + 1}`;
+    report.warn(path, `${which} (${certificate.subject.replaceAll("\n", ", ")}) ${warning}`);
+  });
+}

@@ -1,0 +1,43 @@
+/** Certificates and keys for tests of what is read of such files; they secure nothing. */
+
+/** Valid until 2126, of `O=Example, CN=pooler.example`. */
+export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBrTCCAVOgAwIBAgIUdgYAZF1QzaIFvax8aEH7sJowBiswCgYIKoZIzj0EAwIw
+KzEQMA4GA1UECgwHRXhhbXBsZTEXMBUGA1UEAwwOcG9vbGVyLmV4YW1wbGUwIBcN
+MjYxMTI4MDMxNzA0WhgPMjEyNjExMDQwMzE3MDRaMCsxEDAOBgNVBAoMB0V4YW1w
+bGUxFzAVBgNVBAMMDnBvb2xlci5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEu2EOY/F/3So9H9Q3Pol4sb1bBAvnlVqMH0b+IkoROiNIFHGwTCwkdgSb
+BEhBEyfGBQrhEIxaUv0Cu9rFnFvhMqNTMFEwHQYDVR0OBBYEFKGsgARfhyRxg+2y
+nskq0w708rorMB8GA1UdIwQYMBaAFKGsgARfhyRxg+2ynskq0w708rorMA8GA1Ud
+EwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgBjWXwPdHZarL/unT8ah5S/tc
+vpwtCnV5fvUxOlu0cSoCIQDTMGnWQVhg67t8YheKnbUivM4VJAyvg7u+OJY6BrLS
+/w==
+-----END CERTIFICATE-----
+`;
+
+/** Of the certificate, as \`openssl ecparam -genkey\` writes it: with the parameters in front. */
+export const KEY = `-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIGC0/R0Bjbn6H0WeKtgt+VEdXnjEM/Du2VZrUVZcgqT0oAoGCCqGSM49
+AwEHoUQDQgAEu2EOY/F/3So9H9Q3Pol4sb1bBAvnlVqMH0b+IkoROiNIFHGwTCwk
+dgSbBEhBEyfGBQrhEIxaUv0Cu9rFnFvhMg==
+-----END EC PRIVATE KEY-----
+`;
+
+export const OTHER_KEY = `-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEII+/0MRsorgF6CuZJ0oy94uW/VSiF4X/p95q7D2HRFTBoAoGCCqGSM49
+AwEHoUQDQgAEZ0+GGASvqDQz034CDLsp+G3mtP98s0PMwFR3YogzwFYoLfDpQzkT
+63FRKSeBzMP25ZPmk8SoQUz1bYS349Kdcw==
+-----END EC PRIVATE KEY-----
+`;
+
+export const ENCRYPTED_KEY = `-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjezqa7tpquXwICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEJ2DRC7D2+YmfA7D66J+mEcEgZCZ
+G39GTNvlgKNFk711p4grO5A35EHiN7mycW2OVMxcT25YJpujGU8nAF0N7vLXW5Hv
+5smxzo22Wi0hgOMBBkopp2spN2wadtvGbtI1IoyHyr/Xo93eYIg9+0is4EAK5I1s
+3KyHK+nRXo4vBCnCObuWXwBknonGaLCWcOhxiNx2XxHfVxkORFrockql7ZRNiJA=
+-----END ENCRYPTED PRIVATE KEY-----
+`;
