@@ -8,8 +8,9 @@ import { Buffer } from "node:buffer";
 import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from "node:crypto";
 import { passwordBytes } from "./saslprep.ts";
 
-/** The one mechanism that we speak, without channel binding. */
+/** The mechanism without channel binding, and the one with it. */
 export const SCRAM_MECHANISM = "SCRAM-SHA-256";
+export const SCRAM_PLUS_MECHANISM = "SCRAM-SHA-256-PLUS";
 /** PostgreSQL's default of `scram_iterations`. */
 export const DEFAULT_ITERATIONS = 4096;
 /** PostgreSQL's length of a new salt (SCRAM_DEFAULT_SALT_LEN). */

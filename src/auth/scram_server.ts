@@ -1,7 +1,8 @@
 /**
- * SCRAM-SHA-256 towards clients. The caller sends AuthenticationSASL, then hands each password message's body to
+ * SCRAM-SHA-256 towards clients, over TLS with channel binding where they know it (SCRAM-SHA-256-PLUS,
+ * `tls-server-end-point`). The caller sends AuthenticationSASL, then hands each password message's body to
  * `advanceScramServer` and sends what it gives back. The state between two messages is plain data, so a login can be
- * frozen anywhere. RFC 5802 §5 and §7; PostgreSQL manual, "SASL Authentication".
+ * frozen anywhere. RFC 5802 §5, §6 and §7, RFC 5929 §4; PostgreSQL manual, "SASL Authentication".
  *
  *   initial ──SASLInitialResponse──────────▶ client-final ──SASLResponse──▶ done, or fault
  *      └─(no data: empty challenge)─▶ client-first ──SASLResponse──┘
@@ -18,20 +19,26 @@ import {
   protocolFault,
   randomNonce,
   SCRAM_MECHANISM,
+  SCRAM_PLUS_MECHANISM,
   sha256,
   toBase64,
   xor,
 } from "./scram.ts";
 import type { ScramFault, ScramVerifier } from "./scram.ts";
 
+/** What both ends of a TLS connection know of it; `undefined`: there is none, and no -PLUS was offered. */
+export type ChannelBinding = Uint8Array | undefined;
+
 /** Where a client's exchange stands. */
 export type ScramServerState =
-  | { step: "initial"; verifier: ScramVerifier }
-  | { step: "client-first"; verifier: ScramVerifier }
+  | { step: "initial"; verifier: ScramVerifier; binding: ChannelBinding }
+  | { step: "client-first"; verifier: ScramVerifier; binding: ChannelBinding; plus: boolean }
   | {
     step: "client-final";
     verifier: ScramVerifier;
     gs2Header: string;
+    /** What the client binds itself to. */
+    bound: ChannelBinding;
     clientFirstBare: string;
     serverFirst: string;
     nonce: string;
@@ -71,9 +78,17 @@ export function parseSaslInitialResponse(body: Uint8Array): SaslInitialResponse 
   return { kind: "initial", mechanism, data: length === -1 ? undefined : rest };
 }
 
-/** The state before a client's first message. */
-export function beginScramServer(verifier: ScramVerifier): ScramServerState {
-  return { step: "initial", verifier };
+/** The state before a client's first message. With `binding`, -PLUS is offered as well. */
+export function beginScramServer(
+  verifier: ScramVerifier,
+  binding?: ChannelBinding,
+): ScramServerState {
+  return { step: "initial", verifier, binding };
+}
+
+/** Names for AuthenticationSASL, the preferred one first. */
+export function offeredMechanisms(binding: ChannelBinding): string[] {
+  return binding === undefined ? [SCRAM_MECHANISM] : [SCRAM_PLUS_MECHANISM, SCRAM_MECHANISM];
 }
 
 /**
@@ -89,17 +104,19 @@ export function advanceScramServer(
     case "initial": {
       const initial = parseSaslInitialResponse(body);
       if (initial.kind === "fault") return initial;
-      if (initial.mechanism !== SCRAM_MECHANISM) {
+      const { verifier, binding } = state;
+      if (!offeredMechanisms(binding).includes(initial.mechanism)) {
         return protocolFault("client selected an invalid SASL authentication mechanism");
       }
+      const plus = initial.mechanism === SCRAM_PLUS_MECHANISM;
+      const next = { step: "client-first", verifier, binding, plus } as const;
       if (initial.data === undefined) {
-        const next: ScramServerState = { step: "client-first", verifier: state.verifier };
         return { kind: "continue", state: next, data: new Uint8Array(0) };
       }
-      return answerClientFirst(state.verifier, initial.data, ownNonce);
+      return answerClientFirst(next, initial.data, ownNonce);
     }
     case "client-first":
-      return answerClientFirst(state.verifier, body, ownNonce);
+      return answerClientFirst(state, body, ownNonce);
     case "client-final":
       return answerClientFinal(state, body);
     default:
@@ -108,21 +125,18 @@ export function advanceScramServer(
 }
 
 function answerClientFirst(
-  verifier: ScramVerifier,
+  state: ScramServerState & { step: "client-first" },
   data: Uint8Array,
   ownNonce: string,
 ): ScramServerStep {
+  const { verifier } = state;
   const text = messageText(data);
   if (text === undefined) return protocolFault("malformed SCRAM message: not a bounded text");
   const parts = text.split(",");
   if (parts.length < 4) return protocolFault("malformed SCRAM message: attributes are missing");
   const [flag, authorizationId, user, clientNonce, ...extensions] = parts;
-  if (flag.startsWith("p=")) {
-    return protocolFault("client asks for SCRAM channel binding, which is not offered");
-  }
-  if (flag !== "n" && flag !== "y") {
-    return protocolFault("malformed SCRAM message: unknown channel-binding flag");
-  }
+  const fault = flagFault(flag, state);
+  if (fault !== undefined) return protocolFault(fault);
   if (authorizationId !== "") {
     return protocolFault("client uses an authorization identity, which is not supported");
   }
@@ -142,13 +156,56 @@ function answerClientFirst(
   const clientFirstBare = text.slice(gs2Header.length);
   return {
     kind: "continue",
-    state: { step: "client-final", verifier, gs2Header, clientFirstBare, serverFirst, nonce },
+    state: {
+      step: "client-final",
+      verifier,
+      gs2Header,
+      bound: state.plus ? state.binding : undefined,
+      clientFirstBare,
+      serverFirst,
+      nonce,
+    },
     data: messageBytes(serverFirst),
   };
 }
 
+/** What is wrong with what the client says about channel binding, after what it was offered and has chosen. */
+function flagFault(
+  flag: string,
+  { binding, plus }: ScramServerState & { step: "client-first" },
+): string | undefined {
+  if (flag.startsWith("p=")) {
+    if (!plus) {
+      return binding === undefined
+        ? "client asks for SCRAM channel binding, which is not offered"
+        : "client asks for SCRAM channel binding with a mechanism that has none";
+    }
+    return flag === "p=tls-server-end-point"
+      ? undefined
+      : "client asks for a type of SCRAM channel binding that is not supported";
+  }
+  if (flag !== "n" && flag !== "y") return "malformed SCRAM message: unknown channel-binding flag";
+  if (plus) return `client selected ${SCRAM_PLUS_MECHANISM} without channel binding data`;
+  // Somebody between the two has taken -PLUS out of the offer.
+  return flag === "y" && binding !== undefined
+    ? "client supports SCRAM channel binding but thinks the server does not"
+    : undefined;
+}
+
 function isAttribute(text: string): boolean {
   return /^[A-Za-z]=./s.test(text);
+}
+
+/** What the client's `c=` has to be of. */
+function bindingInput(
+  { gs2Header, bound }: ScramServerState & { step: "client-final" },
+): Uint8Array {
+  const header = messageBytes(gs2Header);
+  if (bound === undefined) return header;
+  const input = new Uint8Array(header.length + bound.length);
+  input.set(header);
+  input.set(bound, header.length);
+  return input;
 }
 
 function answerClientFinal(
@@ -161,7 +218,7 @@ function answerClientFinal(
   if (parts.length < 3) return protocolFault("malformed SCRAM message: attributes are missing");
   const [binding, nonce, ...extensions] = parts;
   const proofText = extensions.pop()!;
-  if (binding !== "c=" + toBase64(messageBytes(state.gs2Header))) {
+  if (binding !== "c=" + toBase64(bindingInput(state))) {
     return protocolFault("SCRAM channel binding does not match");
   }
   if (nonce !== "r=" + state.nonce) return protocolFault("SCRAM nonce does not match");

@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import fc from "fast-check";
 import { deriveKeys, makeVerifier, mockVerifier } from "./scram.ts";
 import type { ScramVerifier } from "./scram.ts";
-import { advanceScramServer, beginScramServer, parseSaslInitialResponse } from "./scram_server.ts";
+import {
+  advanceScramServer,
+  beginScramServer,
+  offeredMechanisms,
+  parseSaslInitialResponse,
+} from "./scram_server.ts";
 import type { ScramServerState, ScramServerStep } from "./scram_server.ts";
 
 // RFC 7677 §3.
@@ -106,6 +112,56 @@ Deno.test("scram server: gs2 flag y is accepted and must come back in c=", () =>
   assertFault(advanceScramServer(state, encode(RFC.clientFinal)), "protocol");
 });
 
+const BINDING = Uint8Array.from({ length: 32 }, (_, i) => 0xf0 ^ i);
+
+/** A client that binds itself to `bound` after it was offered -PLUS. */
+function withBinding(
+  { mechanism = "SCRAM-SHA-256-PLUS", flag = "p=tls-server-end-point", bound = BINDING } = {},
+): ScramServerStep {
+  const { salt, iterations, storedKey } = VERIFIER;
+  const bare = "n=,r=clientnonce";
+  const first = advanceScramServer(
+    structuredClone(beginScramServer(VERIFIER, BINDING)),
+    initialResponse(mechanism, `${flag},,${bare}`),
+    "servernonce",
+  );
+  if (first.kind !== "continue") return first;
+  const input = new Uint8Array([...encode(`${flag},,`), ...bound]);
+  const unproven = `c=${input.toBase64()},r=clientnonceservernonce`;
+  const message =
+    `${bare},r=clientnonceservernonce,s=${salt.toBase64()},i=${iterations},${unproven}`;
+  const { clientKey } = deriveKeys(RFC.password, SALT, 4096);
+  const signature = createHmac("sha256", storedKey).update(message).digest();
+  const proof = clientKey.map((byte, i) => byte ^ signature[i]);
+  return advanceScramServer(
+    structuredClone(first.state),
+    encode(`${unproven},p=${proof.toBase64()}`),
+  );
+}
+
+Deno.test("scram server: -PLUS binds the exchange to the channel", () => {
+  assert.deepEqual(offeredMechanisms(BINDING), ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
+  assert.deepEqual(offeredMechanisms(undefined), ["SCRAM-SHA-256"]);
+  assert.equal(withBinding().kind, "done");
+  const other = BINDING.with(31, 0);
+  assert.match(JSON.stringify(withBinding({ bound: other })), /channel binding does not match/);
+  const none = new Uint8Array(0);
+  assert.match(JSON.stringify(withBinding({ bound: none })), /channel binding does not match/);
+});
+
+Deno.test("scram server: where -PLUS is offered, a client that knows it has to use it", () => {
+  const none = new Uint8Array(0);
+  const plain = { mechanism: "SCRAM-SHA-256", bound: none };
+  assert.equal(withBinding({ ...plain, flag: "n" }).kind, "done");
+  assert.match(JSON.stringify(withBinding({ ...plain, flag: "y" })), /thinks the server does not/);
+  assertFault(withBinding({ ...plain, flag: "p=tls-server-end-point" }), "protocol");
+  for (const flag of ["n", "y", "p=tls-unique", "p=", "q"]) {
+    assertFault(withBinding({ flag }), "protocol", flag);
+  }
+  const unasked = initialResponse("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=abc");
+  assertFault(advanceScramServer(beginScramServer(VERIFIER), unasked), "protocol");
+});
+
 Deno.test("scram server: refuses client-first messages that are malformed or ask too much", () => {
   const bad = [
     "",
@@ -139,7 +195,12 @@ Deno.test("scram server: ignores the name, in any encoding, and optional extensi
   }
   const head = encode("n,,n=");
   const latin1 = new Uint8Array([...head, 0xe9, ...encode(",r=abc")]);
-  const step = advanceScramServer({ step: "client-first", verifier: VERIFIER }, latin1);
+  const step = advanceScramServer({
+    step: "client-first",
+    verifier: VERIFIER,
+    binding: undefined,
+    plus: false,
+  }, latin1);
   const state = stateAfter(step);
   assert.equal(state.step === "client-final" && state.clientFirstBare, "n=\u00e9,r=abc");
 });
@@ -224,7 +285,7 @@ Deno.test("scram server: any bytes at any step end in a step or a fault, never i
   const final = stateAfter(answer(VERIFIER, RFC.clientFirst));
   const states: ScramServerState[] = [
     beginScramServer(VERIFIER),
-    { step: "client-first", verifier: VERIFIER },
+    { step: "client-first", verifier: VERIFIER, binding: undefined, plus: false },
     final,
   ];
   fc.assert(fc.property(bytes, fc.constantFrom(...states), (body, state) => {

@@ -88,6 +88,8 @@ export interface SessionState {
   replication: Replication;
   /** What its StartupMessage asked for, until the login is through; for replication as it was sent. */
   startup: [string, string][];
+  /** Until the login is through: what SCRAM binds its exchange to, by the certificate that the client was shown. */
+  channelBinding: Uint8Array | undefined;
   /** Minor version of the protocol that it speaks. */
   minor: number;
   secret: Uint8Array;
@@ -161,6 +163,7 @@ export function newSessionState(id: number, now: number): SessionState {
     applicationName: "",
     replication: "none",
     startup: [],
+    channelBinding: undefined,
     minor: 0,
     secret: NO_SECRET,
     parameters: NO_PARAMETERS,

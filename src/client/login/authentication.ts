@@ -16,10 +16,11 @@ import {
   shapeOf,
   verifierFor,
 } from "../../auth/mock_password.ts";
-import { SCRAM_MECHANISM, type ScramVerifier, verifySalted } from "../../auth/scram.ts";
+import { type ScramVerifier, verifySalted } from "../../auth/scram.ts";
 import {
   advanceScramServer,
   beginScramServer,
+  offeredMechanisms,
   type ScramServerState,
 } from "../../auth/scram_server.ts";
 import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
@@ -30,7 +31,12 @@ import { peerAddress, type SessionState } from "../state.ts";
 
 /** What this file needs of a login. */
 export interface AuthenticatingLogin {
-  readonly state: Pick<SessionState, "user" | "database" | "ip" | "unix" | "replication">;
+  readonly state: Pick<
+    SessionState,
+    "user" | "database" | "ip" | "unix" | "replication" | "channelBinding"
+  >;
+  /** Whether it goes by TLS. */
+  readonly encrypted: boolean;
   readonly context: {
     readonly hba: Pick<HbaMatcher, "match"> | undefined;
     readonly mockSecret: Uint8Array;
@@ -67,7 +73,6 @@ export type Challenge =
 
 /** PostgreSQL's own limit (`PG_MAX_AUTH_TOKEN_LENGTH`), its four bytes of length included. */
 const MOST_PASSWORD_BYTES = 65_535;
-const MECHANISMS = new TextEncoder().encode(`${SCRAM_MECHANISM}\0\0`);
 
 /** A user who exists. */
 export function knownAccount(stored: StoredPassword): Account {
@@ -88,7 +93,7 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
   const { context, state } = login;
   const rule = context.hba?.match({
     transport: state.unix ? "unix" : "tcp",
-    tls: false,
+    tls: login.encrypted,
     address: state.ip,
     database: state.database,
     user: state.user,
@@ -120,8 +125,10 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
       return { method, hash: md5HashFor(stored, claim(login, account)), salt };
     }
     case "scram-sha-256": {
-      const begun = beginScramServer(verifierFor(stored, claim(login, account)));
-      login.write(messages.authentication(Authentication.SASL, MECHANISMS));
+      const binding = state.channelBinding;
+      const begun = beginScramServer(verifierFor(stored, claim(login, account)), binding);
+      const offer = `${offeredMechanisms(binding).join("\0")}\0\0`;
+      login.write(messages.authentication(Authentication.SASL, new TextEncoder().encode(offer)));
       return { method: "scram", state: begun };
     }
     default:
@@ -218,7 +225,7 @@ function wrong(login: AuthenticatingLogin): void {
 
 function refusedByHba(login: AuthenticatingLogin): void {
   const { user, database } = login.state;
-  const who = `${peerName(user)}@${peerName(database)} (TLS: false) from ${
+  const who = `${peerName(user)}@${peerName(database)} (TLS: ${login.encrypted}) from ${
     peerAddress(login.state)
   }`;
   login.refused(REASONS.hbaRejected, who);

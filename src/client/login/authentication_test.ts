@@ -53,7 +53,9 @@ class FakeLogin implements AuthenticatingLogin {
     ip: "10.0.0.1",
     unix: false,
     replication: "none" as "none" | "physical" | "logical",
+    channelBinding: undefined as Uint8Array | undefined,
   };
+  encrypted = false;
   readonly asked: unknown[] = [];
   readonly context: AuthenticatingLogin["context"];
   /** Kind and data of each Authentication message. */
@@ -189,6 +191,23 @@ Deno.test("authentication: what pg_hba is asked, and what it refuses", () => {
   logical.state.replication = "logical";
   challenge(logical, known(PLAIN));
   assert.deepEqual(logical.asked, [{ ...request, replication: false }]);
+});
+
+Deno.test("authentication: over TLS pg_hba is told, and -PLUS is offered where there is something to bind to", () => {
+  const login = new FakeLogin("none");
+  login.encrypted = true;
+  challenge(login, known(PLAIN));
+  assert.match(login.verdict!, /^28000 me@db \(TLS: true\) from/);
+  assert.equal((login.asked[0] as { tls: boolean }).tls, true);
+  for (const binding of [undefined, Uint8Array.of(1)]) {
+    const offered = new FakeLogin("scram-sha-256");
+    offered.encrypted = true;
+    offered.state.channelBinding = binding;
+    challenge(offered, known(SCRAM));
+    const mechanisms = new TextDecoder().decode(offered.last);
+    const plus = binding === undefined ? "" : "SCRAM-SHA-256-PLUS\0";
+    assert.equal(mechanisms, `${plus}SCRAM-SHA-256\0\0`);
+  }
 });
 
 Deno.test("authentication: a stored form that can't be checked is refused by name, even by trust", () => {
