@@ -5,6 +5,7 @@
  */
 
 import type {
+  ClientTls,
   GeneralSettings,
   PasswordShape,
   PoolMode,
@@ -54,6 +55,8 @@ export type ControlToWorker =
     successor: boolean;
     /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
     mockSecret: Uint8Array;
+    /** What clients are served TLS with; `undefined`: they are offered none. */
+    clientTls: ClientTls | undefined;
   }
   | { kind: "settings"; request: number; change: SettingsChange }
   /** The worker bumps its heartbeat: it still takes mail. */
@@ -63,9 +66,9 @@ export type ControlToWorker =
   | { kind: "peer_replaced"; index: number; port: MessagePort }
   /**
    * Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it; `apart`: the new
-   * process takes long byte arrays by a file of their own.
+   * process takes long byte arrays by a file of their own; `tls`: it takes connections with TLS.
    */
-  | { kind: "move"; pools: { database: string; user: string }[]; apart: boolean }
+  | { kind: "move"; pools: { database: string; user: string }[]; apart: boolean; tls: boolean }
   /** The new process has a batch whole, but for the items of these indexes, and is about to thaw it: `taken` follows. */
   | { kind: "acknowledged"; batch: number; refused: number[] }
   /** A batch lives there, all but the items of these indexes. */
@@ -187,6 +190,8 @@ export interface PresenceRow {
   /** Sessions but the console's. */
   clients: number;
   inTransaction: number;
+  /** Connections with TLS, those to PostgreSQL too. */
+  encrypted: number;
   worker: number;
 }
 
@@ -292,6 +297,9 @@ export interface ClientRow {
   pinned: string;
   /** Channels that it listens to by the pool's listener. */
   channels: number;
+  /** `TLSv1.3` and OpenSSL's name of the suite; empty without TLS. */
+  tls_version: string;
+  tls_cipher: string;
   worker: number;
 }
 

@@ -54,6 +54,16 @@ export const REASONS = {
     "too many connections: this one was silent for too long during its log-in",
   ),
   loginTimeout: reason("login_timeout", "08006", "canceling authentication due to timeout"),
+  tlsRequired: reason(
+    "tls_required",
+    "28000",
+    "connections without TLS are not allowed here (tls_mode={0})",
+  ),
+  tlsHandshakeFailed: reason(
+    "tls_handshake_fail",
+    "08006",
+    "TLS handshake with {0} failed: {1}",
+  ),
   hbaRejected: reason(
     "hba",
     "28000",

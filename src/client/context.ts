@@ -9,8 +9,9 @@ import type { WorkerToControl } from "../mail.ts";
 import type { Derivations } from "../auth/derivations.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { PasswordShape } from "../config/settings.ts";
+import type { ClientTlsMode, PasswordShape } from "../config/settings.ts";
 import type { Tally } from "../stats/shared.ts";
+import type { ServingContext } from "../tls/context.ts";
 
 /** Where the pool of a (database, user) is, or why there is none. */
 export type PoolLookup =
@@ -30,6 +31,29 @@ export interface LoginsUnderWay {
   waits(login: WaitingLogin): void;
   /** It is through, or has come to its end. */
   over(login: WaitingLogin): void;
+}
+
+/** A client whose TLS handshake is under way, as the worker sees it. */
+export interface EncryptingClient {
+  /** There is a place: it may begin. */
+  proceed(): void;
+  giveWay(): void;
+}
+
+/** The TLS handshakes under way; implemented in worker/handshakes.ts. */
+export interface HandshakesUnderWay {
+  /** Whether the client may begin now; if not, it is told to `proceed` later. */
+  begin(client: EncryptingClient): boolean;
+  /** It goes on: its next step is the client's. */
+  stepped(client: EncryptingClient): void;
+  /** It is through, has failed, or does not wait any more. */
+  over(client: EncryptingClient): void;
+}
+
+/** TLS towards clients. */
+export interface ClientEncryption {
+  readonly serving: ServingContext;
+  readonly mode: ClientTlsMode;
 }
 
 export interface ClientContext {
@@ -52,6 +76,9 @@ export interface ClientContext {
   /** Connections by kind, for SHOW CONNECTIONS. */
   readonly counts: { total: number; tls: number; plain: number; cancel: number };
   readonly logins: LoginsUnderWay;
+  /** `undefined`: clients are offered no TLS. */
+  readonly tls: ClientEncryption | undefined;
+  readonly handshakes: HandshakesUnderWay;
   /** Checks of passwords that came in clear. */
   readonly passwords: Pick<Derivations, "ask">;
   findPool(database: string, user: string): PoolLookup;

@@ -31,12 +31,12 @@ interface Session
   frozen: boolean;
   pool: Pool | undefined;
   server: ServerConnection | undefined;
-  login: { readonly canceling: boolean; cancel(): void; resume(): void } | undefined;
+  login: { readonly stays: boolean; cancel(): void; resume(): void } | undefined;
   rewrites: boolean;
   freezeSocket(): SocketSnapshot;
   unfreezeSocket(): void;
   thawSocket(snapshot: SocketSnapshot, server: ServerConnection | undefined): void;
-  dropTail(): void;
+  closeSocket(): void;
   moveTo(stage: number): void;
 }
 
@@ -147,8 +147,7 @@ export function forgetSession(session: Session): void {
   session.login = undefined;
   leavePlace(session);
   session.moveTo(Stage.Closed);
-  session.dropTail();
-  context.reactor.close(session.stream.fd);
+  session.closeSocket();
   session.server?.forget();
   session.server = undefined;
   context.leave(state.id);
@@ -159,12 +158,12 @@ export function forgetSession(session: Session): void {
   pool.leave();
 }
 
-/** Whether a session can be frozen: a login under way and a console live where they began. */
+/** Whether a session can be frozen: a login or TLS handshake under way and a console live where they began. */
 export function isMovable(
   { login, server, state }: Pick<Session, "login" | "server" | "state">,
 ): boolean {
   const { stage, replication } = state;
-  if (server !== undefined && server.cancelsUnderWay > 0 || login?.canceling) return false;
+  if (server !== undefined && server.cancelsUnderWay > 0 || login?.stays) return false;
   // Its own login at PostgreSQL lives where it began.
   if (stage === Stage.Preparing && (replication !== "none" || server !== undefined)) return false;
   return stage === Stage.Startup || (stage >= Stage.Preparing && stage <= Stage.Linked);

@@ -110,7 +110,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
   /** The descriptor belongs to another worker now. */
   handedOver(): void {
     this.moveTo(Stage.Closed);
-    this.dropTail();
+    this.leaveSocket();
   }
 
   /** Comes back to the event loop after a `freeze` that led nowhere. */
@@ -439,9 +439,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     this.#detach(reason);
     this.moveTo(Stage.Closed);
     this.#closingTimer?.cancel();
-    this.stopWatching();
-    this.dropTail();
-    this.context.reactor.close(this.stream.fd);
+    this.closeSocket();
     this.context.leave(this.state.id);
     if (!closing) logEnd(this, reason, detail);
   }

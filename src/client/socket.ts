@@ -21,6 +21,8 @@ import { Outbox } from "../reactor/outbox.ts";
 import type { Sender } from "../reactor/posts.ts";
 import type { Handler } from "../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
+import type { TlsState } from "../tls/state.ts";
+import { TlsStream } from "../tls/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -29,6 +31,8 @@ import { type SessionState, Stage } from "./state.ts";
 
 /** Replies owed to one client beyond this: its next messages stay in its socket. */
 export const MOST_OWED = 8192;
+
+const NOTHING = new Uint8Array(0);
 
 /** Notes what a client is sent; check_query.ts. */
 export interface AnswerRecording {
@@ -43,14 +47,19 @@ export interface SocketSnapshot {
   /** What the client has not taken yet. */
   outbox: Uint8Array | undefined;
   throttled: boolean;
+  /** Of a connection with TLS: what its records are sealed and opened with. */
+  tls: TlsState | undefined;
   /** The tail waits for the answer to a Describe of the pooler's (`held`). */
   checking: boolean;
 }
 
 export abstract class ClientSocket implements Handler, Sender {
   readonly context: ClientContext;
-  readonly stream: ByteStream;
+  /** Exchanged by `secure` alone. */
+  stream: ByteStream;
   readonly state: SessionState;
+  /** TLS is agreed on and not there yet: all that is written belongs to its handshake. */
+  handshaking = false;
   /** What is sent answers `pooler_check_query`. */
   recording: AnswerRecording | undefined = undefined;
   /** The server connection that the client is linked with. */
@@ -107,11 +116,12 @@ export abstract class ClientSocket implements Handler, Sender {
   freezeSocket(): SocketSnapshot {
     this.stream.settle();
     this.context.reactor.release(this.stream.fd);
-    this.stopWatching();
+    this.#stopWatching();
     return {
       tail: this.#tail?.slice(0, this.#tailLength),
       outbox: this.#outbox?.freeze(),
       throttled: this.#throttled,
+      tls: this.stream instanceof TlsStream ? this.stream.freeze() : undefined,
       checking: this.#held,
     };
   }
@@ -127,9 +137,10 @@ export abstract class ClientSocket implements Handler, Sender {
     this.server = server;
     this.#throttled = snapshot.throttled;
     this.#held = snapshot.checking;
-    if (snapshot.outbox !== undefined) {
+    const { outbox } = snapshot;
+    if (outbox !== undefined || this.stream.unsent > 0) {
       this.#outbox = new Outbox();
-      this.#outbox.append(snapshot.outbox, 0, snapshot.outbox.length);
+      this.#outbox.append(outbox ?? NOTHING, 0, outbox?.length ?? 0);
       this.#events |= EPOLLOUT;
       this.#watchTaking();
     }
@@ -137,6 +148,30 @@ export abstract class ClientSocket implements Handler, Sender {
     // The tail may be whole messages that wait for PostgreSQL to take bytes again.
     this.#stalled = server?.congested === true;
     if (this.#outbox !== undefined) server?.pauseReading();
+  }
+
+  /** From now on its bytes are TLS records. What was written before, the end of the handshake, goes as it is. */
+  secure(tls: TlsState): void {
+    const { stream } = this;
+    stream.settle();
+    const unsent = this.#outbox?.freeze();
+    if (unsent !== undefined) {
+      // It is the stream's, which puts it into no record.
+      tls.unsent = unsent.slice();
+      this.#outbox = new Outbox();
+      this.#outbox.append(unsent, 0, 0);
+    }
+    this.stream = new TlsStream(stream.fd, tls);
+    stream.end();
+  }
+
+  get encrypted(): boolean {
+    return this.stream instanceof TlsStream;
+  }
+
+  /** Reads what the stream may have beside its socket. */
+  readNow(): void {
+    if (this.mayBeRead) this.#read();
   }
 
   // ── whether the client is read from ─────────────────────────────────────────────────────────────────────────────
@@ -418,9 +453,10 @@ export abstract class ClientSocket implements Handler, Sender {
     this.drained();
   }
 
-  /** Part of a message of PostgreSQL's was passed on: whatever is said now would be read as the rest of it. */
+  /** Part of a message of PostgreSQL's, or of a handshake, was sent: whatever is said now would be read as its rest. */
   get midMessage(): boolean {
     const { server } = this;
+    if (this.handshaking) return true;
     return server !== undefined && server.state.left > 0 && !server.state.leftDropped;
   }
 
@@ -431,6 +467,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   /** Half-closes: a close with unread bytes would reset the connection and take the last message with it. */
   protected shutdown(): void {
+    this.stream.sayEnd();
     libc.setSocketOptionPair(this.stream.fd, SOL_SOCKET, SO_LINGER, 0, 0);
     libc.shutdown(this.stream.fd, SHUT_WR);
   }
@@ -441,7 +478,20 @@ export abstract class ClientSocket implements Handler, Sender {
     if (!this.backlogged) this.shutdown();
   }
 
-  protected stopWatching(): void {
+  /** Leaves the event loop for good, and the descriptor as well. */
+  closeSocket(): void {
+    this.#stopWatching();
+    this.leaveSocket();
+    this.context.reactor.close(this.stream.fd);
+  }
+
+  /** The descriptor is somebody else's. */
+  leaveSocket(): void {
+    this.dropTail();
+    this.stream.end();
+  }
+
+  #stopWatching(): void {
     this.#takingTimer?.cancel();
     this.#takingTimer = undefined;
   }

@@ -10,7 +10,7 @@ import type { Report } from "./report.ts";
 import { keyPath } from "./source.ts";
 import { readServerAuth, SERVER_AUTH_METHODS } from "./server_auth.ts";
 import { PARAMETER_BUDGET_BYTES, parameterBytes, parameterFault } from "./startup_parameters.ts";
-import type { ServingFiles } from "./settings.ts";
+import type { ClientTls } from "./settings.ts";
 import type { Config } from "./types.ts";
 
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
@@ -25,7 +25,7 @@ export interface Checked {
   /** Permission bits of a file; `undefined`: they tell nothing. */
   fileMode?: (path: string) => number | undefined;
   /** What the library that will use the files for clients says of them. */
-  servingFaults?: (files: ServingFiles) => string[];
+  clientTlsFaults?: (tls: ClientTls) => string[];
 }
 
 /** A socket in this directory must have a name that the kernel takes. */

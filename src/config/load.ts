@@ -47,7 +47,7 @@ export type ParseHba = (text: string, from: {
 export interface ConfigIo {
   readText: ReadText;
   fileMode?: Checked["fileMode"];
-  servingFaults?: Checked["servingFaults"];
+  clientTlsFaults?: Checked["clientTlsFaults"];
   /** Names in a directory, for `include_dir` in pg_hba rules. */
   listDirectory?: (path: string) => string[];
   parseHba: ParseHba;
@@ -169,8 +169,8 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     const section = { ...around, rows: TALOS_KEYS, path: "talos" };
     config.talos = decodeSection(section, top["talos"]) as unknown as TalosConfig;
   }
-  const { readText, fileMode, servingFaults } = io;
-  validate({ config, pools, report, readText, fileMode, servingFaults });
+  const { readText, fileMode, clientTlsFaults } = io;
+  validate({ config, pools, report, readText, fileMode, clientTlsFaults });
   return config;
 }
 

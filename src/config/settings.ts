@@ -156,17 +156,20 @@ export interface GeneralSettings extends SocketSettings {
   hba: HbaRule[] | undefined;
 }
 
+/** A file in PEM format. */
+export interface PemFile {
+  name: string;
+  text: Uint8Array<ArrayBuffer>;
+}
+
 /** What clients are served TLS with: the files' contents, as they were read at the start. */
-export interface ServingFiles {
+export interface ClientTls {
   mode: ClientTlsMode;
-  /** PEM texts. */
-  certificate: string;
-  key: string;
-  ca: string | undefined;
-  minVersion: TlsVersion;
-  /** Colon-separated, by OpenSSL's names; `undefined`: all that there are. */
-  ciphers: string | undefined;
-  ciphersuites: string | undefined;
+  /** `ca`: whose certificates clients must have. */
+  files: { certificate: PemFile; key: PemFile; ca?: PemFile };
+  /** Suites are separated by colons; without any all that there are. */
+  limits: { minVersion: TlsVersion; ciphers?: string; ciphersuites?: string };
+  ratePerSecond: number;
 }
 
 /** All that the workers are told. */

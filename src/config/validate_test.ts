@@ -282,8 +282,9 @@ Deno.test("validate: what the TLS library says of files that look right is a fau
   const asked: unknown[] = [];
   const { faults } = loadConfig("t.toml", {
     ...memoryIo({ ...FILES, "t.toml": text }),
-    servingFaults: (files) => {
-      asked.push([files.certificate, files.key, files.mode, files.ca]);
+    clientTlsFaults: ({ mode, files: { certificate, key, ca } }) => {
+      const decode = (text: Uint8Array) => new TextDecoder().decode(text);
+      asked.push([decode(certificate.text), decode(key.text), mode, ca]);
       return ["the key is too small"];
     },
   });

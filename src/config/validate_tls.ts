@@ -7,7 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import { readCertificates, readPrivateKey, validityWarning } from "./certificates.ts";
 import { type Checked, checkPem } from "./checks.ts";
 import type { Report } from "./report.ts";
-import type { ServingFiles } from "./settings.ts";
+import type { ClientTls } from "./settings.ts";
 import { suitesFault, TLS12_SUITES, TLS13_SUITES } from "./tls_suites.ts";
 import type { GeneralConfig, PoolConfig, ServerTlsConfig, ServerTlsMode } from "./types.ts";
 
@@ -36,33 +36,36 @@ export function checkClientTls(checked: Checked): void {
   if (tls_mode === "disable") return;
   checkCertificatePair("general", "tls_", files, checked);
   checkCertificates("general.tls_ca_cert", tls_ca_cert, checked);
-  if (report.faults.length > 0 || checked.servingFaults === undefined) return;
-  const serving = servingFiles(general, checked.readText);
-  if (serving === undefined) return;
-  for (const fault of checked.servingFaults(serving)) {
-    report.fault("general.tls_certificate", fault);
-  }
+  if (report.faults.length > 0 || checked.clientTlsFaults === undefined) return;
+  const tls = clientTls(general, checked.readText);
+  if (tls === undefined) return;
+  for (const fault of checked.clientTlsFaults(tls)) report.fault("general.tls_certificate", fault);
 }
 
 /** What clients are served with; `undefined`: they are offered no TLS. Throws when a file can't be read. */
-export function servingFiles(
+export function clientTls(
   general: GeneralConfig,
   readText: (file: string) => string,
-): ServingFiles | undefined {
+): ClientTls | undefined {
   const { tls_certificate, tls_private_key, tls_ca_cert, tls_mode } = general;
   if (tls_certificate === undefined || tls_private_key === undefined || tls_mode === "disable") {
     return undefined;
   }
-  const mode = tls_mode ?? "allow";
-  const asks = mode.startsWith("verify-") && tls_ca_cert !== undefined;
+  const read = (name: string) => ({ name, text: new TextEncoder().encode(readText(name)) });
+  const asks = tls_mode?.startsWith("verify-") === true && tls_ca_cert !== undefined;
   return {
-    mode,
-    certificate: readText(tls_certificate),
-    key: readText(tls_private_key),
-    ca: asks ? readText(tls_ca_cert) : undefined,
-    minVersion: general.tls_min_version,
-    ciphers: general.tls_ciphers,
-    ciphersuites: general.tls_ciphersuites,
+    mode: tls_mode ?? "allow",
+    files: {
+      certificate: read(tls_certificate),
+      key: read(tls_private_key),
+      ca: asks ? read(tls_ca_cert) : undefined,
+    },
+    limits: {
+      minVersion: general.tls_min_version,
+      ciphers: general.tls_ciphers,
+      ciphersuites: general.tls_ciphersuites,
+    },
+    ratePerSecond: general.tls_rate_limit_per_second,
   };
 }
 

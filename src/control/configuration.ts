@@ -13,9 +13,12 @@ import { DEFAULT_ITERATIONS, formatVerifier, keysOf, makeVerifier } from "../aut
 import { repeatableSalt, verifierOfKeys } from "../auth/scram.ts";
 import { resolveSettings } from "../config/effective.ts";
 import { loadConfig, type LoadResult } from "../config/load.ts";
-import type { Settings } from "../config/settings.ts";
+import type { ClientTls, Settings } from "../config/settings.ts";
 import { passwordForm } from "../config/stored_password.ts";
 import type { Config } from "../config/types.ts";
+import { clientTls } from "../config/validate_tls.ts";
+import { openOpenssl } from "../os/openssl.ts";
+import { ServingContext } from "../tls/context.ts";
 
 /** A configuration in force. */
 export interface Configured {
@@ -73,11 +76,31 @@ export function fromStartDirectory(file: string): string {
   return file.startsWith("/") ? file : `${startDirectory}/${file}`;
 }
 
+/** What clients are served TLS with, as its files are now. */
+export function clientTlsOf({ general }: Config): ClientTls | undefined {
+  return clientTls(general, readText);
+}
+
+/** What OpenSSL says against serving clients with this. */
+function clientTlsFaults({ files, limits }: ClientTls): string[] {
+  const missing = openOpenssl();
+  if (missing !== undefined) return [missing];
+  const context = ServingContext.open(files, limits);
+  if (Array.isArray(context)) return context;
+  context.end();
+  return [];
+}
+
+function readText(file: string): string {
+  return Deno.readTextFileSync(fromStartDirectory(file));
+}
+
 /** Reads and checks the config at `path`, with all that it names. */
 export function load(path: string): LoadResult {
   return loadConfig(path, {
-    readText: (file) => Deno.readTextFileSync(fromStartDirectory(file)),
+    readText,
     fileMode: (file) => Deno.statSync(fromStartDirectory(file)).mode ?? undefined,
+    clientTlsFaults,
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,

@@ -15,6 +15,7 @@ import { newUpgradeTotals, type UpgradeTotals } from "../stats/upgrades.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
 import {
+  clientTlsOf,
   type Configured,
   currentSaltSecret,
   fromStartDirectory,
@@ -173,6 +174,7 @@ export class Doorman {
       listeners: succession === undefined ? this.#acceptingOn() : [],
       listening: this.#listeners,
       mockSecret: this.#mockSecret,
+      clientTls: clientTlsOf(config),
     });
     if (succession !== undefined) await this.#takeOver(succession);
     for (const { name } of this.#listeners) this.#log.info(TARGET, `Running on ${name}`);

@@ -17,7 +17,7 @@ import type {
   WorkerStart,
   WorkerToControl,
 } from "../mail.ts";
-import type { Settings } from "../config/settings.ts";
+import type { ClientTls, Settings } from "../config/settings.ts";
 import type { LogFilter } from "../log/filter.ts";
 import { beginLife, ofWorker, Own, SHARED_WORDS } from "../stats/shared.ts";
 import { bury, busyWith, type Estate, remainsOf, sever } from "./lost_worker.ts";
@@ -85,6 +85,7 @@ export class Supervisor {
   readonly #orders = new StandingOrders();
   #given = new SharedArrayBuffer(0);
   #mockSecret = new Uint8Array(0);
+  #clientTls: ClientTls | undefined = undefined;
   #listening: readonly ListenerMail[] = [];
   #lastLife = 0;
   #lastRequest = 0;
@@ -104,10 +105,12 @@ export class Supervisor {
       listening: readonly ListenerMail[];
       /** Makes mock verifiers of unknown users; the same after a binary upgrade. */
       mockSecret: Uint8Array<ArrayBuffer>;
+      clientTls: ClientTls | undefined;
     },
   ): Promise<void> {
     const { workers } = options;
     this.#mockSecret = options.mockSecret;
+    this.#clientTls = options.clientTls;
     this.#listening = options.listening;
     const most = Math.min(libc.getrlimit(RLIMIT_NOFILE).soft, MOST_GIVEN);
     this.#given = new SharedArrayBuffer(most * 4);
@@ -150,6 +153,7 @@ export class Supervisor {
         interfaces: Deno.networkInterfaces().map(({ address, netmask }) => ({ address, netmask })),
         successor,
         mockSecret: this.#mockSecret,
+        clientTls: this.#clientTls,
       },
       control: ends.control,
       peers: ends.peers.flatMap((port, peer) =>

@@ -21,6 +21,9 @@ export const Shared = {
   MostClients: 8,
   /** What named statements of all clients take, in KiB (prepared_memory.ts). */
   PreparedKiB: 9,
+  /** TLS handshakes of clients begun in a hundredth of a second, and which one that is (worker/handshakes.ts). */
+  HandshakesBegun: 10,
+  HandshakeWindow: 11,
   /** From here on each worker has words of its own. */
   Workers: 16,
 } as const;

@@ -150,6 +150,8 @@ export class World {
         user === this.stranger
           ? { kind: "no_user", known: [shapeOf(this.pool.settings.password)] }
           : { kind: "here", pool: this.pool },
+      tls: undefined,
+      handshakes: { begin: () => true, stepped: () => {}, over: () => {} },
       logins: { waits: () => {}, over: () => {} },
       passwords: this.passwords,
       handOver: unused,
@@ -228,7 +230,7 @@ export class World {
   }
 
   /** A session that another process has frozen. */
-  openThawed(fd: Fd, state: SessionState): Session {
+  openThawed(fd: Fd, { state }: { state: SessionState }): Session {
     return new Session(this.#context, new FakeStream(fd), state);
   }
 

@@ -8,10 +8,19 @@
  * others out.
  */
 
-import type { EncryptingClient, HandshakesUnderWay } from "../client/context.ts";
+import type { ClientEncryption, EncryptingClient, HandshakesUnderWay } from "../client/context.ts";
+import type { ClientTls } from "../config/settings.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { Shared } from "../stats/shared.ts";
+import { ServingContext } from "../tls/context.ts";
+
+/** TLS towards clients as this worker has it. Throws where the files will not do: the control plane has looked before. */
+export function encryptionOf({ mode, files, limits }: ClientTls): ClientEncryption {
+  const serving = ServingContext.open(files, limits);
+  if (Array.isArray(serving)) throw new Error(serving.join("; "));
+  return { serving, mode };
+}
 
 /** At a time, of this worker. */
 const MOST_UNDER_WAY = 512;
@@ -36,6 +45,7 @@ export class Handshakes implements HandshakesUnderWay {
   readonly #underWay = new Map<EncryptingClient, number>();
   readonly #waiting = new Set<EncryptingClient>();
   #timer: Timer | undefined = undefined;
+  #looksSoon = false;
 
   /** @param perSecond a multiple of 100; 0: as many as come */
   constructor(place: HandshakePlace, perSecond: number, most: number = MOST_UNDER_WAY) {
@@ -61,7 +71,12 @@ export class Handshakes implements HandshakesUnderWay {
 
   over(client: EncryptingClient): void {
     this.#waiting.delete(client);
-    if (this.#underWay.delete(client) && this.#waiting.size > 0) this.#lookLater(0);
+    if (!this.#underWay.delete(client) || this.#waiting.size === 0 || this.#looksSoon) return;
+    this.#looksSoon = true;
+    this.#place.reactor.atEndOfTurn(() => {
+      this.#looksSoon = false;
+      this.#look();
+    });
   }
 
   /** Takes one of those that may begin now, over all workers. */
@@ -80,11 +95,13 @@ export class Handshakes implements HandshakesUnderWay {
   #lookLater(ms: number): void {
     if (this.#timer !== undefined) return;
     const { reactor } = this.#place;
-    this.#timer = reactor.at(reactor.now + ms, () => this.#look());
+    this.#timer = reactor.at(reactor.now + ms, () => {
+      this.#timer = undefined;
+      this.#look();
+    });
   }
 
   #look(): void {
-    this.#timer = undefined;
     this.#endSilent();
     for (const client of this.#waiting) {
       if (this.#underWay.size >= this.#most || !this.#admit()) break;

@@ -45,7 +45,7 @@ export interface Recipients {
   /** Of the binary upgrade that is under way. */
   readonly departure: Pick<Departure, "acknowledged" | "taken" | "notTaken"> | undefined;
   readonly holding: Holding;
-  depart(pools: { database: string; user: string }[], apart: boolean): void;
+  depart(mail: ControlToWorker & { kind: "move" }): void;
   departureFailed(): void;
   /** Only of these pools servers will come. */
   expect(pools: { database: string; user: string }[], counts: ConnectionCounts): void;
@@ -175,7 +175,7 @@ export class Mailbox implements Handler {
         to.peerReplaced(mail.index);
         return;
       case "move":
-        to.depart(mail.pools, mail.apart);
+        to.depart(mail);
         return;
       case "acknowledged":
         to.departure?.acknowledged(mail.batch, mail.refused);

@@ -138,11 +138,17 @@ Deno.test("mailbox: what an upgrade says goes to the departure that is under way
     ["notTaken", 5],
   ]);
   post.departing = false;
+  const move = {
+    kind: "move",
+    pools: [],
+    apart: true,
+    tls: true,
+  } as const satisfies ControlToWorker;
   assert.deepEqual(post.deliver(...upgrade), []);
   assert.deepEqual(
-    post.deliver({ kind: "move", pools: [], apart: true }, { kind: "move_failed" }),
+    post.deliver(move, { kind: "move_failed" }),
     [
-      ["depart", [], true],
+      ["depart", move],
       ["departureFailed"],
     ],
   );

@@ -5,7 +5,7 @@
 
 import type { Fd } from "../os/fd.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
-import { PlainStream } from "../reactor/stream.ts";
+import { type ByteStream, PlainStream } from "../reactor/stream.ts";
 import type { ClientContext } from "../client/context.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { ClientLogin } from "../client/login/login.ts";
@@ -17,11 +17,20 @@ import type { WorkerToWorker } from "../mail.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";
 import { MOST_CLIENT_ID } from "../client/login/process_id.ts";
 import { Shared } from "../stats/shared.ts";
+import type { TlsState } from "../tls/state.ts";
+import { TlsStream } from "../tls/stream.ts";
 import type { Accepted } from "./accept.ts";
 
 /** What sessions have of their worker, and a way to the other workers. */
 export interface SessionsPlace extends ClientContext {
   toPeer(worker: number, mail: WorkerToWorker): void;
+}
+
+/** What a session is made of that was one elsewhere. */
+export type Travelled = Pick<SessionSnapshot, "state" | "tls">;
+
+function streamOf(fd: Fd, tls: TlsState | undefined): ByteStream {
+  return tls === undefined ? new PlainStream(fd) : new TlsStream(fd, tls);
 }
 
 export class Sessions {
@@ -44,21 +53,21 @@ export class Sessions {
     // Positive, and never 0: a process id is made of it.
     const id = (Atomics.add(shared, Shared.LastClientId, 1) & 0x7fffffff) % MOST_CLIENT_ID + 1;
     const state: SessionState = { ...newSessionState(id, reactor.now), address, ip, unix };
-    this.#open(fd, state).listen(undefined);
+    this.#open(fd, { state, tls: undefined }).listen(undefined);
   }
 
-  #open(fd: Fd, state: SessionState): Session {
-    const session = new Session(this.#place, new PlainStream(fd), state);
+  #open(fd: Fd, { state, tls }: Travelled): Session {
+    const session = new Session(this.#place, streamOf(fd, tls), state);
     session.login = new ClientLogin(session);
     this.#all.set(state.id, session);
     return session;
   }
 
   /** A session that comes with its pool; with a login if it is not through. */
-  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session {
+  openThawed(fd: Fd, { state, tls }: Travelled, pool: Pool | undefined): Session {
     this.#place.tally.add("Clients", 1);
     bringPlace(this.#place, state.stage, pool);
-    const session = new Session(this.#place, new PlainStream(fd), state);
+    const session = new Session(this.#place, streamOf(fd, tls), state);
     if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
     this.#all.set(state.id, session);
     return session;
@@ -80,7 +89,7 @@ export class Sessions {
     state.connectedAtMs = this.#place.reactor.now - state.connectedAtMs;
     state.parameters = NO_PARAMETERS;
     this.#place.tally.add("Clients", 1);
-    const session = this.#open(fd, state);
+    const session = this.#open(fd, snapshot);
     session.listen(tail);
     if (session.login!.begin()) session.takeKept();
   }

@@ -38,6 +38,8 @@ class Host implements Disposable {
       longBytes: 0,
       mostLongBytes: 1_000_000,
       counts: { total: 0, tls: 0, plain: 0, cancel: 0 },
+      tls: undefined,
+      handshakes: { begin: () => true, stepped: () => {}, over: () => {} },
       logins: { waits: () => {}, over: () => {} },
       passwords: { ask: () => assert.fail("no password") },
       findPool: () => ({ kind: "elsewhere", worker: 1 }),
@@ -119,7 +121,10 @@ Deno.test("sessions: one that is thawed has its place, and a login only if it is
   using host = new Host();
   const stages = [Stage.Login, Stage.Idle];
   const opened = stages.map((stage, i) =>
-    host.sessions.openThawed(host.connect(), { ...newSessionState(i + 5, 0), stage }, undefined)
+    host.sessions.openThawed(host.connect(), {
+      state: { ...newSessionState(i + 5, 0), stage },
+      tls: undefined,
+    }, undefined)
   );
   assert.deepEqual(opened.map(({ login }) => login !== undefined), [true, false]);
   const { shared } = host.place;

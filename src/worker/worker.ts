@@ -10,13 +10,13 @@ import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings } from "../config/settings.ts";
-import type { ClientContext } from "../client/context.ts";
+import type { ClientContext, ClientEncryption } from "../client/context.ts";
 import { checkQueryMessage } from "../client/local/check_query.ts";
 import { Session } from "../client/session.ts";
-import type { SessionState } from "../client/state.ts";
 import type {
   CancelAsker,
   ConnectionCounts,
+  ControlToWorker,
   FrozenItem,
   SettingsApplied,
   SettingsChange,
@@ -42,6 +42,7 @@ import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answer
 import { WrongKeys } from "./wrong_keys.ts";
 import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
 import { Directory, type DirectoryEnvironment } from "./directory.ts";
+import { encryptionOf, Handshakes } from "./handshakes.ts";
 import { Logins } from "./logins.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
 import { type ArrivalPlace, stackOf, tellLost, thaw } from "./moving/arrival.ts";
@@ -51,7 +52,7 @@ import { Relocations } from "./moving/relocation.ts";
 import { Requests } from "./requests.ts";
 import { Rounds } from "./rounds.ts";
 import { followIoUring } from "./sends.ts";
-import { Sessions } from "./sessions.ts";
+import { Sessions, type Travelled } from "./sessions.ts";
 import { StatementTexts } from "./statement_texts.ts";
 import { Limits } from "./timeouts.ts";
 
@@ -82,6 +83,8 @@ class Worker
   readonly preparedMemory: PreparedMemory;
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
+  readonly tls: ClientEncryption | undefined;
+  readonly handshakes: Handshakes;
   readonly tickets: CancelTickets;
   readonly wrongKeys = new WrongKeys();
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
@@ -117,6 +120,8 @@ class Worker
     this.tickets = new CancelTickets(after);
     this.requests = new Requests((mail) => this.toControl(mail), after);
     this.mockSecret = mail.mockSecret;
+    this.tls = mail.clientTls && encryptionOf(mail.clientTls);
+    this.handshakes = new Handshakes(this, mail.clientTls?.ratePerSecond ?? 0);
     this.general = mail.settings.general;
     this.checkQuery = checkQueryMessage(this.general.pooler_check_query);
     this.log = createRecordLog({
@@ -227,11 +232,11 @@ class Worker
     return found.kind === "here" ? found.pool : undefined;
   }
 
-  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session {
-    return this.clients.openThawed(fd, state, pool);
+  openThawed(fd: Fd, snapshot: Travelled, pool: Pool | undefined): Session {
+    return this.clients.openThawed(fd, snapshot, pool);
   }
 
-  depart(pools: { database: string; user: string }[], apart: boolean): void {
+  depart({ pools, apart, tls }: ControlToWorker & { kind: "move" }): void {
     this.departure = new Departure({
       reactor: this.reactor,
       index: this.index,
@@ -239,6 +244,7 @@ class Worker
       directory: this.directory,
       post: (mail) => this.toControl(mail),
       apart,
+      tls,
     });
     this.departure.start(pools);
   }

@@ -5,7 +5,8 @@ import type { Show } from "./show.ts";
 
 /**
  * `client_id` is the token that stands in log lines. `pinned` and `channels`, last because upstream lacks them, tell why a
- * client in transaction mode keeps its server between transactions, and to how many channels it listens without one.
+ * client in transaction mode keeps its server between transactions, and to how many channels it listens without one;
+ * `tls_version` and `tls_cipher` what its TLS is made of, empty without.
  */
 export const showClients: Show = {
   name: "clients",
@@ -25,6 +26,8 @@ export const showClients: Show = {
     text("replication"),
     text("pinned"),
     numeric("channels"),
+    text("tls_version"),
+    text("tls_cipher"),
   ],
   async rows(environment) {
     const clients = await environment.clients();
@@ -44,6 +47,8 @@ export const showClients: Show = {
       client.replication,
       client.pinned,
       client.channels,
+      client.tls_version,
+      client.tls_cipher,
     ]);
   },
 };

@@ -69,7 +69,7 @@ const COLUMNS: Record<string, string> = {
   ].map((name) => `${name} N`).join(", "),
   CLIENTS: "client_id T, database T, user T, application_name T, addr T, tls T, state T, " +
     "wait T, transaction_count N, query_count N, error_count N, age_seconds N, replication T, " +
-    "pinned T, channels N",
+    "pinned T, channels N, tls_version T, tls_cipher T",
   POOLS_MEMORY: "database T, user T, pool_prepared_count N, pool_prepared_bytes N, " +
     "client_prepared_count N, client_prepared_bytes N, client_named_count N, " +
     "client_anonymous_count N, client_anonymous_evictions_alive N, async_clients N",
@@ -329,8 +329,8 @@ Deno.test("show: CLIENTS by id, named as in the log", async () => {
   assert.deepEqual(
     shown.rows.map((row) => row.join("|")),
     [
-      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60|none||0",
-      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60|none||0",
+      "#c7|app|alice|psql|10.0.0.9:40000|false|idle|read|3|4|1|60|none||0||",
+      "#c12|app|alice|psql|10.0.0.9:40000|true|waiting|read|3|4|1|60|none||0||",
     ],
   );
 });

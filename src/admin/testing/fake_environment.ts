@@ -72,6 +72,8 @@ export function clientRow(changes: Partial<ClientRow> = {}): ClientRow {
     replication: "none",
     pinned: "",
     channels: 0,
+    tls_version: "",
+    tls_cipher: "",
     worker: 0,
     ...changes,
   };

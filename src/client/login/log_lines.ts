@@ -1,6 +1,6 @@
 /** The log lines of a login that fails: what a stranger can cause as often as he likes is summed up by kind and address. */
 
-import { peerName, type Reason, reasonText } from "../../reasons.ts";
+import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
 import type { ClientView } from "../parts.ts";
 import { peerAddress } from "../state.ts";
 import { placesTaken } from "./places.ts";
@@ -18,6 +18,19 @@ export function logFailure(
     "pg_doorman::auth",
     { kind: reason.name, address: peerAddress(state) },
     `${name} login from ${state.address} ${claim} failed: ${reasonText(reason, first, second)}`,
+  );
+}
+
+/** A TLS handshake came to nothing. */
+export function logHandshakeFailure(
+  { context, name, state }: Pick<ClientView, "context" | "name" | "state">,
+  why: string,
+): void {
+  context.log.provoked(
+    "warn",
+    "pg_doorman::auth",
+    { kind: REASONS.tlsHandshakeFailed.name, address: peerAddress(state) },
+    `${name} ${reasonText(REASONS.tlsHandshakeFailed, state.address, why)}`,
   );
 }
 

@@ -7,10 +7,8 @@
 import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import {
-  asSent,
   NEWEST_MINOR,
   protocolCode,
-  readReplication,
   readStartup,
   startupLength,
   startupSettings,
@@ -42,6 +40,7 @@ import {
 import {
   begin,
   noteSpelling,
+  noteStartup,
   type Settings,
   spelling,
   type Start,
@@ -49,6 +48,7 @@ import {
   startQuestion,
   truncation,
 } from "./start.ts";
+import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
 import { logFailure, logNoPlace } from "./log_lines.ts";
@@ -57,7 +57,7 @@ import { adminParameters, welcome } from "./welcome.ts";
 
 /** The part of a session that this file sees. */
 type Parts = Omit<ClientView, "pool" | "server"> & ClientInput & ClientOutput & ClientEnd;
-interface Session extends Parts, ClientTimes, Waiter, ServerLink {
+interface Session extends Parts, EncryptingSession, ClientTimes, Waiter, ServerLink {
   pool: Pool | undefined;
   server: ServerConnection | undefined;
   login: ClientLogin | undefined;
@@ -70,13 +70,12 @@ interface Session extends Parts, ClientTimes, Waiter, ServerLink {
 }
 
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
-const NOT_ENCRYPTED = Uint8Array.of(0x4e);
 const NOTHING = new Uint8Array(0);
 
 export class ClientLogin implements AuthenticatingLogin {
   #session: Session;
   #timer: Timer | undefined;
-  #encryptionAsked = 0;
+  readonly #encryption: Encryption;
   #account: Account | undefined;
   #challenge: Challenge | undefined;
   /** Gives up the check of a password. */
@@ -89,8 +88,9 @@ export class ClientLogin implements AuthenticatingLogin {
 
   constructor(session: Session) {
     this.#session = session;
+    this.#encryption = new Encryption(session, this);
     this.#timer = this.#limit();
-    this.#waits();
+    this.waits();
   }
 
   #limit(): Timer | undefined {
@@ -112,26 +112,27 @@ export class ClientLogin implements AuthenticatingLogin {
   /** After a `cancel` that was for nothing: the session stays. */
   resume(): void {
     this.#timer = this.#limit();
-    this.#waits();
+    this.waits();
   }
 
   /** The session ends or is through: no timer may outlive it. */
   cancel(): void {
     this.#timer?.cancel();
     this.#abandon?.();
+    this.#encryption.end();
     this.#session.context.logins.over(this);
   }
 
   /** Notes a step, if the next one is the client's. */
-  #waits(): void {
+  waits(): void {
     const { context, state } = this.#session;
     if (state.stage > Stage.Login || this.#checking || this.#canceling) return;
     context.logins.waits(this);
   }
 
-  /** A client that waits for the end of a CancelRequest is this worker's matter. */
-  get canceling(): boolean {
-    return this.#canceling;
+  /** A client that waits for the end of a CancelRequest, or of a TLS handshake, is this worker's matter. */
+  get stays(): boolean {
+    return this.#canceling || this.#encryption.underWay;
   }
 
   /** The client has been silent for too long, and there are others. */
@@ -146,6 +147,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const { state } = this.#session;
     if (this.#canceling) return;
     settle();
+    if (state.stage === Stage.Startup && this.#encryption.take(bytes, at, end)) return;
     while (at < end && state.stage <= Stage.Login && !this.#checking) {
       const length = state.stage === Stage.Startup
         ? startupLength(bytes, at, end)
@@ -162,7 +164,7 @@ export class ClientLogin implements AuthenticatingLogin {
         this.#session.keep(bytes, next, next);
       } else this.#password(bytes, at, next);
       at = next;
-      this.#waits();
+      this.waits();
     }
     if (state.stage === Stage.Closed || state.stage === Stage.Closing) return;
     if (at < end) {
@@ -201,12 +203,7 @@ export class ClientLogin implements AuthenticatingLogin {
     switch (packet.kind) {
       case "ssl_request":
       case "gssenc_request":
-        if (more || ++this.#encryptionAsked > 2) {
-          this.#fail(REASONS.protocolViolation, "unexpected data after encryption request", "");
-          return false;
-        }
-        session.write(NOT_ENCRYPTED);
-        return true;
+        return this.#encryption.requested(packet.kind, more);
       case "cancel":
         context.counts.cancel++;
         this.#canceling = true;
@@ -233,14 +230,16 @@ export class ClientLogin implements AuthenticatingLogin {
 
   #startup(parameters: Map<string, string>, minor: number, options: string[]): boolean {
     const session = this.#session;
-    const { context, state } = session;
-    context.counts.plain++;
-    state.user = parameters.get("user") ?? "";
-    state.database = parameters.get("database") || state.user;
-    state.applicationName = parameters.get("application_name") ?? "pg_doorman";
-    state.minor = Math.min(minor, NEWEST_MINOR);
+    const { context, state, encrypted } = session;
+    context.counts[encrypted ? "tls" : "plain"]++;
+    const fault = noteStartup(state, parameters, minor);
     if (minor > NEWEST_MINOR || options.length > 0) {
       session.write(messages.negotiateProtocolVersion(protocolCode(state.minor), options));
+    }
+    const { demanded } = this.#encryption;
+    if (demanded !== undefined) {
+      this.#fail(REASONS.tlsRequired, demanded, "");
+      return false;
     }
     if (placesTaken(context) >= context.general.max_connections) {
       this.#noPlace();
@@ -250,15 +249,10 @@ export class ClientLogin implements AuthenticatingLogin {
       this.#fail(REASONS.noUser, "", "");
       return false;
     }
-    const asked = parameters.get("replication") ?? "off";
-    const replication = readReplication(asked);
-    if (replication === undefined) {
-      const what = `invalid value for parameter "replication": "${peerName(asked)}"`;
-      this.#fail(REASONS.parametersFailed, what, "");
+    if (fault !== undefined) {
+      this.#fail(REASONS.parametersFailed, fault, "");
       return false;
     }
-    state.replication = replication;
-    state.startup = asSent(parameters);
     session.moveTo(Stage.Login);
     return this.begin();
   }
@@ -309,6 +303,10 @@ export class ClientLogin implements AuthenticatingLogin {
 
   get context(): AuthenticatingLogin["context"] {
     return this.#session.context;
+  }
+
+  get encrypted(): boolean {
+    return this.#session.encrypted;
   }
 
   write(bytes: Uint8Array): void {
@@ -461,6 +459,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const { state } = session;
     const notice = server === undefined ? truncation(state.startup) : undefined;
     state.startup = [];
+    state.channelBinding = undefined;
     if (server === undefined) session.moveTo(Stage.Idle);
     else session.own(server);
     session.readyMs = session.context.reactor.now;
@@ -479,6 +478,10 @@ export class ClientLogin implements AuthenticatingLogin {
   #noPlace(): void {
     logNoPlace(this.#session);
     this.#fail(REASONS.tooManyClients, "", "");
+  }
+
+  broken(how: string): void {
+    this.#fail(REASONS.protocolViolation, how, "");
   }
 
   refused(reason: Reason, first: string, second = ""): void {

@@ -508,7 +508,7 @@ Deno.test("login: a CancelRequest is passed on, and half-closed without a word w
   const world = new World();
   world.send(firstPacket(80877102, [0, 0, 0, 9], [1, 2, 3, 4]));
   assert.deepEqual(world.happened(), ["over", "cancel 9 1,2,3,4"]);
-  assert.ok(world.login.canceling);
+  assert.ok(world.login.stays);
   world.send(ME);
   assert.deepEqual(world.happened(), []);
   world.canceled();

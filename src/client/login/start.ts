@@ -7,6 +7,8 @@
  */
 
 import { canonicalName } from "../../config/parameter_names.ts";
+import { asSent, NEWEST_MINOR, readReplication } from "../../protocol/startup.ts";
+import { peerName } from "../../reasons.ts";
 import type { SessionState } from "../state.ts";
 import {
   clientParameters,
@@ -53,6 +55,26 @@ interface Answers {
 }
 
 const answersOf = new WeakMap<StartPool, Answers>();
+
+/** Notes what a StartupMessage says of its sender; tells what of it can't be read. */
+export function noteStartup(
+  state: SessionState,
+  parameters: Map<string, string>,
+  minor: number,
+): string | undefined {
+  state.user = parameters.get("user") ?? "";
+  state.database = parameters.get("database") || state.user;
+  state.applicationName = parameters.get("application_name") ?? "pg_doorman";
+  state.minor = Math.min(minor, NEWEST_MINOR);
+  state.startup = asSent(parameters);
+  const asked = parameters.get("replication") ?? "off";
+  const replication = readReplication(asked);
+  if (replication === undefined) {
+    return `invalid value for parameter "replication": "${peerName(asked)}"`;
+  }
+  state.replication = replication;
+  return undefined;
+}
 
 /** Sorts what is asked for; what is the operator's is left out. */
 export function startOf(pool: StartPool, asked: Settings): Start {

@@ -47,7 +47,11 @@ class Process {
 
   #presence(): PresenceRow[] {
     const { clients, inTransaction } = this;
-    return [{ clients, inTransaction, worker: 0 }, { clients: 0, inTransaction: 0, worker: 1 }];
+    const encrypted = 0;
+    return [
+      { clients, inTransaction, encrypted, worker: 0 },
+      { clients: 0, inTransaction: 0, encrypted, worker: 1 },
+    ];
   }
 }
 

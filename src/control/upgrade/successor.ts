@@ -64,6 +64,8 @@ export interface ReadyPayload {
   pools: { database: string; user: string }[];
   /** Long byte arrays may come in a file of their own. Absent from a program of before that. */
   apart?: boolean;
+  /** It takes connections with TLS. Absent from a program of before that. */
+  tls?: boolean;
   /** After `Taken` it says what became of a batch by `Thawed`. Absent from a program of before that. */
   thaws?: boolean;
 }
@@ -192,7 +194,8 @@ export class Succession {
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
-    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, apart: true, thaws: true });
+    const able = { apart: true, thaws: true, tls: true };
+    await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, ...able });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
       const payload = begin.payload as BeginPayload;

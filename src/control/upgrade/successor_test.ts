@@ -54,8 +54,8 @@ class NewProcess {
     const one = new NewProcess(old, await Succession.open({ socket: theirs, listeners: [] }));
     const { kind, payload } = (await old.receive())!;
     assert.equal(kind, FrameKind.Ready);
-    const { apart, thaws } = payload as { apart: boolean; thaws: boolean };
-    assert.ok(apart && thaws);
+    const { apart, thaws, tls } = payload as Record<string, boolean>;
+    assert.ok(apart && thaws && tls);
     await old.send(FrameKind.Begin, {
       lastClientId: 9,
       lastServerId: 5,

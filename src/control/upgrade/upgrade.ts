@@ -28,6 +28,7 @@ import {
 } from "../../stats/upgrades.ts";
 import type { OpenListener } from "../service/listeners.ts";
 import { NewProcess, type Start, StartError } from "./new_process.ts";
+import { obstacleToMoving } from "./obstacle.ts";
 import {
   clientsLeft,
   frozenOnes,
@@ -272,24 +273,20 @@ export class Upgrade {
     this.#phase = "moving";
     this.#thaws = ready.thaws === true;
     const begunAt = performance.now();
-    const understood = ready.versions.includes(SNAPSHOT_VERSION);
     const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
+    await supervisor.command({ name: "stop_accepting", database: undefined }, ANSWER_MS);
+    const obstacle = await obstacleToMoving(ready, supervisor, ANSWER_MS);
+    const understood = obstacle === undefined;
     const pools = understood
       ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
       : [];
-    await supervisor.command({ name: "stop_accepting", database: undefined }, ANSWER_MS);
     let lost = false;
     this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
     await frames.send(FrameKind.Begin, await this.#beginning(pools)).catch(() => {});
-    if (!understood) {
-      log.warn(
-        TARGET,
-        `binary upgrade: the new process does not know snapshots of version ${SNAPSHOT_VERSION}, but ` +
-          `${ready.versions.join(", ")}: its clients finish here until shutdown_timeout`,
-      );
-    }
-    supervisor.broadcast({ kind: "move", pools, apart: ready.apart === true });
+    if (!understood) log.warn(TARGET, `binary upgrade: ${obstacle}`);
+    const { apart = false, tls = false } = ready;
+    supervisor.broadcast({ kind: "move", pools, apart, tls });
     const how = await this.#watch({ lost: () => lost, begunAt, understood });
     if (how === "lost") await this.#takeBack();
     else {

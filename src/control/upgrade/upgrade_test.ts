@@ -159,6 +159,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
     kind: "move",
     pools: [{ database: "a", user: "me" }],
     apart: true,
+    tls: false,
   });
   const fds = [libc.eventfd(0, 0), libc.eventfd(0, 0)];
   service.freeze([session({ id: 7 }, [fds[0]!])], fds[1]!);

@@ -8,6 +8,7 @@ import type { Session } from "../../client/session.ts";
 import { Stage } from "../../client/state.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ServerConnection } from "../../server/connection.ts";
+import { TlsStream } from "../../tls/stream.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
 
 /** Of the percentiles that SHOW POOLS_EXTENDED has. */
@@ -105,9 +106,19 @@ function clientState(session: Session): ClientRow["state"] {
 }
 
 /** How many sessions are here, and how many of them are in the middle of something. */
-export function presenceRow(sessions: Iterable<Session>, worker: number): PresenceRow {
-  const row: PresenceRow = { clients: 0, inTransaction: 0, worker };
+export function presenceRow(
+  sessions: Iterable<Session>,
+  pools: Iterable<Pool>,
+  worker: number,
+): PresenceRow {
+  const row: PresenceRow = { clients: 0, inTransaction: 0, encrypted: 0, worker };
+  for (const pool of pools) {
+    for (const servers of [pool.servers(), pool.replication.servers(), pool.listener.servers()]) {
+      for (const { stream } of servers) if (stream instanceof TlsStream) row.encrypted++;
+    }
+  }
   for (const session of sessions) {
+    if (session.encrypted || session.handshaking) row.encrypted++;
     if (session.state.stage === Stage.Admin) continue;
     row.clients++;
     if (session.inTransaction) row.inTransaction++;
@@ -119,7 +130,7 @@ export function presenceRow(sessions: Iterable<Session>, worker: number): Presen
 export function clientRows(sessions: Iterable<Session>, now: number, worker: number): ClientRow[] {
   const rows: ClientRow[] = [];
   for (const session of sessions) {
-    const { state } = session;
+    const { state, stream } = session;
     // It has been told, and its end is awaited.
     if (state.stage === Stage.Closing) continue;
     const status = clientState(session);
@@ -129,7 +140,9 @@ export function clientRows(sessions: Iterable<Session>, now: number, worker: num
       user: state.user,
       application_name: session.applicationName,
       addr: state.unix ? "unix:" : state.address,
-      tls: false,
+      tls: session.encrypted,
+      tls_version: stream instanceof TlsStream ? stream.info.protocol : "",
+      tls_cipher: stream instanceof TlsStream ? stream.info.cipher : "",
       state: status,
       wait: status === "active" ? "write" : status === "login" ? "read" : "idle",
       transaction_count: state.xactCount,

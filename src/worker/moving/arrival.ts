@@ -9,8 +9,8 @@ import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
 import { PlainStream } from "../../reactor/stream.ts";
+import type { SessionSnapshot } from "../../client/freeze.ts";
 import type { Session } from "../../client/session.ts";
-import type { SessionState } from "../../client/state.ts";
 import type { Log } from "../../log/log.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Replication } from "../../pool/replication.ts";
@@ -28,7 +28,11 @@ export interface ArrivalPlace {
   readonly tune: SocketTuner;
   pool(database: string, user: string): Pool | undefined;
   /** A session that this worker knows from now on; with a login if it is not through. */
-  openThawed(fd: Fd, state: SessionState, pool: Pool | undefined): Session;
+  openThawed(
+    fd: Fd,
+    snapshot: Pick<SessionSnapshot, "state" | "tls">,
+    pool: Pool | undefined,
+  ): Session;
 }
 
 /** Thaws one item. Throws when it can't be, and then all of it that was here is gone. */
@@ -121,7 +125,7 @@ function thawSession(
       keeper.adoptThawed(half.server);
     }
     state.connectedAtMs = place.reactor.now - state.connectedAtMs;
-    half.session = place.openThawed(clientFd, state, pool);
+    half.session = place.openThawed(clientFd, snapshot, pool);
     if (pool !== undefined) {
       half.session.pool = pool;
       pool.enter();

@@ -28,6 +28,7 @@ const emptySession = (): SessionSnapshot => ({
   tail: undefined,
   outbox: undefined,
   throttled: false,
+  tls: undefined,
   checking: false,
 });
 

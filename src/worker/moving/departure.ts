@@ -66,6 +66,7 @@ export class Departure {
   readonly #directory: Directory;
   readonly #post: (mail: WorkerToControl) => void;
   readonly #apart: boolean;
+  readonly #tls: boolean;
   /** Not acknowledged. */
   readonly #batches = new Map<number, Batch>();
   /** Those of them that are to be mailed when others have been acknowledged. */
@@ -91,6 +92,8 @@ export class Departure {
       post: (mail: WorkerToControl) => void;
       /** Long byte arrays go by a file of their own. */
       apart: boolean;
+      /** Connections with TLS are taken where it leads. */
+      tls: boolean;
       /** Only pools move, no sessions that have none yet; called when nothing of them is left. */
       done?: () => void;
     },
@@ -101,6 +104,7 @@ export class Departure {
     this.#directory = worker.directory;
     this.#post = worker.post;
     this.#apart = worker.apart;
+    this.#tls = worker.tls;
     this.#done = worker.done;
   }
 
@@ -326,7 +330,7 @@ export class Departure {
   }
 
   #mayGo(session: Session): boolean {
-    return session.movable && !this.#frozen.has(session) &&
+    return session.movable && !this.#frozen.has(session) && (this.#tls || !session.encrypted) &&
       (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
   }
 

@@ -24,6 +24,7 @@ class Leaving {
       sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
       directory: { find: () => ({ kind: "here", pool: world.pool }) } as unknown as Directory,
       apart: false,
+      tls: true,
       post: (mail) => {
         if (mail.kind === "frozen") this.batches.push(mail);
       },

@@ -44,6 +44,7 @@ export class Relocations {
     const departure: Departure = new Departure({
       ...this.#worker,
       apart: false,
+      tls: true,
       post: (mail) => {
         if (mail.kind !== "frozen") return;
         const { batch, items } = mail;
