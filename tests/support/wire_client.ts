@@ -11,8 +11,16 @@ import { md5Answer, ScramLogin } from "./wire_login.ts";
 import * as wire from "./wire_messages.ts";
 import type { Message } from "./wire_messages.ts";
 
-/** Where to connect to: a TCP port of this machine or the path of a unix socket. */
-export type Place = { port: number; host?: string } | { path: string };
+/** Where to connect to: a TCP port of this machine, with TLS or without, or the path of a unix socket. */
+export type Place = { port: number; host?: string; tls?: WireTls } | { path: string };
+
+/** TLS by Deno's own client, rustls. */
+export interface WireTls {
+  /** Whom to trust, in PEM. */
+  ca: string;
+  /** Without SSLRequest; the protocols that ALPN offers are then these. */
+  direct?: string[];
+}
 
 /** Whom to log in as. */
 export type LoginOptions = Place & {
@@ -47,7 +55,7 @@ export class WireClient {
   secret: Uint8Array = new Uint8Array(0);
   /** How long `read` waits before it throws. */
   patienceMs: number = PATIENCE_MS;
-  readonly #connection: Deno.Conn;
+  #connection: Deno.Conn;
   readonly #reader = new wire.MessageReader();
   readonly #place: Place;
   readonly #buffer = new Uint8Array(1 << 18);
@@ -67,7 +75,33 @@ export class WireClient {
       : await Deno.connect({ hostname: place.host ?? "127.0.0.1", port: place.port });
     // Parts of one request leave in writes of their own: they must not wait for each other's acknowledgement.
     if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay();
-    return new WireClient(connection, place);
+    const client = new WireClient(connection, place);
+    if ("port" in place && place.tls !== undefined) {
+      try {
+        await client.encrypt(place.tls);
+      } catch (error) {
+        client.close();
+        throw error;
+      }
+    }
+    return client;
+  }
+
+  /** Asks for TLS, unless it is direct, and does the handshake. Throws where it comes to nothing. */
+  async encrypt({ ca, direct }: WireTls): Promise<void> {
+    if (direct === undefined) {
+      this.send(wire.SSL_REQUEST);
+      const answer = await this.readByte();
+      if (answer !== "S") throw new Error(`SSLRequest was answered by ${answer}`);
+    }
+    await this.flushed();
+    const encrypted = await Deno.startTls(this.#connection as Deno.TcpConn, {
+      hostname: "localhost",
+      caCerts: [ca],
+      alpnProtocols: direct,
+    });
+    this.#connection = encrypted;
+    await encrypted.handshake();
   }
 
   /** Connects and logs in, up to ReadyForQuery; throws `Refused`. */

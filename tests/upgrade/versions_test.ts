@@ -104,9 +104,11 @@ Deno.test.beforeAll(async () => {
   });
   before = await variant("before", {
     ...version("before"),
-    "src/control/upgrade/successor.ts": [[", apart: true, thaws: true });", " });"]],
+    "src/control/upgrade/successor.ts": [
+      ["const able = { apart: true, thaws: true, tls: true };", "const able = {};"],
+    ],
     "src/control/upgrade/upgrade.ts": [
-      ["apart: ready.apart === true", "apart: false"],
+      ["const { apart = false, tls = false } = ready;", "const apart = false, tls = false;"],
       ["ready.thaws === true", "false"],
       ["      takesBack: true,\n", ""],
     ],
