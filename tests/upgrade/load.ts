@@ -50,6 +50,8 @@ export async function bench(
     seconds: number;
     upgrades: number;
     poolSize: number;
+    /** Done before each upgrade. */
+    prepare?: () => void;
   },
 ): Promise<Benched> {
   const { database, protocol, clients, seconds, upgrades, poolSize } = options;
@@ -66,7 +68,7 @@ export async function bench(
       ...["-f", script, "-l", "--log-prefix", join(service.dir, `bench-${database}-${protocol}`)],
       database,
     ],
-    env: { PGPASSWORD: "postgres" },
+    env: { PGPASSWORD: "postgres", ...service.libpq },
     cwd: service.dir,
     stdout: "piped",
     stderr: "piped",
@@ -78,6 +80,7 @@ export async function bench(
     // Evenly over the time, the first after all have connected.
     const at = begun + (i + 0.7) * seconds * 1000 / (upgrades + 0.7);
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, at - performance.now())));
+    options.prepare?.();
     results.push(await service.upgrade());
   }
   const { code, stdout, stderr } = await output;

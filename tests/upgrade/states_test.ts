@@ -86,7 +86,7 @@ Deno.test("upgrade: an idle client, one that was silent since its login, and one
 Deno.test("upgrade: a connection that has said nothing, and one that asked for encryption", async () => {
   using mute = await WireClient.open({ port: service.port });
   using asking = await WireClient.open({ port: service.port });
-  asking.send(wire.SSL_REQUEST);
+  asking.send(wire.GSSENC_REQUEST);
   assert.equal(await asking.readByte(), "N");
   using half = await WireClient.open({ port: service.port });
   const startup = wire.startup({ user: "postgres", database: "app" });

@@ -23,7 +23,9 @@ import { ADMIN, type Config, Instance } from "../support/instance.ts";
 import { freePort } from "../support/ports.ts";
 import type { Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
-import { type LoginOptions, WireClient } from "../support/wire_client.ts";
+import { type LoginOptions, WireClient, type WireTls } from "../support/wire_client.ts";
+import { Authority } from "../support/certificates.ts";
+import { clients } from "./with_tls.ts";
 
 /** How to start an instance. */
 export interface ServiceOptions {
@@ -35,6 +37,8 @@ export interface ServiceOptions {
   call?: string[];
   /** Log lines of level WARN or ERROR that the test provokes. */
   allowLog?: RegExp[];
+  /** It has a certificate, and clients log in with TLS. */
+  tls?: boolean;
   /** How long its start may take; 20 s if absent. */
   startMs?: number;
 }
@@ -97,11 +101,34 @@ export class Service extends Instance {
   #next = 0;
   /** The test ends it by itself. */
   endExpected = false;
+  /** Signs its certificates, where its clients have TLS. */
+  readonly authority: Authority | undefined;
 
   private constructor(dir: string, options: ServiceOptions) {
     super({ dir, port: freePort(), configName: "pg_doorman.toml" }, options.allowLog);
     this.program = join(dir, "bin", "pg_doorman");
     this.#options = options;
+    if (!(options.tls ?? clients.tls)) return;
+    this.authority = Authority.create(dir);
+    this.renewCertificate();
+  }
+
+  /** A new certificate and key, in the same files. */
+  renewCertificate(authority: Authority = this.authority!): void {
+    const { certificate, key } = authority.issue({ name: "localhost" });
+    Deno.writeFileSync(join(this.dir, "server.crt"), certificate);
+    Deno.writeFileSync(join(this.dir, "server.key"), key, { mode: 0o600 });
+  }
+
+  /** What clients over TLS trust. */
+  get tls(): WireTls | undefined {
+    return this.authority && { ca: Deno.readTextFileSync(this.authority.certificatePath) };
+  }
+
+  /** The environment of programs with libpq: full verification where there is TLS. */
+  get libpq(): Record<string, string> {
+    if (this.authority === undefined) return {};
+    return { PGSSLMODE: "verify-full", PGSSLROOTCERT: this.authority.certificatePath };
   }
 
   /** Makes the folder with program and configuration; nothing runs yet. */
@@ -162,7 +189,12 @@ export class Service extends Instance {
   }
 
   async writeConfig(config: Config): Promise<void> {
-    const text = this.configText(config, { worker_threads: 2 });
+    const text = this.configText(config, {
+      worker_threads: 2,
+      ...this.authority !== undefined
+        ? { tls_certificate: "{dir}/server.crt", tls_private_key: "{dir}/server.key" }
+        : {},
+    });
     await this.writeConfigText(text.replaceAll("{dir}", this.dir));
   }
 
@@ -264,6 +296,7 @@ export class Service extends Instance {
       port: this.port,
       user: "postgres",
       database: "app",
+      tls: this.tls,
       ...options,
     } as LoginOptions);
   }

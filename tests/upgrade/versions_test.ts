@@ -9,7 +9,7 @@ import { build } from "../../tools/build.ts";
 import { COMPATIBLE_SINCE, SNAPSHOT_VERSION } from "../../src/handover/version.ts";
 import { Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
-import type { WireClient } from "../support/wire_client.ts";
+import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 import { poolOf, removeCopies, Service } from "./support.ts";
 
@@ -257,6 +257,36 @@ Deno.test("upgrade: long statements and messages move to and from a program that
   } finally {
     for (const client of clients) client.close();
   }
+});
+
+Deno.test("upgrade: to a program that can't take over TLS nothing moves, and clients finish on the old process", async () => {
+  await using service = await Service.start({
+    tls: true,
+    config: {
+      general: { shutdown_timeout: "20s", query_wait_timeout: "30s" },
+      pools: { app: poolOf(postgres, {}, { pool_size: 6 }) },
+    },
+  });
+  using encrypted = await service.login();
+  await encrypted.query("START TRANSACTION");
+  using plain = await service.login({ tls: undefined });
+  using silent = await WireClient.open({ port: service.port, tls: service.tls });
+  const why = /the new process can't take over connections with TLS, and there are some/;
+  service.allowLog(why);
+  const { old } = await service.begin(() => service.replaceByFile(before));
+  await service.waitForLog(why);
+  assert.equal(await encrypted.value("SELECT 1"), "1");
+  await encrypted.query("COMMIT");
+  for (const client of [encrypted, plain]) assert.equal(await client.value("SELECT 2"), "2");
+  await silent.logIn({ user: "postgres", database: "app" });
+  assert.equal(await silent.value("SELECT 3"), "3");
+  for (const client of [encrypted, plain, silent]) await client.terminate();
+  await service.waitForEnd(old);
+  // Without one nothing is in the way.
+  using next = await service.login({ tls: undefined });
+  const { clients, left } = await service.upgrade();
+  assert.deepEqual([clients, left], [1, 0]);
+  assert.equal(await next.value("SELECT 4"), "4");
 });
 
 for (const direction of ["up", "down"]) {
