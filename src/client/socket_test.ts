@@ -7,6 +7,7 @@ import { concat } from "../protocol/testing/wire.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
 import { FakeStream } from "../testing/fake_stream.ts";
+import { KeepingStream } from "../testing/keeping_stream.ts";
 import { type FakeClient, World } from "../testing/world.ts";
 import type { ClientContext } from "./context.ts";
 import { ClientSocket, MOST_OWED } from "./socket.ts";
@@ -49,7 +50,7 @@ class PlainSocket extends ClientSocket {
 /** What is in the way of reading, and the socket that is to know of it. */
 class Obstacles {
   readonly reactor: FakeReactor = new FakeReactor();
-  readonly stream: FakeStream = new FakeStream(2);
+  readonly stream: FakeStream;
   readonly server = {
     owed: { length: 0 },
     congested: false,
@@ -61,7 +62,8 @@ class Obstacles {
   held = false;
   backlogged = false;
 
-  constructor() {
+  constructor(stream: FakeStream) {
+    this.stream = stream;
     this.socket = this.#newSocket();
     this.socket.state.stage = Stage.Idle;
     this.socket.listen(undefined);
@@ -198,19 +200,27 @@ function change(way: Obstacles, choice: number): void {
   }
 }
 
-Deno.test("socket: a client is read from when nothing is in the way, and at no other time", () => {
-  fc.assert(
-    fc.property(fc.array(fc.nat({ max: 0xffffff }), { maxLength: 80, size: "max" }), (changes) => {
-      const way = new Obstacles();
-      for (const choice of changes) {
-        change(way, choice);
-        if (way.clear) assert.ok(way.watched, `not read in stage ${way.stage}`);
-        if ((choice & 0x800) !== 0) assert.equal(way.send(), way.clear, `stage ${way.stage}`);
-      }
-    }),
-    { numRuns: 2000 },
-  );
-});
+/** Streams that take what they are given, and those that count it as taken and keep it. */
+const STREAMS = [["", FakeStream], [", by a stream that keeps", KeepingStream]] as const;
+
+for (const [by, Stream] of STREAMS) {
+  Deno.test(`socket: a client is read from when nothing is in the way, and at no other time${by}`, () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat({ max: 0xffffff }), { maxLength: 80, size: "max" }),
+        (changes) => {
+          const way = new Obstacles(new Stream(2));
+          for (const choice of changes) {
+            change(way, choice);
+            if (way.clear) assert.ok(way.watched, `not read in stage ${way.stage}`);
+            if ((choice & 0x800) !== 0) assert.equal(way.send(), way.clear, `stage ${way.stage}`);
+          }
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+}
 
 /** Whether a client of the world may be read from, said from outside; `undefined`: it can't be told. */
 class Onlooker {
@@ -297,11 +307,16 @@ function step(world: World, choice: number): void {
 
 const asked = fc.array(pipelines, { minLength: 1, maxLength: 4 });
 
-for (const pool_mode of ["transaction", "session"] as const) {
-  Deno.test(`socket: a client is read from when it may be and at no other time, ${pool_mode} mode`, () => {
+const KINDS = (["transaction", "session"] as const).flatMap((pool_mode) =>
+  STREAMS.map(([by, Stream]) => [pool_mode, by, Stream] as const)
+);
+
+for (const [pool_mode, by, Stream] of KINDS) {
+  Deno.test(`socket: a client is read from when it may be and at no other time, ${pool_mode} mode${by}`, () => {
     fc.assert(
       fc.property(asked, choices, fc.nat({ max: 600 }), (all, choice, steps) => {
         const world = new World({ pool_mode });
+        world.clientStream = Stream;
         const few = pool_mode === "transaction" ? 2 : all.length;
         for (let i = 0; i < few; i++) world.addServer();
         const sent = all.map((messages) => bytesOfAll([...messages, simpleQuery("commit"), SYNC]));

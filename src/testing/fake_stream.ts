@@ -14,7 +14,7 @@ export const putOff: Set<FakeStream> = new Set<FakeStream>();
 /** The pooler's end of a socket. Every other one puts its sends off. */
 export class FakeStream implements ByteStream {
   readonly fd: Fd;
-  readonly unsent = 0;
+  readonly unsent: number = 0;
   /** What the pooler has written. */
   #written: Uint8Array[] = [];
   #incoming: Uint8Array[] = [];

@@ -90,6 +90,8 @@ export class World {
   lateServer: PoolOwner<Pool>["lateServer"] = () => assert.fail("no pool has moved");
   /** What it is asked when a server is to be connected to. */
   addresses: PoolEnvironment["addresses"] = () => assert.fail("no server is to be connected to");
+  /** What clients are connected by. */
+  clientStream: new (fd: number) => FakeStream = FakeStream;
   #lastFd = 100;
   #lastStatementId = 0;
 
@@ -211,7 +213,7 @@ export class World {
 
   /** A client that has logged in and will send these bytes. */
   addClient(unsent: Uint8Array): FakeClient {
-    const stream = new FakeStream(++this.#lastFd);
+    const stream = new this.clientStream(++this.#lastFd);
     const state: SessionState = {
       ...newSessionState(this.#lastFd, this.reactor.now),
       stage: Stage.Idle,
