@@ -288,7 +288,12 @@ export abstract class ClientSocket implements Handler, Sender {
 
   #endOfStream(n: number): void {
     if (n === 0) this.close(REASONS.clientGone, "");
-    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, errnoText(-n));
+    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, this.#whyBroken(n));
+  }
+
+  #whyBroken(n: number): string {
+    const { stream } = this;
+    return stream instanceof TlsStream && stream.fault !== "" ? stream.fault : errnoText(-n);
   }
 
   #readLong(): void {

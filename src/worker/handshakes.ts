@@ -41,6 +41,8 @@ export class Handshakes implements HandshakesUnderWay {
   readonly #place: HandshakePlace;
   readonly #perWindow: number;
   readonly #most: number;
+  /** One that all threads have. */
+  readonly #clock: () => number;
   /** When each has last gone on. */
   readonly #underWay = new Map<EncryptingClient, number>();
   readonly #waiting = new Set<EncryptingClient>();
@@ -48,10 +50,15 @@ export class Handshakes implements HandshakesUnderWay {
   #looksSoon = false;
 
   /** @param perSecond a multiple of 100; 0: as many as come */
-  constructor(place: HandshakePlace, perSecond: number, most: number = MOST_UNDER_WAY) {
+  constructor(
+    place: HandshakePlace,
+    perSecond: number,
+    { most = MOST_UNDER_WAY, clock = Date.now } = {},
+  ) {
     this.#place = place;
     this.#perWindow = perSecond / WINDOWS;
     this.#most = most;
+    this.#clock = clock;
   }
 
   begin(client: EncryptingClient): boolean {
@@ -83,7 +90,7 @@ export class Handshakes implements HandshakesUnderWay {
   #admit(): boolean {
     if (this.#perWindow === 0) return true;
     const { shared } = this.#place;
-    const window = Math.floor(Date.now() / WINDOW_MS) & 0x7fffffff;
+    const window = Math.floor(this.#clock() / WINDOW_MS) & 0x7fffffff;
     const last = Atomics.load(shared, Shared.HandshakeWindow);
     if (
       last !== window &&

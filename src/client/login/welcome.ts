@@ -23,6 +23,7 @@ interface WelcomedSession {
     readonly log: Pick<Log, "info">;
   };
   readonly name: string;
+  readonly encrypted: boolean;
   write(bytes: Uint8Array): void;
 }
 
@@ -54,7 +55,7 @@ export function welcome(
   parts.push(messages.readyForQuery(TransactionStatus.Idle));
   session.write(messages.joinAll(parts));
   if (!context.general.log_client_connections) return;
-  const transport = state.unix ? "socket" : "plain";
+  const transport = state.unix ? "socket" : session.encrypted ? "TLS" : "plain";
   context.log.info(
     "pg_doorman::client",
     `${session.name} client connected from ${state.address} (${transport})`,
