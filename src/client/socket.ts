@@ -154,12 +154,11 @@ export abstract class ClientSocket implements Handler, Sender {
   secure(tls: TlsState): void {
     const { stream } = this;
     stream.settle();
-    const unsent = this.#outbox?.freeze();
-    if (unsent !== undefined) {
-      // It is the stream's, which puts it into no record.
-      tls.unsent = unsent.slice();
+    if (this.#outbox !== undefined) {
+      // The stream's, which puts it into no record.
+      tls.unsent = this.#outbox.freeze()!.slice();
       this.#outbox = new Outbox();
-      this.#outbox.append(unsent, 0, 0);
+      this.#outbox.append(NOTHING, 0, 0);
     }
     this.stream = new TlsStream(stream.fd, tls);
     stream.end();
@@ -288,12 +287,10 @@ export abstract class ClientSocket implements Handler, Sender {
 
   #endOfStream(n: number): void {
     if (n === 0) this.close(REASONS.clientGone, "");
-    else if (!libc.wouldBlock(n)) this.close(REASONS.clientReset, this.#whyBroken(n));
-  }
-
-  #whyBroken(n: number): string {
-    const { stream } = this;
-    return stream instanceof TlsStream && stream.fault !== "" ? stream.fault : errnoText(-n);
+    else if (!libc.wouldBlock(n)) {
+      const fault = this.stream instanceof TlsStream ? this.stream.fault : "";
+      this.close(REASONS.clientReset, fault || errnoText(-n));
+    }
   }
 
   #readLong(): void {

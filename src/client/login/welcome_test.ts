@@ -25,6 +25,7 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
       general: { log_client_connections: logs, login_notify_message: "" },
       log: { info: (target: string, message: string) => lines.push(`${target} ${message}`) },
     },
+    encrypted: false,
     name: "[me@db #1]",
     write: (bytes: Uint8Array) => written.push(bytes),
     written,
