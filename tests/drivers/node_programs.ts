@@ -12,6 +12,12 @@ export const CLIENTS = 50;
 const ROUNDS = 20;
 const ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"];
 
+/** Where to, and with TLS whom to trust. */
+interface Server {
+  url: string;
+  ssl?: { ca: string };
+}
+
 /** True while a client is to ask further: some rounds at least, then until `isOver`. */
 type GoesOn = (round: number) => boolean;
 
@@ -39,9 +45,12 @@ async function pinned(client: pg.Client, number: number, round: number): Promise
 }
 
 /** node-postgres. */
-export async function runNodePostgres(url: string, isOver: () => boolean): Promise<void> {
+export async function runNodePostgres(
+  { url, ssl }: Server,
+  isOver: () => boolean,
+): Promise<void> {
   await all(async (number, goesOn) => {
-    const client = new pg.Client({ connectionString: url });
+    const client = new pg.Client({ connectionString: url, ssl });
     await client.connect();
     await client.query(`CREATE TABLE node_pg_${number}(a int)`);
     await client.query(`SET TimeZone = '${ZONES[number % 4]}'`);
@@ -82,9 +91,9 @@ export async function runNodePostgres(url: string, isOver: () => boolean): Promi
 }
 
 /** postgres.js, which pipelines. */
-export async function runPostgresJs(url: string, isOver: () => boolean): Promise<void> {
+export async function runPostgresJs({ url, ssl }: Server, isOver: () => boolean): Promise<void> {
   await all(async (number, goesOn) => {
-    const sql = postgresJs(url, { max: 1 });
+    const sql = postgresJs(url, { max: 1, ssl });
     const table = sql(`postgres_js_${number}`);
     await sql`CREATE TABLE ${table}(a int)`;
     await sql.unsafe(`SET TimeZone = '${ZONES[number % 4]}'`);

@@ -19,6 +19,8 @@ import { CLIENTS, runNodePostgres, runPostgresJs } from "./node_programs.ts";
 export interface ProgramOptions {
   port: number;
   database: string;
+  /** With TLS, verified in full: the file of whom to trust. */
+  ca?: string;
   /** It goes on until this file is there; absent: for a number of rounds. */
   file?: string;
 }
@@ -41,8 +43,16 @@ const SOUND: Record<string, string> = {
   psycopg: "; assert psycopg.__version__ >= '3.2'",
 };
 
-function urlOf({ port, database }: ProgramOptions): string {
-  return `postgres://postgres:postgres@127.0.0.1:${port}/${database}`;
+function urlOf({ port, database, ca }: ProgramOptions): string {
+  const tls = ca === undefined ? "" : `?sslmode=verify-full&sslrootcert=${ca}`;
+  return `postgres://postgres:postgres@127.0.0.1:${port}/${database}${tls}`;
+}
+
+/** The same for drivers of Node.js. */
+function optionsOf(options: ProgramOptions): { url: string; ssl?: { ca: string } } {
+  const { ca, ...rest } = options;
+  const url = urlOf(rest);
+  return ca === undefined ? { url } : { url, ssl: { ca: Deno.readTextFileSync(ca) } };
 }
 
 /** A file that exists: the program is to end. */
@@ -119,9 +129,10 @@ export async function findPrograms(): Promise<Program[]> {
       tables: "jdbc",
       ready: await available("java", ["-version"]) && await available("test", ["-r", PGJDBC]),
       async run(options) {
-        const { port, database } = options;
+        const { port, database, ca } = options;
+        const tls = ca === undefined ? "" : `&sslmode=verify-full&sslrootcert=${ca}`;
         const url =
-          `jdbc:postgresql://127.0.0.1:${port}/${database}?user=postgres&password=postgres`;
+          `jdbc:postgresql://127.0.0.1:${port}/${database}?user=postgres&password=postgres${tls}`;
         await rightly("java", ["-cp", PGJDBC, "Jdbc.java", url], options);
       },
     },
@@ -139,13 +150,13 @@ export async function findPrograms(): Promise<Program[]> {
       name: "node-postgres",
       tables: "node_pg",
       ready: true,
-      run: (options) => runNodePostgres(urlOf(options), () => isThere(options.file)),
+      run: (options) => runNodePostgres(optionsOf(options), () => isThere(options.file)),
     },
     {
       name: "postgres.js",
       tables: "postgres_js",
       ready: true,
-      run: (options) => runPostgresJs(urlOf(options), () => isThere(options.file)),
+      run: (options) => runPostgresJs(optionsOf(options), () => isThere(options.file)),
     },
   ];
 }
