@@ -5,7 +5,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import project from "../deno.json" with { type: "json" };
 import { formatFault } from "../src/config/source.ts";
-import { GENERAL, loadText } from "../tests/support/config_io.ts";
+import { loadConfig } from "../src/config/load.ts";
+import { GENERAL, memoryIo } from "../tests/support/config_io.ts";
+import { CERTIFICATE, KEY } from "../tests/support/pem.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].concat(
@@ -68,15 +70,29 @@ Deno.test("pages: tasks that they name are there", () => {
   }
 });
 
+/** Files that configurations name. */
+const FILES = Object.fromEntries(
+  ["server", "client", "ca"].flatMap((name) => [
+    [`/etc/pg_doorman/tls/${name}.crt`, CERTIFICATE],
+    [`/etc/pg_doorman/tls/${name}.key`, KEY],
+  ]),
+);
+
+/** A configuration with what it has to have, where a page shows a part of one. */
+function completed(shown: string): string {
+  // What stands for a real one.
+  let whole = shown.replaceAll("SCRAM-SHA-256$…", "plain");
+  if (!whole.includes("[general]")) whole = `${GENERAL}${whole}`;
+  else if (!whole.includes("admin_username")) whole = whole.replace("[general]\n", GENERAL);
+  return /^\[pools/m.test(whole) ? whole : `${whole}\n[pools]\n`;
+}
+
 Deno.test("pages: configurations that they show are valid", () => {
   let count = 0;
   for (const page of PAGES) {
     for (const [, shown] of text(page).matchAll(/^```toml\n([^]*?)^```$/gm)) {
-      // What stands for a real one.
-      const whole = shown!.replaceAll("SCRAM-SHA-256$…", "plain");
-      const { faults, warnings } = loadText(
-        whole.includes("[general]") ? whole : `${GENERAL}${whole}`,
-      );
+      const io = memoryIo({ ...FILES, "test.toml": completed(shown!) });
+      const { faults, warnings } = loadConfig("test.toml", io);
       assert.deepEqual([...faults, ...warnings].map(formatFault), [], page);
       count++;
     }
