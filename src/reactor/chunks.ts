@@ -6,7 +6,8 @@
 
 import { copyBytes } from "./copy.ts";
 
-const CHUNK_BYTES = 2048;
+/** Up to here a chunk is taken; what is longer has a buffer of its own. */
+export const CHUNK_BYTES = 2048;
 const MOST_FREE = 512;
 
 const free: Uint8Array<ArrayBuffer>[] = [];

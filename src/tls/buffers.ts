@@ -4,6 +4,7 @@
  * of the thread, as `readBuffer` is. And pointers into them, made once for where they are mostly needed.
  */
 
+import { CHUNK_BYTES, copyToChunk, giveChunk } from "../reactor/chunks.ts";
 import { READ_BYTES, readBuffer, writeBuffer } from "../reactor/stream.ts";
 
 export const HEADER_BYTES = 5;
@@ -22,6 +23,27 @@ const writeBufferAt = Deno.UnsafePointer.of(writeBuffer)!;
 /** Where the ciphertext of a first record begins. */
 const firstReceived = Deno.UnsafePointer.offset(receivedAt, HEADER_BYTES)!;
 const firstSealed = Deno.UnsafePointer.offset(sealedAt, HEADER_BYTES)!;
+
+/** Room for any record, for parts of long ones: taken and given back, since each read of a long result has one. */
+const ROOM_BYTES = HEADER_BYTES + 2 ** 14 + 2048;
+const MOST_FREE = 16;
+const free: Uint8Array<ArrayBuffer>[] = [];
+
+/** A copy of `received[start..end)`, part of a record, at the beginning of a buffer. */
+export function keepReceived(start: number, end: number): Uint8Array<ArrayBuffer> {
+  if (end - start <= CHUNK_BYTES || end - start > ROOM_BYTES) {
+    return copyToChunk(received, start, end);
+  }
+  const room = free.pop() ?? new Uint8Array(ROOM_BYTES);
+  room.set(received.subarray(start, end));
+  return room;
+}
+
+/** The buffer is not used any more. */
+export function giveReceived(room: Uint8Array<ArrayBuffer>): void {
+  if (room.length !== ROOM_BYTES) giveChunk(room);
+  else if (free.length < MOST_FREE) free.push(room);
+}
 
 export function pointerInReceived(at: number): Deno.PointerObject {
   return at === HEADER_BYTES ? firstReceived : Deno.UnsafePointer.offset(receivedAt, at)!;

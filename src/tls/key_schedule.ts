@@ -3,7 +3,7 @@
  * beginning and when its keys change, never for a record.
  */
 
-import { openssl } from "../os/openssl.ts";
+import { fixedBytes, openssl } from "../os/openssl.ts";
 import type { Suite } from "./suites.ts";
 
 type Hash = Suite["hash"];
@@ -13,84 +13,99 @@ export const IV_BYTES = 12;
 
 const encoder = new TextEncoder();
 
-function hmac(
-  hash: Hash,
-  key: Uint8Array<ArrayBuffer>,
-  ...parts: Uint8Array[]
-): Uint8Array<ArrayBuffer> {
+/** Where HMAC finds its key and message, and puts its result: nothing else of a secret is left behind. */
+const keyScratch = fixedBytes(64);
+const messageScratch = fixedBytes(256);
+/** What was derived last, from its beginning on. Whoever has used it overwrites it. */
+export const derived: Uint8Array<ArrayBuffer> = fixedBytes(64);
+
+/** HMAC of the parts in a row, to `derived`. */
+function hmac(hash: Hash, key: Uint8Array, ...parts: Uint8Array[]): void {
   const { crypto } = openssl();
-  const message = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
+  keyScratch.set(key);
+  let length = 0;
   for (const part of parts) {
-    message.set(part, at);
-    at += part.length;
+    messageScratch.set(part, length);
+    length += part.length;
   }
-  const digest = new Uint8Array(HASH_BYTES[hash]);
   const method = hash === "sha256" ? crypto.EVP_sha256() : crypto.EVP_sha384();
-  const done = crypto.HMAC(method, key, key.length, message, message.length, digest, null);
-  message.fill(0);
+  const done = crypto.HMAC(method, keyScratch, key.length, messageScratch, length, derived, null);
+  keyScratch.fill(0);
+  messageScratch.fill(0);
   if (done === null) throw new Error(`OpenSSL has no HMAC with ${hash}`);
-  return digest;
 }
 
-/** HKDF-Expand-Label without a context, for lengths of one hash at most: all that are needed here. */
-export function expandLabel(
-  hash: Hash,
-  secret: Uint8Array<ArrayBuffer>,
-  label: string,
-  length: number,
-): Uint8Array<ArrayBuffer> {
+const infos = new Map<string, Uint8Array>();
+
+/** The input of HKDF-Expand for a label without a context, and the number of the one block that is needed. */
+function infoFor(label: string, length: number): Uint8Array {
+  const known = infos.get(label);
+  if (known !== undefined && known[1] === length) return known;
   const name = encoder.encode(`tls13 ${label}`);
   const info = Uint8Array.of(length >> 8, length & 255, name.length, ...name, 0, 1);
-  const block = hmac(hash, secret, info);
-  const key = block.slice(0, length);
-  block.fill(0);
-  return key;
+  infos.set(label, info);
+  return info;
 }
 
-/** Key and nonce of one direction, from its secret in the state. Whoever has used them overwrites them. */
+/** HKDF-Expand-Label without a context, to `derived`; for lengths of one hash at most: all that are needed here. */
+function expandLabel(hash: Hash, secret: Uint8Array, label: string, length: number): void {
+  hmac(hash, secret, infoFor(label, length));
+}
+
+/** The key of records under a traffic secret, to `derived`. */
+export function deriveKey(suite: Suite, secret: Uint8Array): void {
+  expandLabel(suite.hash, secret, "key", suite.keyBytes);
+}
+
+/** What the numbers of records are mixed into, likewise. */
+export function deriveIv(suite: Suite, secret: Uint8Array): void {
+  expandLabel(suite.hash, secret, "iv", IV_BYTES);
+}
+
+/** The secret after this one, at a KeyUpdate. */
+export function nextSecret(suite: Suite, secret: Uint8Array): Uint8Array<ArrayBuffer> {
+  const length = HASH_BYTES[suite.hash];
+  expandLabel(suite.hash, secret, "traffic upd", length);
+  const next = derived.slice(0, length);
+  derived.fill(0);
+  return next;
+}
+
+/** Key and fixed part of the nonce of one direction of TLS 1.2. Whoever has used them overwrites them. */
 export interface RecordKeys {
   key: Uint8Array<ArrayBuffer>;
   iv: Uint8Array<ArrayBuffer>;
 }
 
-export function trafficKeys(suite: Suite, secret: Uint8Array<ArrayBuffer>): RecordKeys {
-  return {
-    key: expandLabel(suite.hash, secret, "key", suite.keyBytes),
-    iv: expandLabel(suite.hash, secret, "iv", IV_BYTES),
-  };
-}
-
-/** The secret after this one, at a KeyUpdate. */
-export function nextSecret(suite: Suite, secret: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  return expandLabel(suite.hash, secret, "traffic upd", HASH_BYTES[suite.hash]);
-}
-
 /** P_hash of TLS 1.2, `length` bytes of it. */
 export function prf(
   hash: Hash,
-  secret: Uint8Array<ArrayBuffer>,
+  secret: Uint8Array,
   label: string,
   seed: Uint8Array,
   length: number,
 ): Uint8Array<ArrayBuffer> {
   const labelBytes = encoder.encode(label);
+  const hashBytes = HASH_BYTES[hash];
   const result = new Uint8Array(length);
-  let a = hmac(hash, secret, labelBytes, seed);
-  for (let at = 0; at < length; at += HASH_BYTES[hash]) {
-    const block = hmac(hash, secret, a, labelBytes, seed);
-    result.set(block.subarray(0, Math.min(block.length, length - at)), at);
-    block.fill(0);
-    a = hmac(hash, secret, a);
+  const a = new Uint8Array(hashBytes);
+  hmac(hash, secret, labelBytes, seed);
+  a.set(derived.subarray(0, hashBytes));
+  for (let at = 0; at < length; at += hashBytes) {
+    hmac(hash, secret, a, labelBytes, seed);
+    result.set(derived.subarray(0, Math.min(hashBytes, length - at)), at);
+    hmac(hash, secret, a);
+    a.set(derived.subarray(0, hashBytes));
   }
   a.fill(0);
+  derived.fill(0);
   return result;
 }
 
-/** The key block of TLS 1.2, cut: for each direction the key and the fixed part of the nonce. */
+/** The key block of TLS 1.2, cut: for each direction its part. */
 export function keyBlock(
   suite: Suite,
-  masterSecret: Uint8Array<ArrayBuffer>,
+  masterSecret: Uint8Array,
   clientRandom: Uint8Array,
   serverRandom: Uint8Array,
 ): { client: RecordKeys; server: RecordKeys } {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { readBuffer } from "../reactor/stream.ts";
 import { received, sealed } from "./buffers.ts";
-import { keyBlock, nextSecret, prf, trafficKeys } from "./key_schedule.ts";
+import { derived, deriveIv, deriveKey, keyBlock, nextSecret, prf } from "./key_schedule.ts";
 import { RecordLayer } from "./record_layer.ts";
 import { newTlsState } from "./state.ts";
-import { suiteOf } from "./suites.ts";
+import { type Suite, suiteOf } from "./suites.ts";
 import "./testing/ends.ts";
 import { ReferencePeer } from "./testing/reference_peer.ts";
 
@@ -25,6 +25,13 @@ const SERVER_DATA = hex(`17 03 03 00 43 2e 93 7e 11 ef 4a c7 40 e5 38 ad
   1a 59 a8 fc c4 9c 4b f2 e5 f0 a2 1c 00 47 c2 ab f3 32 54 0d d0 32 e1 67 c2 95 5d`);
 const CLIENT_ALERT = hex(`17 03 03 00 13 c9 87 27 60 65 56 66 b7 4d 7f f1 15 3e fd 6d b6 d0 b0 e3`);
 const SERVER_ALERT = hex(`17 03 03 00 13 b5 8f d6 71 66 eb f5 99 d2 47 20 cf be 7e fa 7a 88 64 a9`);
+
+function trafficKeys(suite: Suite, secret: Uint8Array): { key: Uint8Array; iv: Uint8Array } {
+  deriveKey(suite, secret);
+  const key = derived.slice(0, suite.keyBytes);
+  deriveIv(suite, secret);
+  return { key, iv: derived.slice(0, 12) };
+}
 
 function layer(role: "server" | "client"): RecordLayer {
   const client = { secret: CLIENT_SECRET.slice(), sequence: 0 };
@@ -88,7 +95,7 @@ Deno.test("key schedule: the secret after the next KeyUpdate, as the reference h
     const peer = new ReferencePeer(suite, secret, secret);
     peer.send.update();
     assert.deepEqual(nextSecret(suite, secret), peer.send.secret);
-    assert.deepEqual(trafficKeys(suite, peer.send.secret as Uint8Array<ArrayBuffer>), {
+    assert.deepEqual(trafficKeys(suite, peer.send.secret), {
       key: peer.send.key,
       iv: peer.send.iv,
     });

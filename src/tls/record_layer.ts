@@ -68,21 +68,18 @@ const MOST_RECORDS = 2 ** 48;
 /** Up to here plaintext is copied and sealed in place: cheaper than a new pointer to where it is. */
 const COPIED_BYTES = 128;
 
-function setNonce(iv: Uint8Array, sequence: number): void {
+/** The nonce by words, whose bytes are in the order of both architectures: the first is the least. */
+const nonceWords = new Int32Array(nonce.buffer);
+
+function reversed(word: number): number {
+  return word << 24 | word << 8 & 0xff0000 | word >>> 8 & 0xff00 | word >>> 24;
+}
+
+function setNonce(direction: Direction, sequence: number): void {
   const low = sequence >>> 0;
-  const high = (sequence - low) / 2 ** 32;
-  nonce[0] = iv[0];
-  nonce[1] = iv[1];
-  nonce[2] = iv[2];
-  nonce[3] = iv[3];
-  nonce[4] = iv[4] ^ high >>> 24;
-  nonce[5] = iv[5] ^ high >>> 16;
-  nonce[6] = iv[6] ^ high >>> 8;
-  nonce[7] = iv[7] ^ high;
-  nonce[8] = iv[8] ^ low >>> 24;
-  nonce[9] = iv[9] ^ low >>> 16;
-  nonce[10] = iv[10] ^ low >>> 8;
-  nonce[11] = iv[11] ^ low;
+  nonceWords[0] = direction.iv0;
+  nonceWords[1] = direction.iv1 ^ reversed((sequence - low) / 2 ** 32);
+  nonceWords[2] = direction.iv2 ^ reversed(low);
 }
 
 /** What TLS 1.2 authenticates: number, type, version, length of the plaintext. */
@@ -192,12 +189,12 @@ export class RecordLayer {
 
   /** Opens the record at `from` into `readBuffer[to..)`: the length of its content, or −1. */
   #openRecord(from: number, length: number, to: number): number {
-    const { keys, iv, cipher } = this.#receive;
+    const { keys, cipher } = this.#receive;
     const explicit = this.#explicit;
     const count = length - explicit - TAG_BYTES;
     const { sequence } = keys;
     if (sequence >= MOST_RECORDS) return this.#failed(UNEXPECTED_MESSAGE, "too many records");
-    setNonce(iv, sequence);
+    setNonce(this.#receive, sequence);
     let additionalLength = HEADER_BYTES;
     if (this.#is13) {
       for (let i = 0; i < HEADER_BYTES; i++) additional[i] = received[from + i];
@@ -375,7 +372,7 @@ export class RecordLayer {
     end: number,
     to: number,
   ): number {
-    const { keys, iv } = this.#send;
+    const { keys } = this.#send;
     const explicit = this.#explicit;
     const { sequence } = keys;
     const body = to + HEADER_BYTES + explicit;
@@ -390,7 +387,7 @@ export class RecordLayer {
     sealed[to + 2] = 3;
     sealed[to + 3] = length >>> 8;
     sealed[to + 4] = length;
-    setNonce(iv, sequence);
+    setNonce(this.#send, sequence);
     let additionalLength = HEADER_BYTES;
     if (this.#is13) {
       for (let i = 0; i < HEADER_BYTES; i++) additional[i] = sealed[to + i];

@@ -12,12 +12,20 @@ import { EAGAIN, EPIPE, EPROTO } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
 import { SHUT_RD } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
-import { copyToChunk, giveChunk } from "../reactor/chunks.ts";
 import { copyBytes } from "../reactor/copy.ts";
 import { currentBatch, isPutOff, post, type Sender, settle } from "../reactor/posts.ts";
 import { type ByteStream, READ_BYTES } from "../reactor/stream.ts";
 import { CLOSE_NOTIFY } from "./alerts.ts";
-import { BATCH_BYTES, received, receivedAt, recordLength, sealed, sealedAt } from "./buffers.ts";
+import {
+  BATCH_BYTES,
+  giveReceived,
+  keepReceived,
+  received,
+  receivedAt,
+  recordLength,
+  sealed,
+  sealedAt,
+} from "./buffers.ts";
 import { RecordLayer } from "./record_layer.ts";
 import { infoOf, type TlsInfo, type TlsState } from "./state.ts";
 
@@ -98,9 +106,9 @@ export class TlsStream implements ByteStream, Sender {
   }
 
   #keepUndecoded(at: number, end: number): void {
-    if (this.#undecoded !== undefined) giveChunk(this.#undecoded);
+    if (this.#undecoded !== undefined) giveReceived(this.#undecoded);
     this.#undecoded = at < end && !this.#state.peerEnded && this.#state.fault === ""
-      ? copyToChunk(received, at, end)
+      ? keepReceived(at, end)
       : undefined;
     this.#undecodedLength = this.#undecoded === undefined ? 0 : end - at;
   }
@@ -202,7 +210,7 @@ export class TlsStream implements ByteStream, Sender {
     if (this.#ended) return;
     this.#ended = true;
     this.#records.free();
-    if (this.#undecoded !== undefined) giveChunk(this.#undecoded);
+    if (this.#undecoded !== undefined) giveReceived(this.#undecoded);
     this.#undecoded = undefined;
     this.#undecodedLength = 0;
     this.#unsentBytes = undefined;
