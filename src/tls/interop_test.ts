@@ -22,7 +22,6 @@ class Openssl implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   #output = "";
-  #gone = false;
   readonly #reading: Promise<unknown>;
 
   constructor(args: readonly string[]) {
@@ -33,8 +32,7 @@ class Openssl implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
     this.#input = this.#process.stdin.getWriter();
-    const { stdout, stderr, status } = this.#process;
-    void status.then(() => this.#gone = true);
+    const { stdout, stderr } = this.#process;
     this.#reading = Promise.all([this.#read(stdout), this.#read(stderr)]);
   }
 
@@ -59,7 +57,12 @@ class Openssl implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#gone) this.#process.kill("SIGKILL");
+    try {
+      this.#process.kill("SIGKILL");
+    } catch (error) {
+      // It has left already, as it does after an alert.
+      if (!(error instanceof TypeError)) throw error;
+    }
     await this.#process.status;
     await this.#reading;
     await this.#input.close().catch(() => undefined);
