@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { Authority } from "../support/certificates.ts";
+import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
@@ -25,7 +26,7 @@ Deno.test.afterAll(async () => {
   await removeCopies();
 });
 
-function start(general: { tls_mode?: string } = {}): Promise<Service> {
+function start(general: { tls_mode?: string; pg_hba?: string } = {}): Promise<Service> {
   return Service.start({
     tls: true,
     config: {
@@ -178,4 +179,83 @@ Deno.test("upgrade: with TLS and no login yet, and in the middle of a record, in
   await client.query("COMMIT");
   await silent.logIn({ user: "postgres", database: "app" });
   assert.equal(await silent.value("SELECT 1"), "1");
+});
+
+/** The openssl program as a client: it can exchange keys whenever a test wants it to. */
+class OpensslClient implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #said = "";
+
+  constructor(service: Service) {
+    this.#child = new Deno.Command("openssl", {
+      args: [
+        ...["s_client", "-starttls", "postgres", "-connect", `127.0.0.1:${service.port}`],
+        ...["-CAfile", service.authority!.certificatePath, "-verify_return_error"],
+      ],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#writer = this.#child.stdin.getWriter();
+    for (const output of [this.#child.stdout, this.#child.stderr]) void this.#listen(output);
+  }
+
+  async #listen(output: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder("latin1");
+    for await (const piece of output) this.#said += decoder.decode(piece);
+  }
+
+  /** Waits for this in what has come, and forgets all up to it. */
+  async heard(text: string): Promise<void> {
+    await waitFor(
+      `${JSON.stringify(text)} of openssl`,
+      10_000,
+      () => this.#said.includes(text) || undefined,
+    );
+    this.#said = this.#said.slice(this.#said.indexOf(text) + text.length);
+  }
+
+  async send(bytes: Uint8Array): Promise<void> {
+    await this.#writer.write(bytes);
+  }
+
+  /** New keys for what it sends; with `K` it asks for new ones of the other side, too. */
+  async exchangeKeys(letter: "k" | "K"): Promise<void> {
+    await this.send(new TextEncoder().encode(`${letter}\n`));
+    await this.heard("KEYUPDATE");
+    await this.heard("\n");
+  }
+
+  async ask(number: number): Promise<void> {
+    // A piece of input that begins with Q would be an order to leave.
+    await this.send(wire.join([wire.SYNC, wire.query(`SELECT 'answer ' || ${number}`)]));
+    await this.heard(`answer ${number}`);
+    await this.heard("Z\0\0\0\x05I");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#writer.abort().catch(() => {});
+    await this.#child.status;
+  }
+}
+
+Deno.test("upgrade: keys are exchanged before and after it, by the client and when it asks for it", async () => {
+  await using service = await start({ pg_hba: "host all all all trust" });
+  await using client = new OpensslClient(service);
+  await client.heard("Verify return code: 0 (ok)\n---\n");
+  await client.send(wire.startup({ user: "postgres", database: "app" }));
+  await client.heard("Z\0\0\0\x05I");
+  let number = 0;
+  for (const letter of ["K", "k", "K"] as const) {
+    await client.ask(++number);
+    await client.exchangeKeys(letter);
+    await client.ask(++number);
+    await client.exchangeKeys("K");
+    // What is owed to it travels, too.
+    const { clients, left } = await service.upgrade();
+    assert.deepEqual([clients, left], [1, 0]);
+    await client.ask(++number);
+  }
 });
