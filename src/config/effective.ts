@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
 import { readServerAuth, type ServerAuthMethod } from "./server_auth.ts";
+import { mergedTls, ServerTlsReader } from "./server_tls.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   ClientLimit,
@@ -31,6 +32,8 @@ export interface Resolving {
   md5Hash: (password: string, user: string) => string;
   /** Rules that stand for the old `general.hba` list. */
   legacyHbaRules: (networks: readonly string[]) => HbaRule[];
+  /** Contents of a file that the configuration names. Throws when it can't be read. */
+  readFile: (file: string) => Uint8Array<ArrayBuffer>;
   /**
    * Verifiers made before, kept by the caller from one load to the next: each costs a millisecond, and a client that
    * logs in around a reload should see the same salt.
@@ -42,9 +45,13 @@ export interface Resolving {
 export function resolveSettings(config: Config, resolving: Resolving): Settings {
   const pools: PoolSettings[] = [];
   const ofUsers = userLimits(config.pools.values());
+  const tls = new ServerTlsReader(resolving.readFile);
   for (const [database, pool] of config.pools) {
     for (const user of pool.users) {
-      const settings = resolvePool({ general: config.general, database, pool, user }, resolving);
+      const settings = resolvePool(
+        { general: config.general, database, pool, user, tls },
+        resolving,
+      );
       const limits = ofUsers.get(user.username);
       settings.max_user_connections = limits?.max_user_connections ??
         config.general.max_user_connections;
@@ -120,6 +127,7 @@ interface Inheritance {
   database: string;
   pool: PoolConfig;
   user: UserConfig;
+  tls: ServerTlsReader;
 }
 
 function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
@@ -151,6 +159,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     server_database: pool.server_database ?? database,
     server_username: user.server_username ?? user.username,
     credentials: serverCredentials(user),
+    server_tls: from.tls.resolve(general, pool),
     application_name: pinned ?? pool.application_name,
     application_name_pinned: pinned !== undefined,
     startup_parameters: [...parameters].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
@@ -258,14 +267,18 @@ function serverCredentials(user: UserConfig): ServerCredentials {
   }
 }
 
-/** Changes whenever a server connection opened before would not be what the settings ask for now. */
 function allowedOf(serverAuth: string): readonly ServerAuthMethod[] {
   const read = readServerAuth(serverAuth);
   if ("fault" in read) throw new Error(`server_auth ${read.fault}`);
   return read.allowed;
 }
 
+/**
+ * Changes whenever a server connection opened before would not be what the settings ask for now. Other contents of the
+ * files for TLS are for new connections alone.
+ */
 function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): string {
+  const tls = mergedTls(general, pool);
   const asked = [
     settings.server_host,
     settings.server_port,
@@ -277,11 +290,11 @@ function serverDigest(settings: PoolSettings, { general, pool }: Inheritance): s
     // Not in what a program of before knew, so that its servers fit where there is none.
     ...settings.connect_query === "" ? [] : [settings.connect_query],
     ...settings.server_auth.length === 0 ? [] : [settings.server_auth],
-    pool.server_tls_mode ?? general.server_tls_mode,
-    pool.server_tls_ca_cert ?? general.server_tls_ca_cert,
-    pool.server_tls_certificate ?? general.server_tls_certificate,
-    pool.server_tls_private_key ?? general.server_tls_private_key,
-    ...(pool.server_tls_direct ?? general.server_tls_direct) ? ["server_tls_direct"] : [],
+    tls.server_tls_mode,
+    tls.server_tls_ca_cert,
+    tls.server_tls_certificate,
+    tls.server_tls_private_key,
+    ...tls.server_tls_direct ? ["server_tls_direct"] : [],
   ];
   return createHash("sha256").update(JSON.stringify(asked)).digest("hex");
 }

@@ -13,6 +13,15 @@ export type ClientTlsMode = "allow" | "disable" | "require" | "verify-ca" | "ver
 /** The oldest version of TLS that is spoken. */
 export type TlsVersion = "1.2" | "1.3";
 
+/** How a pool secures its connections to PostgreSQL. */
+export type ServerTlsMode =
+  | "disable"
+  | "allow"
+  | "prefer"
+  | "require"
+  | "verify-ca"
+  | "verify-full";
+
 /** How long a client keeps its server connection. */
 export type PoolMode = "session" | "transaction" | "statement";
 
@@ -56,6 +65,30 @@ export type ClientLimit =
   | "client_idle_timeout"
   | "query_wait_notify";
 
+/** TLS towards PostgreSQL: the keys of the pool and of `[general]`, merged one by one. */
+export interface ServerTls {
+  mode: ServerTlsMode;
+  /** TLS from the first byte on, without SSLRequest (`server_tls_direct`). */
+  direct: boolean;
+  /** What the files held when the configuration was read, PEM. Pools of the same files share one object. */
+  files: ServerTlsFiles;
+}
+
+/** A file in PEM format. */
+export interface PemFile {
+  name: string;
+  text: Uint8Array<ArrayBuffer>;
+}
+
+/** The contents of `server_tls_ca_cert`, `server_tls_certificate` and `server_tls_private_key`. Secrets. */
+export interface ServerTlsFiles {
+  ca: PemFile | undefined;
+  certificate: PemFile | undefined;
+  key: PemFile | undefined;
+  /** Of names and contents. */
+  digest: string;
+}
+
 /** One (database, user) pool. */
 export interface PoolSettings extends Record<ClientLimit, number> {
   database: string;
@@ -82,6 +115,7 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   server_database: string;
   server_username: string;
   credentials: ServerCredentials;
+  server_tls: ServerTls;
   application_name: string;
   /** The operator fixed it by `startup_parameters`: what a client sends in its StartupMessage does not replace it. */
   application_name_pinned: boolean;
@@ -154,12 +188,6 @@ export interface GeneralSettings extends SocketSettings {
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */
   hba: HbaRule[] | undefined;
-}
-
-/** A file in PEM format. */
-export interface PemFile {
-  name: string;
-  text: Uint8Array<ArrayBuffer>;
 }
 
 /** What clients are served TLS with: the files' contents, as they were read at the start. */

@@ -9,6 +9,7 @@ import type { HbaRule } from "./hba_rule.ts";
 import type {
   ClientTlsMode,
   PoolMode,
+  ServerTlsMode,
   SessionIsolation,
   SocketSettings,
   TlsVersion,
@@ -19,15 +20,6 @@ export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
 
 /** Shape of log lines. */
 export type ConfigLogFormat = "text" | "structured" | "debug";
-
-/** How a pool secures its connections to PostgreSQL. */
-export type ServerTlsMode =
-  | "disable"
-  | "allow"
-  | "prefer"
-  | "require"
-  | "verify-ca"
-  | "verify-full";
 
 /** `general.pg_hba` after reading: where its text came from, and the rules in it. */
 export interface HbaSetting {

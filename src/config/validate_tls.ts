@@ -7,9 +7,9 @@ import type { X509Certificate } from "node:crypto";
 import { readCertificates, readPrivateKey, validityWarning } from "./certificates.ts";
 import { type Checked, checkPem } from "./checks.ts";
 import type { Report } from "./report.ts";
-import type { ClientTls } from "./settings.ts";
+import type { ClientTls, ServerTlsMode } from "./settings.ts";
 import { suitesFault, TLS12_SUITES, TLS13_SUITES } from "./tls_suites.ts";
-import type { GeneralConfig, PoolConfig, ServerTlsConfig, ServerTlsMode } from "./types.ts";
+import type { GeneralConfig, PoolConfig, ServerTlsConfig } from "./types.ts";
 
 /** Permission bits of those who are neither the owner nor of his group. */
 const OTHERS = 0o007;

@@ -170,6 +170,7 @@ export function resolve(config: Config, workers: number, before?: Configured): C
     verifiers,
     legacyHbaRules,
     md5Hash,
+    readFile: (file) => Deno.readFileSync(fromStartDirectory(file)),
     makeVerifier: (password, user) =>
       formatVerifier(makeVerifier(password, repeatableSalt(user, saltSecret))),
   });

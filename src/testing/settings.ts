@@ -1,6 +1,13 @@
 /** Settings for tests of parts that want all of them. */
 
-import type { PoolSettings } from "../config/settings.ts";
+import type { PoolSettings, ServerTls } from "../config/settings.ts";
+
+/** Towards a server that is never asked for TLS. */
+export const NO_TLS: ServerTls = {
+  mode: "disable",
+  direct: false,
+  files: { ca: undefined, certificate: undefined, key: undefined, digest: "" },
+};
 
 /** A pool's settings for tests that make its server connections themselves. */
 export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
@@ -27,6 +34,7 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     server_database: "db",
     server_username: "me",
     credentials: { kind: "none" },
+    server_tls: NO_TLS,
     application_name: "pg_doorman",
     application_name_pinned: false,
     startup_parameters: [],

@@ -58,6 +58,7 @@ export function resolvingWith(change: Partial<Resolving> = {}): Resolving {
     makeVerifier: (password, user) => `verifier of ${user}, ${password.length} letters`,
     md5Hash,
     legacyHbaRules,
+    readFile: (file) => new TextEncoder().encode(`what ${file} holds`),
     ...change,
   };
 }
