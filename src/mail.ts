@@ -190,7 +190,7 @@ export interface PresenceRow {
   /** Sessions but the console's. */
   clients: number;
   inTransaction: number;
-  /** Connections with TLS, those to PostgreSQL too. */
+  /** Clients with TLS. */
   encrypted: number;
   worker: number;
 }
@@ -311,6 +311,9 @@ export interface ServerRow {
   user: string;
   application_name: string;
   tls: boolean;
+  /** "TLSv1.3" and the like, and OpenSSL's name of the suite; empty without TLS. */
+  tls_version: string;
+  tls_cipher: string;
   state: "login" | "active" | "idle" | "listening";
   wait: "idle" | "read" | "write";
   transaction_count: number;

@@ -214,6 +214,12 @@ export const REASONS = {
   serverNotCleared: reason("not_cleared", "08006", "what was left there stays: {0}", "info"),
   serverCleanupFailed: reason("cleanup_failed", "08006", "cleanup failed: {0}"),
   serverUnusable: reason("server_unusable", "08006", "left in a state that can't be reused: {0}"),
+  serverStays: reason(
+    "server_stays",
+    "00000",
+    "the new process does not know connections with TLS",
+    "info",
+  ),
   poolClosed: reason("pool_closed", "57P01", "pool closed", "info"),
 } as const satisfies Record<string, Reason>;
 

@@ -1,5 +1,5 @@
 /**
- * SCRAM-SHA-256 towards PostgreSQL, with keys of a password or with a ClientKey alone (passthrough: the key that a
+ * SCRAM-SHA-256 and SCRAM-SHA-256-PLUS towards PostgreSQL, with keys of a password or with a ClientKey alone (passthrough: the key that a
  * client's own login yielded). The slow derivation is the caller's: the exchange stops at a challenge, which is plain
  * data, until ready keys come. RFC 5802 §5 and §7; PostgreSQL manual, "SASL Authentication".
  *
@@ -25,9 +25,19 @@ import {
 } from "./scram.ts";
 import type { ScramFault, ScramKeys, ScramVerifier } from "./scram.ts";
 
+/**
+ * How the exchange is bound to the connection: to the server's certificate, by its `tls-server-end-point`; not, since the
+ * server does not offer it, which it must confirm (`unoffered`: somebody in between may have left it out); or not at all.
+ */
+export type ChannelBinding =
+  | { kind: "end_point"; data: Uint8Array }
+  | { kind: "unoffered" }
+  | { kind: "none" };
+
 /** After our first message: AuthenticationSASLContinue is awaited. */
 export interface ScramClientStart {
   kind: "start";
+  binding: ChannelBinding;
   nonce: string;
   clientFirstBare: string;
 }
@@ -35,6 +45,7 @@ export interface ScramClientStart {
 /** The server's challenge: keys for this salt and these iterations are needed. */
 export interface ScramChallenge {
   kind: "challenge";
+  binding: ChannelBinding;
   salt: Uint8Array;
   iterations: number;
   nonce: string;
@@ -48,7 +59,8 @@ export interface ScramClientFinal {
   serverSignature: Uint8Array | undefined;
 }
 
-const GS2_HEADER = "n,,";
+/** RFC 5802 §6. */
+const GS2_HEADERS = { end_point: "p=tls-server-end-point,,", unoffered: "y,,", none: "n,," };
 /** A server offers two or three names; a list beyond this is no list. */
 const MAX_MECHANISM_LIST_BYTES = 1024;
 
@@ -68,9 +80,22 @@ export function parseMechanisms(
   return { kind: "mechanisms", names };
 }
 
-/** Whether the server offers the mechanism that we speak. */
-export function offersScram(names: readonly string[]): boolean {
-  return names.includes(SCRAM_MECHANISM);
+/** With channel binding. */
+export const SCRAM_PLUS_MECHANISM = "SCRAM-SHA-256-PLUS";
+
+/**
+ * How to speak SCRAM with a server that offers these mechanisms; `undefined`: it can't be spoken. `endPoint` is that of
+ * its certificate, "unknown" when that has none (RFC 5929 §4.1), `undefined` without TLS.
+ */
+export function chooseBinding(
+  names: readonly string[],
+  endPoint: Uint8Array | "unknown" | undefined,
+): ChannelBinding | undefined {
+  if (endPoint instanceof Uint8Array && names.includes(SCRAM_PLUS_MECHANISM)) {
+    return { kind: "end_point", data: endPoint };
+  }
+  if (!names.includes(SCRAM_MECHANISM)) return undefined;
+  return { kind: endPoint instanceof Uint8Array ? "unoffered" : "none" };
 }
 
 /**
@@ -78,17 +103,19 @@ export function offersScram(names: readonly string[]): boolean {
  * @param nonce given only by tests
  */
 export function beginScramClient(
+  binding: ChannelBinding = { kind: "none" },
   nonce: string = randomNonce(),
 ): { state: ScramClientStart; body: Uint8Array } {
   // PostgreSQL takes the user from the StartupMessage; libpq leaves the name empty too.
   const clientFirstBare = `n=,r=${nonce}`;
-  const name = messageBytes(SCRAM_MECHANISM);
-  const data = messageBytes(GS2_HEADER + clientFirstBare);
+  const plus = binding.kind === "end_point";
+  const name = messageBytes(plus ? SCRAM_PLUS_MECHANISM : SCRAM_MECHANISM);
+  const data = messageBytes(GS2_HEADERS[binding.kind] + clientFirstBare);
   const body = new Uint8Array(name.length + 5 + data.length);
   body.set(name);
   new DataView(body.buffer).setInt32(name.length + 1, data.length);
   body.set(data, name.length + 5);
-  return { state: { kind: "start", nonce, clientFirstBare }, body };
+  return { state: { kind: "start", binding, nonce, clientFirstBare }, body };
 }
 
 /** Reads the data of AuthenticationSASLContinue. */
@@ -115,8 +142,16 @@ export function readServerFirst(
   if (iterations === undefined) {
     return protocolFault("malformed SCRAM challenge: iterations missing or beyond the limit");
   }
-  const { clientFirstBare } = state;
-  return { kind: "challenge", salt, iterations, nonce, clientFirstBare, serverFirst: text };
+  const { binding, clientFirstBare } = state;
+  return {
+    kind: "challenge",
+    binding,
+    salt,
+    iterations,
+    nonce,
+    clientFirstBare,
+    serverFirst: text,
+  };
 }
 
 /** Whether keys that belong to `verifier` fit a challenge: a ClientKey holds for one salt and iteration count only. */
@@ -129,7 +164,7 @@ export function answerChallenge(
   challenge: ScramChallenge,
   keys: ScramKeys,
 ): { state: ScramClientFinal; body: Uint8Array } {
-  const withoutProof = `c=${toBase64(messageBytes(GS2_HEADER))},r=${challenge.nonce}`;
+  const withoutProof = `c=${toBase64(bindingInput(challenge.binding))},r=${challenge.nonce}`;
   const authMessage = messageBytes(
     `${challenge.clientFirstBare},${challenge.serverFirst},${withoutProof}`,
   );
@@ -141,6 +176,11 @@ export function answerChallenge(
     state: { kind: "final", serverSignature },
     body: messageBytes(`${withoutProof},p=${toBase64(proof)}`),
   };
+}
+
+function bindingInput(binding: ChannelBinding): Uint8Array {
+  const header = messageBytes(GS2_HEADERS[binding.kind]);
+  return binding.kind === "end_point" ? Uint8Array.from([...header, ...binding.data]) : header;
 }
 
 /** Reads the data of AuthenticationSASLFinal. `unverified`: well-formed, and without a ServerKey there is no check. */

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 import fc from "fast-check";
 import { deriveKeys, makeVerifier } from "./scram.ts";
 import {
   answerChallenge,
   beginScramClient,
   challengeFits,
-  offersScram,
+  chooseBinding,
   parseMechanisms,
   readServerFirst,
   verifyServerFinal,
@@ -18,12 +20,15 @@ const START: ScramClientStart = {
   kind: "start",
   nonce: "rOprNGfwEbeRWgbNEkqO",
   clientFirstBare: "n=user,r=rOprNGfwEbeRWgbNEkqO",
+  binding: { kind: "none" },
 };
 const SERVER_FIRST =
   "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
 const CLIENT_FINAL =
   "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 const SERVER_FINAL = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+
+const END_POINT = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -49,9 +54,10 @@ Deno.test("scram client: the exchange of RFC 7677, with clones of the state betw
 });
 
 Deno.test("scram client: SASLInitialResponse names the mechanism and carries client-first", () => {
-  const { state, body } = beginScramClient("abc");
+  const { state, body } = beginScramClient(undefined, "abc");
   assert.equal(decode(body), "SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc");
-  assert.deepEqual(state, { kind: "start", nonce: "abc", clientFirstBare: "n=,r=abc" });
+  const binding = { kind: "none" };
+  assert.deepEqual(state, { kind: "start", binding, nonce: "abc", clientFirstBare: "n=,r=abc" });
   assert.notEqual(beginScramClient().state.nonce, beginScramClient().state.nonce);
 });
 
@@ -162,10 +168,10 @@ Deno.test("scram client: reads the list of mechanisms to its end and picks ours"
   };
   const both = names("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
   assert.deepEqual(both, ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
-  assert.ok(offersScram(both));
-  assert.ok(!offersScram(names("SCRAM-SHA-256-PLUS\0\0")));
-  assert.ok(!offersScram(names("OAUTHBEARER\0\0")));
-  assert.ok(!offersScram(names("\0")));
+  assert.deepEqual(chooseBinding(both, undefined), { kind: "none" });
+  assert.equal(chooseBinding(names("SCRAM-SHA-256-PLUS\0\0"), undefined), undefined);
+  assert.equal(chooseBinding(names("OAUTHBEARER\0\0"), undefined), undefined);
+  assert.equal(chooseBinding(names("\0"), END_POINT), undefined);
   const bad = [
     "",
     "\0\0",
@@ -176,6 +182,44 @@ Deno.test("scram client: reads the list of mechanisms to its end and picks ours"
     "A".repeat(2000),
   ];
   for (const list of bad) assertFault(parseMechanisms(encode(list)), "protocol", list);
+});
+
+Deno.test("scram client: over TLS it is bound to the certificate, or the server must confirm that it can't be", () => {
+  const plus = "SCRAM-SHA-256-PLUS";
+  const scram = "SCRAM-SHA-256";
+  const bound = { kind: "end_point", data: END_POINT };
+  assert.deepEqual(chooseBinding([plus, scram], END_POINT), bound);
+  assert.deepEqual(chooseBinding([plus], END_POINT), bound);
+  assert.deepEqual(chooseBinding([scram], END_POINT), { kind: "unoffered" });
+  // What it could not do it does not claim: the server, which offers it, would take that for an attack.
+  assert.deepEqual(chooseBinding([plus, scram], "unknown"), { kind: "none" });
+  assert.deepEqual(chooseBinding([plus, scram], undefined), { kind: "none" });
+});
+
+Deno.test("scram client: what binds it is in its header, and proven", () => {
+  const cases = [
+    [{ kind: "end_point", data: END_POINT }, "SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,"],
+    [{ kind: "unoffered" }, "SCRAM-SHA-256", "y,,"],
+    [{ kind: "none" }, "SCRAM-SHA-256", "n,,"],
+  ] as const;
+  for (const [binding, mechanism, header] of cases) {
+    const { state, body } = beginScramClient(binding, "abc");
+    const length = String.fromCharCode(header.length + 8);
+    assert.equal(decode(body), `${mechanism}\0\0\0\0${length}${header}n=,r=abc`);
+    const serverFirst = "r=abcdef,s=c2FsdA==,i=2";
+    const challenge = structuredClone(challengeOf(serverFirst, state));
+    const data = binding.kind === "end_point" ? binding.data : [];
+    const bound = `c=${Buffer.from([...encode(header), ...data]).toString("base64")},r=abcdef`;
+    const final = decode(answerChallenge(challenge, deriveKeys("x", encode("salt"), 2)).body);
+    const [proof] = final.split(`${bound},p=`).slice(1);
+    // RFC 5802 §3, by node's own means.
+    const salted = pbkdf2Sync("x", "salt", 2, 32, "sha256");
+    const clientKey = createHmac("sha256", salted).update("Client Key").digest();
+    const storedKey = createHash("sha256").update(clientKey).digest();
+    const signature = createHmac("sha256", storedKey).update(`n=,r=abc,${serverFirst},${bound}`)
+      .digest();
+    assert.equal(proof, Buffer.from(clientKey.map((b, i) => b ^ signature[i]!)).toString("base64"));
+  }
 });
 
 Deno.test("scram client: any bytes at any step end in a value, never in an exception", () => {

@@ -3,15 +3,18 @@
  * statement of the same one: it would lose a query that nobody wanted canceled.
  */
 
-import type { PoolSettings } from "../config/settings.ts";
-import { sendCancelRequest } from "../server/cancel_request.ts";
+import type { PoolSettings, ServerTls } from "../config/settings.ts";
+import { type CancelWay, sendCancelRequest } from "../server/cancel_request.ts";
 import type { ServerConnection } from "../server/connection.ts";
+import type { HandshakeCounts } from "../server/encryption.ts";
 import { ServerStage } from "../server/state.ts";
 import type { PoolEnvironment, PoolOwner } from "./environment.ts";
 
 /** What is needed of a pool. */
 export interface CancelingPool {
-  readonly settings: Pick<PoolSettings, "connect_timeout">;
+  readonly settings: Pick<PoolSettings, "connect_timeout" | "server_tls">;
+  readonly name: string;
+  readonly traffic: HandshakeCounts;
   readonly moved: boolean;
   afterUse(server: ServerConnection): void;
   cancel(server: ServerConnection): void;
@@ -19,7 +22,7 @@ export interface CancelingPool {
 
 /** What is needed of the worker. */
 type CancelingEnvironment<Pool> =
-  & Pick<PoolEnvironment, "reactor">
+  & Pick<PoolEnvironment, "reactor" | "handshake" | "log">
   & Pick<PoolOwner<Pool>, "lateServer">;
 
 export class Canceling<Pool extends CancelingPool> {
@@ -37,9 +40,23 @@ export class Canceling<Pool extends CancelingPool> {
   /** Asks PostgreSQL to cancel what the server runs. `through`: what is sent to it now can't be hit by this. */
   cancel(server: ServerConnection, through: () => void = () => {}): void {
     server.cancelsUnderWay++;
-    const { connect_timeout } = this.#pool.settings;
-    sendCancelRequest(this.#environment.reactor, server.state, connect_timeout, (end) => {
+    const { settings, name, traffic } = this.#pool;
+    const { reactor, log } = this.#environment;
+    const way = {
+      reactor,
+      timeoutMs: settings.connect_timeout,
+      encryption: encryptionOf(server, settings.server_tls),
+      tls: this.#environment,
+      counts: traffic,
+    };
+    sendCancelRequest(server.state, way, (end, why) => {
       server.cancelsUnderWay--;
+      if (end === "lost") {
+        log.warn(
+          "pg_doorman::server",
+          `[${name}] cancel request for pid=${server.state.pid}: ${why}`,
+        );
+      }
       // Lost is not the same as never: the server must not meet another client.
       if (end === "lost") server.state.epoch = -1;
       if (server.cancelsUnderWay === 0) this.#free(server);
@@ -69,6 +86,16 @@ export class Canceling<Pool extends CancelingPool> {
     if (graceMs === 0) cancel();
     else reactor.at(reactor.now + graceMs, cancel);
   }
+}
+
+/** The same TLS as the server connection itself has; what comes from elsewhere left its files behind. */
+function encryptionOf(
+  { state, tlsSettings }: ServerConnection,
+  { files }: ServerTls,
+): CancelWay["encryption"] {
+  if (state.tls === undefined) return undefined;
+  const { mode, direct, host } = state.tls;
+  return { settings: tlsSettings ?? { mode, direct, files }, host };
 }
 
 /** Cancels what runs before its server is closed: PostgreSQL notices that nobody is there only when it writes. */

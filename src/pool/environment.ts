@@ -6,11 +6,12 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { LoginSecrets } from "../server/authentication.ts";
-import type { ServerAddress, SocketTuner } from "../server/login.ts";
+import type { ServerAddress, SocketTuner } from "../server/dial.ts";
+import type { TlsSource } from "../server/encryption.ts";
 import type { Coordinator } from "./coordinator.ts";
 import type { StatementSource } from "./statement_cache.ts";
 
-export interface PoolEnvironment {
+export interface PoolEnvironment extends TlsSource {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly tune: SocketTuner;

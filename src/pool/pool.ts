@@ -12,11 +12,11 @@ import type { PoolSettings } from "../config/settings.ts";
 import type { ReceivedError } from "../protocol/error_response.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { ServerConnection } from "../server/connection.ts";
-import type { ServerOwner, Traffic } from "../server/link.ts";
+import type { ServerOwner } from "../server/link.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
-import { Counters } from "../stats/counters.ts";
+import { Counters, type PoolCounters } from "../stats/counters.ts";
 import { Canceling, type CancelingPool, cancelRunning } from "./canceling.ts";
 import { cleanupFailure, cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
@@ -47,7 +47,7 @@ export class Pool
     ServersPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
-  readonly traffic: Traffic;
+  readonly traffic: PoolCounters = this.counters.total;
   readonly reported = new Set<string>();
   readonly statements: StatementCache;
   readonly replication: Replication;
@@ -103,7 +103,6 @@ export class Pool
     const pacing = this.pacing = new Pacing(this, { waiting, creation, patience, reactor });
     const parts = { servers, waiting, reactor, patience, pacing, creation, deadlines, checks };
     this.moving = new Moving(this, { ...parts, listener });
-    this.traffic = this.counters.total;
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     this.statements = new StatementCache(environment.statements);
   }
@@ -373,6 +372,7 @@ export class Pool
     // One that logged in by settings of before is closed right away: its parameters are nobody's.
     if (epoch === this.#servers.epoch) this.defaults = state.parameters;
     const server = this.adopt(new ServerConnection(reactor, login.stream, state, this));
+    server.tlsSettings = login.tls?.settings;
     log.info("pg_doorman::server", `[${this.name}] ${openedLine(state, this)}`);
     if (this.#greeting.begin(server, settings)) {
       this.#servers.moveTo(server, ServerStage.Cleaning);
@@ -432,10 +432,10 @@ export class Pool
     this.managed = new Set(settings.startup_parameters.map(([name]) => name));
     if (verifierOf(settings) !== verifierOf(before)) this.clientKey = undefined;
     giveLimits(this.#servers.all, before, settings);
+    this.#creation.settingsChanged(before, settings);
     if (changedLogin) {
       // Not by the digest alone: changed and changed back, a server of before must not outlive `defaults`.
       this.#servers.epoch++;
-      this.#creation.forgetFailure();
       this.defaults = undefined;
       this.listener.replace();
     }

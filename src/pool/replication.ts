@@ -119,6 +119,7 @@ export class Replication extends ExtraConnections implements ServerOwner<ServerC
     const { reactor, log } = this.environment;
     const state = this.stateOf(login, settings);
     const server = new ServerConnection(reactor, login.stream, state, this);
+    server.tlsSettings = login.tls?.settings;
     this.#logins.delete(client);
     this.#adopt(server);
     log.info(

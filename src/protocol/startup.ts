@@ -148,6 +148,15 @@ export function startupMessage(
   return message;
 }
 
+/** An SSLRequest towards a server. */
+export function sslRequest(): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(8);
+  const view = new DataView(message.buffer);
+  view.setUint32(0, message.length);
+  view.setUint32(4, SSL_REQUEST);
+  return message;
+}
+
 /** A CancelRequest towards a server. */
 export function cancelRequest(processId: number, secret: Uint8Array): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(12 + secret.length);

@@ -9,7 +9,7 @@ import {
   answerChallenge,
   beginScramClient,
   challengeFits,
-  offersScram,
+  chooseBinding,
   parseMechanisms,
   readServerFirst,
   type ScramChallenge,
@@ -21,6 +21,8 @@ import type { ServerAuthMethod } from "../config/server_auth.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import { Authentication, Frontend } from "../protocol/codes.ts";
 import * as messages from "../protocol/messages.ts";
+import { tlsServerEndPoint } from "../tls/channel_binding.ts";
+import type { HandshakeCounts, TlsSource } from "./encryption.ts";
 
 /** Whether a failure may be over when the login is tried again. */
 export type Lasting = "transient" | "final";
@@ -29,6 +31,8 @@ export type Lasting = "transient" | "final";
 export interface AuthenticatingServerLogin {
   /** The server, for texts. */
   readonly where: string;
+  /** Of the server, DER; `undefined` without TLS. */
+  readonly certificate: Uint8Array<ArrayBuffer> | undefined;
   send(bytes: Uint8Array<ArrayBuffer>): void;
   fail(code: string, message: string, lasts: Lasting): void;
 }
@@ -46,6 +50,8 @@ export interface LoginSecrets {
     iterations: number,
     done: (saltedPassword: Uint8Array | undefined) => void,
   ): void;
+  readonly tls: TlsSource;
+  readonly counts: HandshakeCounts;
 }
 
 /** What each request asks for. */
@@ -155,7 +161,12 @@ export class ServerAuthentication {
   #startScram(data: Uint8Array): void {
     const list = parseMechanisms(data);
     if (list.kind === "fault") return this.#login.fail("08P01", list.reason, "final");
-    if (!offersScram(list.names)) {
+    const { certificate } = this.#login;
+    const endPoint = certificate === undefined
+      ? undefined
+      : tlsServerEndPoint(certificate) ?? "unknown";
+    const binding = chooseBinding(list.names, endPoint);
+    if (binding === undefined) {
       return this.#login.fail(
         "28000",
         "PostgreSQL offers no SASL mechanism that the pooler speaks",
@@ -173,7 +184,7 @@ export class ServerAuthentication {
         "final",
       );
     }
-    const { state, body } = beginScramClient();
+    const { state, body } = beginScramClient(binding);
     this.#scram = state;
     this.#login.send(passwordBytes(body));
   }

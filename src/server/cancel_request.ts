@@ -1,77 +1,96 @@
 /**
- * A CancelRequest on its way to PostgreSQL: connect to the address of the server connection, send the backend's key,
- * wait for PostgreSQL to hang up. When it has, the signal has been sent (it signals before it closes), so the server
- * connection may change hands again: a late cancel can't hit the next client.
+ * A CancelRequest on its way to PostgreSQL: connect to the address of the server connection, over TLS if that one has it,
+ * send the backend's key, wait for PostgreSQL to hang up. When it has, the signal has been sent (it signals before it
+ * closes), so the server connection may change hands again: a late cancel can't hit the next client.
  */
 
+import type { ServerTls } from "../config/settings.ts";
+import { errnoText } from "../os/errno.ts";
 import * as libc from "../os/libc.ts";
-import type { Fd } from "../os/fd.ts";
-import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
-import { beginConnect, connectOutcome, openSocket } from "../reactor/connecting.ts";
-import type { Handler, Reactor } from "../reactor/reactor.ts";
-import { readBuffer } from "../reactor/stream.ts";
-import type { Timer } from "../reactor/timers.ts";
 import { cancelRequest } from "../protocol/startup.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Timer } from "../reactor/timers.ts";
+import { Dial, type Dialer } from "./dial.ts";
+import type { EncryptionFailure, HandshakeCounts, TlsSource } from "./encryption.ts";
 
-/** How a cancel request ended: PostgreSQL took it, or that is not known. */
-export type CancelDone = (end: "delivered" | "lost") => void;
+/** How a cancel request ended: PostgreSQL took it, or that is not known, and why. */
+export type CancelDone = (end: "delivered" | "lost", why: string) => void;
 
-class CancelConnection implements Handler {
-  #reactor: Reactor;
-  #fd: Fd;
-  #message: Uint8Array<ArrayBuffer>;
-  #sent = false;
-  #timer: Timer;
-  #done: CancelDone;
+/** Whom it means. */
+export interface CanceledServer {
+  address: Uint8Array<ArrayBuffer>;
+  addressText: string;
+  pid: number;
+  secret: Uint8Array;
+}
 
-  constructor(
-    reactor: Reactor,
-    fd: Fd,
-    message: Uint8Array<ArrayBuffer>,
-    timeoutMs: number,
-    done: CancelDone,
-  ) {
-    this.#reactor = reactor;
-    this.#fd = fd;
-    this.#message = message;
+/** How it is sent. */
+export interface CancelWay {
+  reactor: Reactor;
+  timeoutMs: number;
+  /** What the server connection's TLS was made by; `undefined`: it has none. */
+  encryption: { settings: ServerTls; host: string } | undefined;
+  tls: TlsSource;
+  counts: HandshakeCounts;
+}
+
+const NO_TLS: ServerTls = {
+  mode: "disable",
+  direct: false,
+  files: { ca: undefined, certificate: undefined, key: undefined, digest: "" },
+};
+
+class CancelConnection implements Dialer {
+  readonly #message: Uint8Array<ArrayBuffer>;
+  readonly #timer: Timer;
+  readonly #done: CancelDone;
+  readonly #dial: Dial;
+
+  constructor(server: CanceledServer, way: CancelWay, done: CancelDone) {
+    const { reactor, timeoutMs, encryption, tls, counts } = way;
+    this.#message = cancelRequest(server.pid, server.secret);
     this.#done = done;
-    this.#timer = reactor.at(reactor.now + timeoutMs, () => this.#end("lost"));
-    reactor.register(fd, this, EPOLLOUT);
+    this.#timer = reactor.at(reactor.now + timeoutMs, () => this.#end("lost", "it took too long"));
+    const asking = {
+      attempt: encryption === undefined ? "plain" as const : "required" as const,
+      tls: encryption?.settings ?? NO_TLS,
+      host: encryption?.host ?? "",
+      where: server.addressText,
+    };
+    this.#dial = new Dial(asking, { reactor, tls, counts, tune: () => {} }, this);
+    this.#dial.start(server.address);
   }
 
-  onReady(): void {
-    if (!this.#sent) {
-      // Sixteen bytes into an empty socket buffer are taken whole.
-      const refused = connectOutcome(this.#fd) !== 0;
-      if (refused || libc.send(this.#fd, this.#message, this.#message.length) < 0) {
-        this.#end("lost");
-        return;
-      }
-      this.#sent = true;
-      this.#reactor.modify(this.#fd, EPOLLIN | EPOLLRDHUP);
-      return;
-    }
-    const n = libc.recv(this.#fd, readBuffer, 64);
+  noSocket(why: string): void {
+    this.#end("lost", why);
+  }
+
+  unreachable(errno: number): void {
+    this.#end("lost", errnoText(errno));
+  }
+
+  notEncrypted({ message }: EncryptionFailure): void {
+    this.#end("lost", message);
+  }
+
+  open(): void {
+    this.#dial.send(this.#message);
+  }
+
+  readable(): void {
+    const n = this.#dial.receive(0);
     if (n > 0 || libc.wouldBlock(n)) return;
-    this.#end("delivered");
+    this.#end("delivered", "");
   }
 
-  #end(end: Parameters<CancelDone>[0]): void {
+  #end(end: "delivered" | "lost", why: string): void {
     this.#timer.cancel();
-    this.#reactor.close(this.#fd);
-    this.#done(end);
+    this.#dial.close();
+    this.#done(end, why);
   }
 }
 
-/** Sends a CancelRequest to the server at `address`; `done` is called once, perhaps before this returns. */
-export function sendCancelRequest(
-  reactor: Reactor,
-  server: { address: Uint8Array<ArrayBuffer>; pid: number; secret: Uint8Array },
-  timeoutMs: number,
-  done: CancelDone,
-): void {
-  const fd = openSocket(server.address);
-  if (fd < 0 || beginConnect(fd as Fd, server.address) < 0) return done("lost");
-  const message = cancelRequest(server.pid, server.secret);
-  new CancelConnection(reactor, fd as Fd, message, timeoutMs, done);
+/** Sends a CancelRequest to a server; `done` is called once, perhaps before this returns. */
+export function sendCancelRequest(server: CanceledServer, way: CancelWay, done: CancelDone): void {
+  new CancelConnection(server, way, done);
 }

@@ -85,7 +85,7 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
   /** Lets the descriptor go without a word to PostgreSQL: the connection lives on elsewhere. */
   forget(): void {
     this.#moveToClosed();
-    this.reactor.close(this.stream.fd);
+    this.closeSocket();
   }
 
   /** The connection of a snapshot, not yet in the event loop. */
@@ -484,8 +484,9 @@ export class ServerConnection extends ServerSocket<ServerOwner<ServerConnection>
     if (polite && !this.congested) {
       const bytes = messages.terminate();
       this.stream.send(bytes, 0, bytes.length);
+      this.stream.sayEnd();
     }
-    this.reactor.close(this.stream.fd);
+    this.closeSocket();
     const why = this.#fatal === undefined
       ? detail
       : `${this.#fatal.severity} ${this.#fatal.code}: ${this.#fatal.message}`;

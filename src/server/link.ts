@@ -8,6 +8,7 @@ import type { OwedReplies } from "../protocol/owed_replies.ts";
 import type { Reason } from "../reasons.ts";
 import type { ParameterSet } from "./parameters.ts";
 import type { ServerState } from "./state.ts";
+import type { TlsState } from "../tls/state.ts";
 import type { Statement, Tracked } from "./statements/on_server.ts";
 import type { StatementLink } from "./statements/replies.ts";
 
@@ -87,6 +88,8 @@ export abstract class SilentLink implements ServerLink {
 export interface ServerSnapshot {
   state: ServerState;
   owed: ReturnType<OwedReplies["freeze"]>;
+  /** Its TLS; `undefined`: none. Secrets. */
+  tls: TlsState | undefined;
   outbox: Uint8Array | undefined;
   tail: Uint8Array | undefined;
   ownError: ReceivedError | undefined;

@@ -1,30 +1,27 @@
 /**
- * The start of a server connection: connect (each address in turn), StartupMessage, authentication, parameters, key
- * data, ReadyForQuery. One deadline for all of it. Ends in `done`, once, with a socket that is ready or with the cause.
+ * The start of a server connection: connect (each address in turn, dial.ts), StartupMessage, authentication, parameters,
+ * key data, ReadyForQuery. One deadline for all of it. Ends in `done`, once, with a socket that is ready or with the cause.
  *
  * ```
- *   connecting ──▶ authenticating ──AuthenticationOk──▶ starting ──ReadyForQuery──▶ done
- *       │ refused: next address          │ (1)
+ *   dialing ──▶ authenticating ──AuthenticationOk──▶ starting ──ReadyForQuery──▶ done
+ *     ▲ │ refused: next address     │ (1)
+ *     └─┴── refused without TLS (2) ┘
  * ```
  * 1. A SCRAM challenge may wait for keys that the control plane derives.
+ * 2. With `server_tls_mode = "allow"`: the same address once more, with TLS and a deadline of its own.
  *
  * Source: PostgreSQL manual, "Message Flow", "Start-up" and "SASL Authentication".
  */
 
 import * as libc from "../os/libc.ts";
-import type { Fd } from "../os/fd.ts";
-import { EMFILE, ENFILE, errnoText } from "../os/errno.ts";
-import { AF_UNIX, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
-import { addressFamily } from "../os/socket_address.ts";
-import { beginConnect, connectOutcome, openSocket } from "../reactor/connecting.ts";
-import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { errnoText } from "../os/errno.ts";
+import type { Reactor } from "../reactor/reactor.ts";
 import { settle } from "../reactor/posts.ts";
-import { type ByteStream, PlainStream, readBuffer } from "../reactor/stream.ts";
+import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
-import type { PoolSettings } from "../config/settings.ts";
+import type { PoolSettings, ServerTls } from "../config/settings.ts";
 import { Backend, readLength } from "../protocol/codes.ts";
 import { readError } from "../protocol/error_response.ts";
-import * as messages from "../protocol/messages.ts";
 import { MOST_SECRET_BYTES, protocolVersion, startupMessage } from "../protocol/startup.ts";
 import {
   type AuthenticatingServerLogin,
@@ -32,13 +29,21 @@ import {
   type LoginSecrets,
   ServerAuthentication,
 } from "./authentication.ts";
+import {
+  Dial,
+  type Dialer,
+  type Established,
+  type ServerAddress,
+  type SocketTuner,
+} from "./dial.ts";
+import {
+  type Attempt,
+  type EncryptionFailure,
+  firstAttempt,
+  isUnix,
+  mayNeedTls,
+} from "./encryption.ts";
 import { MOST_REPORTED, readParameterStatus } from "./parameters.ts";
-
-/** An address to connect to. */
-export interface ServerAddress {
-  bytes: Uint8Array<ArrayBuffer>;
-  text: string;
-}
 
 /** A connection that PostgreSQL has said ReadyForQuery on. */
 export interface LoggedIn {
@@ -50,6 +55,8 @@ export interface LoggedIn {
   /** Minor version of the protocol that is spoken. */
   minor: number;
   parameters: Map<string, string>;
+  /** What its TLS was made by; `undefined`: it has none. */
+  tls: { settings: ServerTls; host: string } | undefined;
 }
 
 /** Why a login failed. */
@@ -62,15 +69,12 @@ export interface LoginFailure {
   transient: boolean;
 }
 
-/** Sets what the configuration wants on a fresh socket. */
-export type SocketTuner = (fd: Fd, unix: boolean) => void;
-
 /** Longest message of a login that we take: an ErrorResponse or a list of mechanisms. */
 const MOST_MESSAGE_BYTES = 30_000;
 /** What a minor version is refused with: feature_not_supported, protocol_violation. */
 const REFUSES_VERSION = new Set(["0A000", "08P01"]);
 
-export class ServerLogin implements Handler, AuthenticatingServerLogin {
+export class ServerLogin implements Dialer, AuthenticatingServerLogin {
   #reactor: Reactor;
   #settings: PoolSettings;
   /** Of the StartupMessage. */
@@ -81,9 +85,12 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
   #tune: SocketTuner;
   #done: (result: LoggedIn | LoginFailure) => void;
   #timer: Timer;
-  #stream: ByteStream | undefined;
-  #connected = false;
-  #unsent: Uint8Array<ArrayBuffer> | undefined;
+  #dial: Dial | undefined;
+  /** Of the present address. */
+  #attempt: Attempt = "plain";
+  #tls: Established | undefined;
+  /** What a connection without TLS was refused by. */
+  #refusedPlain: LoginFailure | undefined;
   #tail: Uint8Array<ArrayBuffer> | undefined;
   #authentication: ServerAuthentication | undefined;
   /** Minor version of the protocol that is asked for, and then the one that is spoken. */
@@ -114,10 +121,12 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
     this.#minor = options.secrets.newestMinor();
     this.#tune = options.tune;
     this.#done = options.done;
-    this.#timer = reactor.at(
-      reactor.now + options.settings.connect_timeout,
-      () => this.#timedOut(),
-    );
+    this.#timer = this.#deadline();
+  }
+
+  #deadline(): Timer {
+    const { connect_timeout } = this.#settings;
+    return this.#reactor.at(this.#reactor.now + connect_timeout, () => this.#timedOut());
   }
 
   /** Begins with the first address. `done` may be called before this returns. */
@@ -132,15 +141,6 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
     this.#done = () => {};
   }
 
-  onReady(events: number): void {
-    if (!this.#connected) {
-      this.#connectDone();
-      return;
-    }
-    if ((events & EPOLLOUT) !== 0) this.#flush();
-    if ((events & ~EPOLLOUT) !== 0 && this.#stream !== undefined) this.#read();
-  }
-
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #next(): void {
@@ -150,28 +150,31 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
       this.#end(this.#lastRefusal ?? this.#refusal("no address to connect to"));
       return;
     }
-    const address = this.#addresses[this.#at];
-    const fd = openSocket(address.bytes);
-    if (fd < 0) {
-      const own = fd === -EMFILE || fd === -ENFILE;
-      this.#end({
-        kind: "failed",
-        code: own ? "53000" : "08001",
-        message: `the pooler can't open a socket: ${errnoText(-fd)}`,
-        transient: true,
-      });
-      return;
-    }
-    this.#tune(fd as Fd, addressFamily(address.bytes) === AF_UNIX);
-    const result = beginConnect(fd as Fd, address.bytes);
-    if (result < 0) return this.#refused(-result);
-    this.#stream = new PlainStream(fd as Fd);
-    this.#reactor.register(fd as Fd, this, EPOLLOUT);
+    this.#attempt = firstAttempt(this.#settings.server_tls, this.#addresses[this.#at].bytes);
+    this.#refusedPlain = undefined;
+    this.#connect();
   }
 
-  #refused(errno: number): void {
-    const address = this.#addresses[this.#at];
-    this.#lastRefusal = this.#refusal(`connect to ${address.text}: ${errnoText(errno)}`);
+  #connect(): void {
+    this.#release();
+    const { server_tls: tls, server_host: host } = this.#settings;
+    const asking = { attempt: this.#attempt, tls, host, where: this.where };
+    const parts = { reactor: this.#reactor, tune: this.#tune, ...this.#secrets };
+    this.#dial = new Dial(asking, parts, this);
+    this.#dial.start(this.#addresses[this.#at].bytes);
+  }
+
+  noSocket(why: string, own: boolean): void {
+    this.#end({
+      kind: "failed",
+      code: own ? "53000" : "08001",
+      message: `the pooler can't open a socket: ${why}`,
+      transient: true,
+    });
+  }
+
+  unreachable(errno: number): void {
+    this.#lastRefusal = this.#refusal(`connect to ${this.where}: ${errnoText(errno)}`);
     this.#next();
   }
 
@@ -179,12 +182,15 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
     return { kind: "failed", code: "53300", message, transient: true };
   }
 
-  #connectDone(): void {
-    const fd = this.#stream!.fd;
-    const error = connectOutcome(fd);
-    if (error !== 0) return this.#refused(error);
-    this.#connected = true;
-    this.#reactor.modify(fd, EPOLLIN | EPOLLRDHUP);
+  notEncrypted({ code, message, transient, unoffered }: EncryptionFailure): void {
+    const plain = this.#refusedPlain;
+    if (plain !== undefined && unoffered) {
+      this.#end({ ...plain, message: `${plain.message} (and it has no TLS to try)` });
+    } else this.fail(code, message, transient ? "transient" : "final");
+  }
+
+  open(tls: Established | undefined): void {
+    this.#tls = tls;
     this.#authentication = new ServerAuthentication(this, this.#settings, this.#secrets);
     this.#answered = false;
     this.send(startupMessage(this.#fields, this.#minor));
@@ -193,49 +199,28 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
   // ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   send(bytes: Uint8Array<ArrayBuffer>): void {
-    const all = this.#unsent === undefined ? bytes : messages.join(this.#unsent, bytes);
-    this.#unsent = all;
-    this.#flush();
+    this.#dial!.send(bytes);
   }
 
-  #flush(): void {
-    const bytes = this.#unsent;
-    if (bytes === undefined) return;
-    const stream = this.#stream!;
-    const sent = stream.send(bytes, 0, bytes.length);
-    if (sent < 0 && !libc.wouldBlock(sent)) {
-      // The cause, or PostgreSQL's own message, comes out of the read side.
-      this.#unsent = undefined;
-      return;
-    }
-    const rest = sent < 0 ? bytes : bytes.subarray(sent);
-    this.#unsent = rest.length === 0 ? undefined : rest;
-    this.#reactor.modify(
-      stream.fd,
-      EPOLLIN | EPOLLRDHUP | (this.#unsent === undefined ? 0 : EPOLLOUT),
-    );
-  }
-
-  #read(): void {
+  readable(): void {
     settle();
+    const dial = this.#dial!;
     let offset = 0;
     if (this.#tail !== undefined) {
       readBuffer.set(this.#tail);
       offset = this.#tail.length;
     }
-    const n = this.#stream!.receive(offset);
+    const n = dial.receive(offset);
     if (n <= 0) {
       if (libc.wouldBlock(n)) return;
       if (this.#asksOlder()) return;
-      const why = n === 0 ? "it closed the connection" : errnoText(-n);
-      this.fail("08006", `login at ${this.where}: ${why}`, "transient");
+      this.fail("08006", `login at ${this.where}: ${dial.why(n)}`, "transient");
       return;
     }
     const end = offset + n;
     this.#tail = undefined;
     let at = 0;
-    const stream = this.#stream;
-    while (this.#stream === stream && end - at >= 5) {
+    while (dial.isOpen && end - at >= 5) {
       const length = readLength(readBuffer, at + 1);
       if (length < 4 || length > MOST_MESSAGE_BYTES) return this.#noPostgres();
       if (end - at < length + 1) break;
@@ -243,7 +228,7 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
       this.#message(readBuffer[at], at + 5, at + 1 + length);
       at += length + 1;
     }
-    if (this.#stream === stream && at < end) this.#tail = readBuffer.slice(at, end);
+    if (dial.isOpen && at < end) this.#tail = readBuffer.slice(at, end);
   }
 
   // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -291,8 +276,21 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
   #asksOlder(): boolean {
     if (this.#minor === 0 || this.#answered) return false;
     this.#minor = 0;
-    this.#at--;
-    this.#next();
+    this.#connect();
+    return true;
+  }
+
+  /** `allow`: who is refused without TLS tries with it. */
+  #triesTls(refusal: LoginFailure): boolean {
+    const { server_tls } = this.#settings;
+    if (server_tls.mode !== "allow" || this.#attempt !== "plain") return false;
+    if (isUnix(this.#addresses[this.#at].bytes)) return false;
+    if (!mayNeedTls(refusal.code, this.#answered)) return false;
+    this.#refusedPlain = refusal;
+    this.#attempt = "required";
+    this.#timer.cancel();
+    this.#timer = this.#deadline();
+    this.#connect();
     return true;
   }
 
@@ -322,9 +320,9 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
     if (!this.#authentication!.passed) {
       return this.fail("08P01", "ReadyForQuery before authentication", "final");
     }
-    const stream = this.#stream!;
-    this.#stream = undefined;
-    this.#reactor.release(stream.fd);
+    const { server_tls: settings, server_host: host } = this.#settings;
+    const encrypted = this.#tls !== undefined;
+    const stream = this.#dial!.release();
     this.#end({
       kind: "ready",
       stream,
@@ -333,7 +331,12 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
       secret: this.#secret,
       minor: this.#minor,
       parameters: this.#reported,
+      tls: encrypted ? { settings, host } : undefined,
     });
+  }
+
+  get certificate(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#tls?.certificate;
   }
 
   get where(): string {
@@ -351,7 +354,11 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
   }
 
   fail(code: string, message: string, lasts: Lasting): void {
-    this.#end({ kind: "failed", code, message, transient: lasts === "transient" });
+    const transient = lasts === "transient";
+    if (this.#triesTls({ kind: "failed", code, message, transient })) return;
+    const plain = this.#refusedPlain;
+    const first = plain === undefined ? "" : ` (without TLS: ${plain.message})`;
+    this.#end({ kind: "failed", code, message: message + first, transient });
   }
 
   #end(result: LoggedIn | LoginFailure): void {
@@ -363,13 +370,11 @@ export class ServerLogin implements Handler, AuthenticatingServerLogin {
   }
 
   #release(): void {
-    if (this.#stream === undefined) return;
-    this.#reactor.close(this.#stream.fd);
-    this.#stream = undefined;
-    this.#connected = false;
+    this.#dial?.close();
+    this.#dial = undefined;
+    this.#tls = undefined;
     this.#authentication?.end();
     this.#authentication = undefined;
-    this.#unsent = undefined;
     this.#tail = undefined;
   }
 }

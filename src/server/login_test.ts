@@ -8,8 +8,10 @@ import { close } from "../os/libc.ts";
 import { inetAddress } from "../os/socket_address.ts";
 import { concat, frontend, hex, int32, startup } from "../protocol/testing/wire.ts";
 import { Reactor } from "../reactor/reactor.ts";
+import { noCounts } from "../stats/counters.ts";
 import { poolSettings } from "../testing/settings.ts";
-import { type LoggedIn, type LoginFailure, type ServerAddress, ServerLogin } from "./login.ts";
+import type { ServerAddress } from "./dial.ts";
+import { type LoggedIn, type LoginFailure, ServerLogin } from "./login.ts";
 import { MOST_REPORTED } from "./parameters.ts";
 
 type Result = LoggedIn | LoginFailure;
@@ -28,6 +30,8 @@ const SECRETS: Secrets = {
   newestMinor: () => 0,
   clientKey: () => undefined,
   derive: (password, salt, iterations, done) => done(saltPassword(password, salt, iterations)),
+  tls: { handshake: () => "not in this test" },
+  counts: noCounts(),
 };
 
 function authentication(code: number, ...data: (string | number[] | Uint8Array)[]): Uint8Array {

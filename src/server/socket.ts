@@ -4,6 +4,7 @@
  * of a message that is not whole. What the bytes say is the connection's matter (connection.ts).
  */
 
+import type { ServerTls } from "../config/settings.ts";
 import { ECONNRESET, EPIPE, errnoText, ETIMEDOUT } from "../os/errno.ts";
 import { wouldBlock } from "../os/libc.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
@@ -14,6 +15,7 @@ import { type ByteStream, readBuffer } from "../reactor/stream.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerSnapshot, Traffic } from "./link.ts";
 import { ServerStage, type ServerState } from "./state.ts";
+import { TlsStream } from "../tls/stream.ts";
 
 /** What of its owner a socket needs: bytes are counted there, too. */
 interface SocketOwner {
@@ -24,6 +26,8 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
   readonly state: ServerState;
   readonly stream: ByteStream;
   readonly owner: Owner;
+  /** What its TLS was made by, files included; `undefined`: without TLS, or from another worker or process. */
+  tlsSettings: ServerTls | undefined = undefined;
   protected readonly reactor: Reactor;
   #outbox = new Outbox();
   /** Bytes of a message that was not whole at the last read. */
@@ -49,23 +53,30 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
 
   /** Enters the event loop. */
   listen(): void {
+    // Records that PostgreSQL has not taken.
+    if (this.stream.unsent > 0) this.#outbox.append(readBuffer, 0, 0);
+    if (this.congested) this.#events |= EPOLLOUT;
     this.reactor.register(this.stream.fd, this, this.#events);
   }
 
   /** The socket's part of a snapshot; it leaves the event loop. */
-  protected freezeSocket(): Pick<ServerSnapshot, "outbox" | "tail"> {
+  protected freezeSocket(): Pick<ServerSnapshot, "tls" | "outbox" | "tail"> {
     this.stream.settle();
     this.reactor.release(this.stream.fd);
-    return { outbox: this.#outbox.freeze(), tail: this.#tail?.slice() };
+    const tls = this.stream instanceof TlsStream ? this.stream.freeze() : undefined;
+    return { tls, outbox: this.#outbox.freeze(), tail: this.#tail?.slice() };
   }
 
   /** Takes up the life of a snapshot, not yet in the event loop. */
   protected thawSocket({ outbox, tail }: Pick<ServerSnapshot, "outbox" | "tail">): void {
     if (tail !== undefined) this.#tail = tail.slice();
-    if (outbox !== undefined) {
-      this.#outbox.append(outbox, 0, outbox.length);
-      this.#events |= EPOLLOUT;
-    }
+    if (outbox !== undefined) this.#outbox.append(outbox, 0, outbox.length);
+  }
+
+  /** Lets go of the descriptor and of what the stream has. */
+  protected closeSocket(): void {
+    this.reactor.close(this.stream.fd);
+    this.stream.end();
   }
 
   onReady(events: number): void {
@@ -155,6 +166,8 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
       offset = this.#tail.length;
     }
     const n = this.stream.receive(offset);
+    // TLS may have had to answer by itself.
+    if (this.stream.unsent > 0 && this.#outbox.length === 0) this.notTaken(readBuffer, 0, 0);
     if (n <= 0) {
       if (wouldBlock(n)) return;
       this.#lost(-n || this.#error);
@@ -169,6 +182,9 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
   /** Ended by PostgreSQL, or by the network or a machine that is silent: not the same to whom it concerns. */
   #lost(errno: number): void {
     if (errno === 0 || errno === EPIPE) return this.close(REASONS.serverLost, "");
+    if (this.stream instanceof TlsStream && this.stream.fault !== "") {
+      return this.close(REASONS.serverUnreachable, `TLS: ${this.stream.fault}`);
+    }
     if (errno === ECONNRESET) return this.close(REASONS.serverLost, errnoText(errno));
     const seconds = Math.round((this.reactor.now - this.#stuckSinceMs) / 1000);
     const taken = errno === ETIMEDOUT && this.#outbox.length > 0

@@ -14,6 +14,7 @@
  * 2. Replies that are owed to a client that is gone are read and dropped.
  */
 
+import type { ServerTlsMode } from "../config/settings.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
 import type { ParameterSet } from "./parameters.ts";
 
@@ -71,6 +72,14 @@ export const DIRTY_EVERYTHING: number = Dirty.Set | Dirty.Declare | Dirty.Listen
 /** What PostgreSQL is asked about when the transaction has ended: did anything stay? */
 export const DIRTY_ASK: number = DIRTY_EVERYTHING | Dirty.Any | Dirty.Names;
 
+/** How a connection came to have TLS: a cancel request for it asks for the same. */
+export interface ServerTlsNote {
+  /** `server_tls_mode` that it was made by. */
+  mode: ServerTlsMode;
+  direct: boolean;
+  host: string;
+}
+
 /** A statement on one server. */
 export interface ServerStatement {
   /** Its ParseComplete came. */
@@ -89,6 +98,8 @@ export interface ServerState {
   /** `sockaddr_*` that the connection was made to; cancel requests go there too. */
   address: Uint8Array<ArrayBuffer>;
   addressText: string;
+  /** `undefined` without TLS. */
+  tls: ServerTlsNote | undefined;
   createdAtMs: number;
   usedAtMs: number;
   /** Since when a client or the pooler holds it. */
@@ -161,6 +172,7 @@ export function newServerState(id: number, now: number): ServerState {
     secret: new Uint8Array(0),
     address: new Uint8Array(0),
     addressText: "",
+    tls: undefined,
     createdAtMs: now,
     usedAtMs: now,
     heldSinceMs: now,

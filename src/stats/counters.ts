@@ -34,6 +34,10 @@ export interface PoolCounters {
   client_parses: number;
   server_parses: number;
   binds: number;
+  /** TLS handshakes with PostgreSQL that went through, how long they took together, and those that did not. */
+  server_tls_handshakes: number;
+  server_tls_handshake_time: number;
+  server_tls_handshake_errors: number;
 }
 
 /** How servers came to those who waited for one, since the pool is there; SHOW POOL_SCALING. */
@@ -110,6 +114,9 @@ export function noCounts(): PoolCounters {
     client_parses: 0,
     server_parses: 0,
     binds: 0,
+    server_tls_handshakes: 0,
+    server_tls_handshake_time: 0,
+    server_tls_handshake_errors: 0,
   };
 }
 
@@ -170,6 +177,14 @@ export class Counters {
       client_parses: perSecond(total.client_parses - start.client_parses),
       server_parses: perSecond(total.server_parses - start.server_parses),
       binds: perSecond(total.binds - start.binds),
+      server_tls_handshakes: perSecond(total.server_tls_handshakes - start.server_tls_handshakes),
+      server_tls_handshake_time: each(
+        total.server_tls_handshake_time - start.server_tls_handshake_time,
+        total.server_tls_handshakes - start.server_tls_handshakes,
+      ),
+      server_tls_handshake_errors: perSecond(
+        total.server_tls_handshake_errors - start.server_tls_handshake_errors,
+      ),
     };
     this.#atPeriodStart = { ...total };
     this.queryTimes.closePeriod();

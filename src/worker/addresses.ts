@@ -4,7 +4,7 @@
  */
 
 import { inetAddress, unixAddress } from "../os/socket_address.ts";
-import type { ServerAddress } from "../server/login.ts";
+import type { ServerAddress } from "../server/dial.ts";
 
 /** The address of a host that needs no resolver; `undefined` for a name. */
 export function literalAddress(

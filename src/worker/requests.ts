@@ -4,7 +4,7 @@
  */
 
 import type { WorkerToControl } from "../mail.ts";
-import type { ServerAddress } from "../server/login.ts";
+import type { ServerAddress } from "../server/dial.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 
 type Resolved = (addresses: string[], error: string | undefined) => void;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { WorkerToControl } from "../mail.ts";
-import type { ServerAddress } from "../server/login.ts";
+import type { ServerAddress } from "../server/dial.ts";
 import { Requests } from "./requests.ts";
 
 type Asked = WorkerToControl & { kind: "resolve" | "derive" };

@@ -9,7 +9,7 @@ import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { HbaMatcher } from "../auth/hba.ts";
-import type { GeneralSettings } from "../config/settings.ts";
+import type { GeneralSettings, ServerTls } from "../config/settings.ts";
 import type { ClientContext, ClientEncryption } from "../client/context.ts";
 import { checkQueryMessage } from "../client/local/check_query.ts";
 import { Session } from "../client/session.ts";
@@ -34,7 +34,9 @@ import { Coordinator } from "../pool/coordinator.ts";
 import type { PoolEnvironment } from "../pool/environment.ts";
 import type { Pool } from "../pool/pool.ts";
 import { REASONS } from "../reasons.ts";
-import type { ServerAddress } from "../server/login.ts";
+import { AskingContexts } from "../server/asking_contexts.ts";
+import type { ServerAddress } from "../server/dial.ts";
+import type { AskedHandshake } from "../server/encryption.ts";
 import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { ofWorker, Own, Shared, Tally } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
@@ -100,6 +102,7 @@ class Worker
   readonly directory: Directory;
   readonly listeners = new Listeners(this);
   readonly relocations: Relocations;
+  readonly #asking = new AskingContexts();
   departure: Departure | undefined = undefined;
   readonly holding: Holding;
   readonly #start: WorkerStart;
@@ -342,6 +345,10 @@ class Worker
     this.requests.addresses(host, port, done);
   }
 
+  handshake(tls: ServerTls, serverName: string): AskedHandshake | string {
+    return this.#asking.handshake(tls, serverName);
+  }
+
   derive(
     password: string | Uint8Array,
     salt: Uint8Array,
@@ -382,6 +389,7 @@ class Worker
       if (general.retain_connections_time !== period) this.#rounds.retainLater();
     }
     this.directory.apply(change);
+    this.#asking.keepOnly(Array.from(this.directory.all(), ({ settings }) => settings.server_tls));
     this.listeners.accept(this.directory.accepts);
     this.#limits.lookSoon();
     return { worker: this.index, tookMs: performance.now() - started };

@@ -4,7 +4,7 @@ import { numeric, text } from "../rows.ts";
 import { byPool } from "./show.ts";
 import type { Show } from "./show.ts";
 
-/** `server_process_id` is 0 until PostgreSQL has told it. */
+/** `server_process_id` is 0 until PostgreSQL has told it. The last two columns are not in upstream. */
 export const showServers: Show = {
   name: "servers",
   columns: [
@@ -25,6 +25,8 @@ export const showServers: Show = {
     numeric("prepare_cache_miss"),
     numeric("prepare_cache_size"),
     text("replication"),
+    text("tls_version"),
+    text("tls_cipher"),
   ],
   async rows(environment) {
     const servers = await environment.servers();
@@ -46,6 +48,8 @@ export const showServers: Show = {
       server.prepare_cache_miss,
       server.prepare_cache_size,
       server.replication,
+      server.tls_version,
+      server.tls_cipher,
     ]);
   },
 };

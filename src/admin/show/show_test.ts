@@ -83,7 +83,7 @@ const COLUMNS: Record<string, string> = {
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
     "tls T, state T, wait T, transaction_count N, query_count N, bytes_sent N, " +
     "bytes_received N, age_seconds N, prepare_cache_hit N, prepare_cache_miss N, " +
-    "prepare_cache_size N, replication T",
+    "prepare_cache_size N, replication T, tls_version T, tls_cipher T",
   UPGRADE: "item T, value T",
   CONNECTIONS: "total N, errors N, tls N, plain N, cancel N",
   STATS: "database T, user T, total_xact_count N, total_query_count N, total_received N, " +
@@ -95,7 +95,9 @@ const COLUMNS: Record<string, string> = {
     "total_client_idle_timeouts N, total_check_queries_run N, total_check_queries_answered N, " +
     "total_server_assignment_count N, total_client_parse_count N, total_server_parse_count N, " +
     "total_bind_count N, avg_server_assignment_count N, avg_client_parse_count N, " +
-    "avg_server_parse_count N, avg_bind_count N, total_requests N",
+    "avg_server_parse_count N, avg_bind_count N, total_requests N, " +
+    "total_server_tls_handshake_count N, total_server_tls_handshake_errors N, " +
+    "avg_server_tls_handshake_time N",
   USERS: "name T, pool_mode T, max_user_connections I, current_connections I, " +
     "max_user_client_connections I, current_client_connections I, pool_size I",
 };
@@ -248,6 +250,8 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     client_parses: 32,
     server_parses: 33,
     binds: 34,
+    server_tls_handshakes: 35,
+    server_tls_handshake_errors: 36,
   });
   const averages = counters({
     xact_count: 9,
@@ -263,13 +267,14 @@ Deno.test("show: STATS gives sums, rates, and the wait per transaction", async (
     client_parses: 42,
     server_parses: 43,
     binds: 44,
+    server_tls_handshake_time: 45,
   });
   const rows = [poolRow({ total, averages })];
   const shown = await show("STATS", { pools: () => Promise.resolve(rows) });
   assert.deepEqual(
     shown.rows[0].slice(2).join(" "),
     "1 2 9007199254740992 4 5 6 7 8 9 10 11 12 13 14 15 11 2 21 22 23 24 25 26 " +
-      "31 32 33 34 41 42 43 44 2",
+      "31 32 33 34 41 42 43 44 2 35 36 45",
   );
 });
 
@@ -285,7 +290,7 @@ Deno.test("show: in the console of the name pgbouncer STATS and DATABASES have a
   const client = { id: 1, user: "admin", database: "pgbouncer", address: "127.0.0.1:1" };
   const session = new Console(environment, client);
   const stats = rowsOf(read((await session.handle(query("SHOW STATS"))).bytes));
-  assert.deepEqual(stats.map((row) => [...row.slice(0, 4), row.at(-1)].join(" ")), [
+  assert.deepEqual(stats.map((row) => [...row.slice(0, 4), row.at(-4)].join(" ")), [
     "app  10 14 14",
     "other carol 5 7 7",
   ]);
@@ -338,11 +343,12 @@ Deno.test("show: CLIENTS by id, named as in the log", async () => {
 Deno.test("show: SERVERS with ids in hex", async () => {
   const rows = [serverRow(), serverRow({ id: 0xfeedbeef, database: "aaa" })];
   const shown = await show("SERVERS", { servers: () => Promise.resolve(rows) });
+  const tls = "TLSv1.3|TLS_AES_256_GCM_SHA384";
   assert.deepEqual(
     shown.rows.map((row) => row.join("|")),
     [
-      "0xFEEDBEEF|4242|aaa|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none",
-      "0x0000BEEF|4242|app|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none",
+      `0xFEEDBEEF|4242|aaa|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none|${tls}`,
+      `0x0000BEEF|4242|app|alice|psql|true|idle|idle|5|6|700|800|90|1|2|3|none|${tls}`,
     ],
   );
 });
@@ -350,7 +356,7 @@ Deno.test("show: SERVERS with ids in hex", async () => {
 Deno.test("show: no servers is an empty result", async () => {
   const shown = await show("SERVERS", { servers: () => Promise.resolve([]) });
   assert.equal(shown.rows.length, 0);
-  assert.equal(shown.columns.length, 17);
+  assert.equal(shown.columns.length, 19);
 });
 
 Deno.test("show: CONNECTIONS adds the workers up, errors never under 0", async () => {

@@ -3,7 +3,7 @@
  * the period's end made of the sums: events and bytes per second, microseconds per transaction and per query, and
  * microseconds waited per second. The columns from `total_pins` on are not in upstream; those from
  * `total_server_assignment_count` on are PgBouncer's, `total_requests` that of its versions before 1.8, which exporters
- * still read.
+ * still read. The last three are ours, microseconds for each handshake with PostgreSQL that went through.
  *
  * The console `pgbouncer` has a row a database, as PgBouncer: exporters name what they read by the database alone.
  */
@@ -51,6 +51,9 @@ export const showStats: Show = {
     numeric("avg_server_parse_count"),
     numeric("avg_bind_count"),
     numeric("total_requests"),
+    numeric("total_server_tls_handshake_count"),
+    numeric("total_server_tls_handshake_errors"),
+    numeric("avg_server_tls_handshake_time"),
   ],
   async rows(environment, console) {
     const gather = console.database === "pgbouncer" ? gatherDatabases : gatherPools;
@@ -90,6 +93,9 @@ export const showStats: Show = {
       averages.server_parses,
       averages.binds,
       total.query_count,
+      total.server_tls_handshakes,
+      total.server_tls_handshake_errors,
+      averages.server_tls_handshake_time,
     ]);
   },
 };

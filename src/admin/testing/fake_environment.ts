@@ -88,6 +88,8 @@ export function serverRow(changes: Partial<ServerRow> = {}): ServerRow {
     user: "alice",
     application_name: "psql",
     tls: true,
+    tls_version: "TLSv1.3",
+    tls_cipher: "TLS_AES_256_GCM_SHA384",
     state: "idle",
     wait: "idle",
     transaction_count: 5,

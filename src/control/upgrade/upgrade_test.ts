@@ -151,7 +151,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
   const service = new Service();
   service.row.late = 1;
   const over = service.upgrade.begin("SIGUSR2 received");
-  await service.ready({ apart: true });
+  await service.ready({ apart: true, tls: true });
   assert.equal(service.upgrade.phase, "moving");
   assert.match(service.upgrade.obstacle()!, /under way \(moving\)/);
   assert.deepEqual(service.commands, ["stop_accepting"]);
@@ -159,7 +159,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
     kind: "move",
     pools: [{ database: "a", user: "me" }],
     apart: true,
-    tls: false,
+    tls: true,
   });
   const fds = [libc.eventfd(0, 0), libc.eventfd(0, 0)];
   service.freeze([session({ id: 7 }, [fds[0]!])], fds[1]!);
@@ -190,7 +190,8 @@ Deno.test("upgrade: what does not go into a frame stays, and nothing ends for it
   service.row.late = 1;
   const over = service.upgrade.begin("SIGUSR2 received");
   await service.ready();
-  assert.ok(!service.mail("move").apart, "an older program");
+  const { apart, tls } = service.mail("move");
+  assert.ok(!apart && !tls, "an older program");
   const half = "x".repeat(300_000_000);
   service.freeze([session({ one: half }), session({ one: half, two: half })]);
   assert.deepEqual(service.mail("taken"), { kind: "taken", batch: 1, refused: [0, 1] });

@@ -7,10 +7,11 @@ import type { Timer } from "../../reactor/timers.ts";
 import type { PoolSettings } from "../../config/settings.ts";
 import { NEWEST_MINOR } from "../../protocol/startup.ts";
 import type { LoginSecrets } from "../../server/authentication.ts";
+import type { HandshakeCounts } from "../../server/encryption.ts";
 import type { LoggedIn, LoginFailure } from "../../server/login.ts";
 import { oneLine } from "../../log/one_line.ts";
 import { parameterSet } from "../../server/parameters.ts";
-import { newServerState, type ServerState } from "../../server/state.ts";
+import { newServerState, type ServerState, type ServerTlsNote } from "../../server/state.ts";
 import type { PoolEnvironment } from "../environment.ts";
 import { PoolLogin } from "./pool_login.ts";
 import { spread } from "../lifetime.ts";
@@ -23,12 +24,16 @@ const MOST_SALTED = 8;
 /** The first PostgreSQL that speaks protocol 3.2. */
 const SPEAKS_3_2 = 18;
 
+/** What a login comes to depends on. */
+type LoginSettings = Pick<PoolSettings, "server_digest" | "server_tls">;
+
 /** The pool that the connections are for. */
 export interface CreatingPool {
   readonly settings: PoolSettings;
   readonly name: string;
   readonly waiting: number;
   readonly clientKey: Uint8Array | undefined;
+  readonly traffic: HandshakeCounts;
   loggedIn(login: LoggedIn, epoch: number, settings: PoolSettings): void;
   loginFailed(failure: LoginFailure): void;
   /** The pause after a failure is over. */
@@ -57,6 +62,8 @@ export class Creation {
       newestMinor: () => this.#minor ?? 0,
       clientKey: () => pool.clientKey,
       derive: (password, salt, iterations, done) => this.#derive(password, salt, iterations, done),
+      tls: environment,
+      counts: pool.traffic,
     };
   }
 
@@ -143,8 +150,14 @@ export class Creation {
     this.#pool.loginFailed(failure);
   }
 
-  /** What failed before was due to settings that do not hold any more. */
-  forgetFailure(): void {
+  /** What failed before may have been due to settings that do not hold any more. */
+  settingsChanged(before: LoginSettings, after: LoginSettings): void {
+    const same = after.server_digest === before.server_digest &&
+      after.server_tls.files.digest === before.server_tls.files.digest;
+    if (!same) this.#forgetFailure();
+  }
+
+  #forgetFailure(): void {
     this.#minor = undefined;
     this.lastFailure = undefined;
     this.#retryTimer?.cancel();
@@ -178,12 +191,19 @@ export function loggedInState(
     secret: login.secret,
     address: login.address.bytes,
     addressText: login.address.text,
+    tls: noteOf(login),
     lifetimeMs: spread(settings.server_lifetime),
     idleLimitMs: spread(settings.idle_timeout),
     digest: settings.server_digest,
     parameters: parameterSet(login.parameters),
     own: [],
   };
+}
+
+function noteOf({ tls }: LoggedIn): ServerTlsNote | undefined {
+  if (tls === undefined) return undefined;
+  const { settings, host } = tls;
+  return { mode: settings.mode, direct: settings.direct, host };
 }
 
 /** What the ClientKey of a passthrough pool belongs to. */

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { LoginFailure } from "../../server/login.ts";
+import { noCounts } from "../../stats/counters.ts";
 import { FakeReactor } from "../../testing/fake_reactor.ts";
-import { poolSettings } from "../../testing/settings.ts";
+import { NO_TLS, poolSettings } from "../../testing/settings.ts";
 import type { PoolEnvironment } from "../environment.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./creation.ts";
 
@@ -14,6 +15,7 @@ class Bench implements CreatingPool {
   readonly name = "me@db";
   readonly waiting = 0;
   readonly clientKey = undefined;
+  readonly traffic = noCounts();
   readonly lines: string[] = [];
   readonly failures: LoginFailure[] = [];
   readonly asked: Answer[] = [];
@@ -97,13 +99,20 @@ Deno.test("creation: a server that stays away is news once", () => {
 });
 
 Deno.test("creation: what failed by settings that do not hold any more is forgotten", () => {
-  const bench = new Bench();
-  bench.fail();
-  bench.creation.forgetFailure();
-  assert.ok(!bench.creation.resting);
-  assert.equal(bench.creation.lastFailure, undefined);
-  bench.pass(60_000);
-  assert.equal(bench.grown, 0);
+  const before = poolSettings({ server_digest: "a" });
+  const files = { ...NO_TLS.files, digest: "other contents" };
+  const others = [{ server_digest: "b" }, { server_tls: { ...NO_TLS, files } }];
+  for (const change of others) {
+    const bench = new Bench();
+    bench.fail();
+    bench.creation.settingsChanged(before, poolSettings({ server_digest: "a", pool_size: 99 }));
+    assert.ok(bench.creation.resting);
+    bench.creation.settingsChanged(before, { ...before, ...change });
+    assert.ok(!bench.creation.resting);
+    assert.equal(bench.creation.lastFailure, undefined);
+    bench.pass(60_000);
+    assert.equal(bench.grown, 0);
+  }
 });
 
 Deno.test("creation: closed, what is under way is nobody's any more", () => {

@@ -17,7 +17,7 @@
 import type { PoolSettings } from "../../config/settings.ts";
 import type { Fd } from "../../os/fd.ts";
 import type { Timer } from "../../reactor/timers.ts";
-import { PlainStream } from "../../reactor/stream.ts";
+import { streamOf } from "../../server/stream_of.ts";
 import { notificationChannel, notificationPayload } from "../../protocol/notification.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -424,7 +424,7 @@ export class Listener extends ExtraConnections implements LineOwner, OpeningList
     const { reactor } = this.environment;
     this.#line = new ListeningLine(this, {
       reactor,
-      stream: new PlainStream(fd),
+      stream: streamOf(fd, snapshot.line.server.tls),
       snapshot: snapshot.line,
     });
     this.share.count();

@@ -98,6 +98,7 @@ class Bench {
       address: { bytes: new Uint8Array(1), text: "here" },
       pid: stream.fd,
       secret: new Uint8Array(4),
+      tls: undefined,
       minor: 0,
       parameters: new Map(),
     });

@@ -60,7 +60,7 @@ export function answer(worker: AnsweringWorker, what: WorkerQuestion, most: numb
     case "moving":
       return worker.departure === undefined ? [] : [worker.departure.row()];
     case "presence":
-      return [presenceRow(sessions, directory.all(), index)];
+      return [presenceRow(sessions, index)];
     case "counts":
       return [{ ...worker.counts, clients: worker.sessions.size, worker: index }];
     default:

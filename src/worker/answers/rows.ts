@@ -8,8 +8,8 @@ import type { Session } from "../../client/session.ts";
 import { Stage } from "../../client/state.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { TlsStream } from "../../tls/stream.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
+import { TlsStream } from "../../tls/stream.ts";
 
 /** Of the percentiles that SHOW POOLS_EXTENDED has. */
 const SHARES = [0.5, 0.95, 0.99];
@@ -106,17 +106,8 @@ function clientState(session: Session): ClientRow["state"] {
 }
 
 /** How many sessions are here, and how many of them are in the middle of something. */
-export function presenceRow(
-  sessions: Iterable<Session>,
-  pools: Iterable<Pool>,
-  worker: number,
-): PresenceRow {
+export function presenceRow(sessions: Iterable<Session>, worker: number): PresenceRow {
   const row: PresenceRow = { clients: 0, inTransaction: 0, encrypted: 0, worker };
-  for (const pool of pools) {
-    for (const servers of [pool.servers(), pool.replication.servers(), pool.listener.servers()]) {
-      for (const { stream } of servers) if (stream instanceof TlsStream) row.encrypted++;
-    }
-  }
   for (const session of sessions) {
     if (session.encrypted || session.handshaking) row.encrypted++;
     if (session.state.stage === Stage.Admin) continue;
@@ -177,11 +168,12 @@ export function serverRows(pools: Iterable<Pool>, now: number, worker: number): 
 
 function serverRow(
   pool: Pool,
-  { state }: ServerConnection,
+  { state, stream }: ServerConnection,
   now: number,
   worker: number,
 ): ServerRow {
   const idle = state.stage === ServerStage.Idle;
+  const tls = stream instanceof TlsStream ? stream.info : undefined;
   return {
     id: state.id,
     server_process_id: state.pid,
@@ -189,7 +181,9 @@ function serverRow(
     user: pool.settings.user,
     // A client's own is set at the checkout, so this is the last client's.
     application_name: state.parameters.values.get("application_name") ?? "",
-    tls: false,
+    tls: tls !== undefined,
+    tls_version: tls?.protocol ?? "",
+    tls_cipher: tls?.cipher ?? "",
     state: idle ? "idle" : "active",
     wait: idle ? "idle" : "read",
     transaction_count: state.xactCount,

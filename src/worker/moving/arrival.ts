@@ -8,7 +8,6 @@ import type { FrozenItem } from "../../mail.ts";
 import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
-import { PlainStream } from "../../reactor/stream.ts";
 import type { SessionSnapshot } from "../../client/freeze.ts";
 import type { Session } from "../../client/session.ts";
 import type { Log } from "../../log/log.ts";
@@ -18,7 +17,8 @@ import { errorResponse } from "../../protocol/error_response.ts";
 import { REASONS, reasonText } from "../../reasons.ts";
 import { ServerConnection } from "../../server/connection.ts";
 import type { ServerSnapshot } from "../../server/link.ts";
-import type { SocketTuner } from "../../server/login.ts";
+import type { SocketTuner } from "../../server/dial.ts";
+import { streamOf } from "../../server/stream_of.ts";
 import { completeListener, completePool, completeServer, completeSession } from "./completion.ts";
 
 /** What thawing needs of its worker. */
@@ -68,7 +68,7 @@ function thawServer(
   place: ArrivalPlace,
 ): ServerConnection {
   place.tune(fd, snapshot.state.address[0] === 1);
-  return ServerConnection.thaw(place.reactor, new PlainStream(fd), snapshot, keeper);
+  return ServerConnection.thaw(place.reactor, streamOf(fd, snapshot.tls), snapshot, keeper);
 }
 
 function thawLoneServer(

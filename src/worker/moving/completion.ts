@@ -35,6 +35,7 @@ const emptySession = (): SessionSnapshot => ({
 const emptyServer = (): ServerSnapshot => ({
   state: newServerState(0, 0),
   owed: { entries: [], records: undefined, skipping: false, copyIn: false, copyBoth: false },
+  tls: undefined,
   outbox: undefined,
   tail: undefined,
   ownError: undefined,

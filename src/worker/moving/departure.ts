@@ -15,6 +15,7 @@
 
 import type { FrozenItem, MovingRow, WorkerToControl } from "../../mail.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
+import type { ByteStream } from "../../reactor/stream.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { Session } from "../../client/session.ts";
 import { Stage } from "../../client/state.ts";
@@ -23,6 +24,7 @@ import type { Replication } from "../../pool/replication.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
+import { TlsStream } from "../../tls/stream.ts";
 import type { Directory } from "../directory.ts";
 import { pack, sizeOf } from "./blobs.ts";
 
@@ -141,7 +143,7 @@ export class Departure {
       session: undefined,
       server: undefined,
     }];
-    const listener = pool.listener.freeze();
+    const listener = this.#listenerGoes(pool) ? pool.listener.freeze() : undefined;
     if (listener !== undefined) {
       held.push({
         item: {
@@ -157,12 +159,23 @@ export class Departure {
       });
     }
     for (const server of [...pool.servers()]) {
-      if (server.link === undefined && server.cancelsUnderWay === 0) {
-        held.push(this.#freezeServer(pool, server));
-      }
+      if (server.link !== undefined || server.cancelsUnderWay > 0) continue;
+      if (this.#goes(server)) held.push(this.#freezeServer(pool, server));
+      // What is not at rest is closed when it is.
+      else if (server.state.stage === ServerStage.Idle) server.close(REASONS.serverStays, "");
     }
-    for (const session of linked) if (session.movable) held.push(this.#freezeSession(session));
+    for (const session of linked) if (this.#mayGo(session)) held.push(this.#freezeSession(session));
     return held.concat(this.#freezeWaiters(pool));
+  }
+
+  /** Whoever does not know TLS would take its records for plain bytes. */
+  #goes({ stream }: { readonly stream: ByteStream }): boolean {
+    return this.#tls || !(stream instanceof TlsStream);
+  }
+
+  /** Else it stays, with all who listen by it. */
+  #listenerGoes({ listener }: Pool): boolean {
+    return [...listener.servers()].every((server) => this.#goes(server));
   }
 
   #freezeServer(pool: Pool, server: ServerConnection): Held {
@@ -221,8 +234,10 @@ export class Departure {
       if (server === undefined) this.#ship([lost(pool)]);
       // Closed since then, or gone by another way.
       else if (server.state.stage === ServerStage.Closed || !pool.moving.has(server)) return;
-      else if (server.link === undefined) this.#ship([this.#freezeServer(pool, server)]);
-      else {
+      else if (server.link === undefined) {
+        if (this.#goes(server)) this.#ship([this.#freezeServer(pool, server)]);
+        else server.close(REASONS.serverStays, "");
+      } else {
         const session = server.link as Session;
         if (this.#mayGo(session)) this.#ship([this.#freezeSession(session)]);
       }
@@ -330,7 +345,12 @@ export class Departure {
   }
 
   #mayGo(session: Session): boolean {
-    return session.movable && !this.#frozen.has(session) && (this.#tls || !session.encrypted) &&
+    const { pool, server, state } = session;
+    if (!this.#goes(session) || server !== undefined && !this.#goes(server)) return false;
+    if (state.listens !== undefined && pool !== undefined && !this.#listenerGoes(pool)) {
+      return false;
+    }
+    return session.movable && !this.#frozen.has(session) &&
       (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
   }
 
