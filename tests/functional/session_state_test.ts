@@ -209,7 +209,7 @@ for (const [what, make, see, end] of PINS) {
       password: ADMIN.password,
       database: "pgdoorman",
     });
-    const pinned = (await operator.rows("SHOW CLIENTS")).map((row) => row.at(-2));
+    const pinned = (await operator.rows("SHOW CLIENTS")).map((row) => row[13]);
     assert.deepEqual(pinned.sort().reverse(), [what, "", ""]);
     await client.query(end);
     await doorman.waitForLog(new RegExp(`needs server pid=${pid} no more`));

@@ -14,7 +14,7 @@ import { say } from "../../tools/say.ts";
 import { type DetachedProcess, readIfThere, type UnixUser } from "./detached_process.ts";
 import { ADMIN, type Config, Instance } from "./instance.ts";
 import { freePort } from "./ports.ts";
-import type { Postgres } from "./postgres.ts";
+import { everywhereTls, type Postgres } from "./postgres.ts";
 import { makeTestFolder } from "./test_folder.ts";
 
 export { ADMIN, isListening, unexpectedFaults } from "./instance.ts";
@@ -65,6 +65,7 @@ export function poolOf(postgres: Postgres, pool: Config = {}): Config {
     server_port: postgres.port,
     server_database: "postgres",
     users: [{ username: "postgres", password: "postgres", pool_size: 10 }],
+    ...(everywhereTls ? { server_tls_mode: "require" } : {}),
     ...pool,
   };
 }

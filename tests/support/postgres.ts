@@ -6,10 +6,13 @@
  *
  * Leaving the scope stops the server and removes its folder, whether the test has passed or failed. Superuser is
  * `postgres` with password `postgres`. Over the Unix socket it is trusted, whatever the other rules say.
+ *
+ * `PG_DOORMAN_TEST_SERVER_TLS=1` gives TLS to servers of tests that say nothing of it, and their pools ask for it.
  */
 
 import { join } from "node:path";
 import pg from "pg";
+import { Authority, type Certificate } from "./certificates.ts";
 import {
   childrenOf,
   DetachedProcess,
@@ -34,9 +37,14 @@ export interface PostgresOptions {
   auth?: "trust" | "password" | "md5" | "scram-sha-256";
   /** Lines for pg_hba.conf, before ours. */
   hba?: string[];
+  /** TLS with this certificate and its key; `ca`: whose certificates clients may show; `only`: not without TLS by TCP. */
+  tls?: { certificate: Certificate; ca?: Certificate; only?: boolean };
   /** TCP port; a free one if absent. */
   port?: number;
 }
+
+/** Whether pools ask servers for TLS in tests that are about something else. */
+export const everywhereTls: boolean = Deno.env.get("PG_DOORMAN_TEST_SERVER_TLS") !== undefined;
 
 /** A row as the driver returns it: column name to value. */
 export type Row = Record<string, unknown>;
@@ -158,17 +166,44 @@ export class Postgres {
       "log_timezone = 'UTC'",
       "timezone = 'UTC'",
       `password_encryption = '${auth === "md5" ? "md5" : "scram-sha-256"}'`,
+      ...await this.#tlsSettings(),
       ...this.#options.settings ?? [],
     ];
+    const host = this.#options.tls?.only ? "hostssl" : "host";
     const rules = [
       "local all postgres trust",
       ...this.#options.hba ?? [],
       "local all all trust",
-      `host all all 127.0.0.1/32 ${auth}`,
-      `host replication all 127.0.0.1/32 ${auth}`,
+      `${host} all all 127.0.0.1/32 ${auth}`,
+      `${host} replication all 127.0.0.1/32 ${auth}`,
     ];
     await this.writeFile("postgresql.conf", settings.join("\n") + "\n");
     await this.writeFile("pg_hba.conf", rules.join("\n") + "\n");
+  }
+
+  async #tlsSettings(): Promise<string[]> {
+    const { tls = everywhereTls ? { certificate: this.#newCertificate() } : undefined } =
+      this.#options;
+    if (tls === undefined) return [];
+    await this.useCertificate(tls.certificate);
+    const settings = ["ssl = on"];
+    if (tls.ca !== undefined) {
+      await this.writeFile("root.crt", new TextDecoder().decode(tls.ca.certificate));
+      settings.push("ssl_ca_file = 'root.crt'");
+    }
+    return settings;
+  }
+
+  #newCertificate(): Certificate {
+    const folder = join(this.folder, "certificates");
+    Deno.mkdirSync(folder);
+    return Authority.create(folder).issue({ name: "localhost" });
+  }
+
+  /** Writes the certificate that it shows, with its key; one that runs has to `reload`. */
+  async useCertificate({ certificate, key }: Certificate): Promise<void> {
+    await this.writeFile("server.crt", new TextDecoder().decode(certificate));
+    await this.writeFile("server.key", new TextDecoder().decode(key));
   }
 
   /** Writes a file into the data folder, readable by the server alone (as it demands of key files). */

@@ -21,7 +21,7 @@ import {
 import { doormanExecutable } from "../support/doorman.ts";
 import { ADMIN, type Config, Instance } from "../support/instance.ts";
 import { freePort } from "../support/ports.ts";
-import type { Postgres } from "../support/postgres.ts";
+import { everywhereTls, type Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { type LoginOptions, WireClient, type WireTls } from "../support/wire_client.ts";
 import { Authority } from "../support/certificates.ts";
@@ -89,6 +89,7 @@ export function poolOf(postgres: Postgres, pool: Config = {}, user: Config = {})
     server_port: postgres.port,
     server_database: "postgres",
     users: [userOf(user)],
+    ...(everywhereTls ? { server_tls_mode: "require" } : {}),
     ...pool,
   };
 }

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { build } from "../../tools/build.ts";
 import { COMPATIBLE_SINCE, SNAPSHOT_VERSION } from "../../src/handover/version.ts";
+import { Authority } from "../support/certificates.ts";
 import { Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { WireClient } from "../support/wire_client.ts";
@@ -21,7 +22,7 @@ let folder: string;
 let next: string;
 /** Its snapshots are another matter. */
 let far: string;
-/** Of before long byte arrays went by a file of their own, and before batches came back. */
+/** Of before long byte arrays went by a file of their own, before batches came back, and before there was TLS. */
 let before: string;
 
 type Edits = Record<string, [from: string, to: string][]>;
@@ -104,6 +105,11 @@ Deno.test.beforeAll(async () => {
   });
   before = await variant("before", {
     ...version("before"),
+    // It would take the records of TLS for PostgreSQL's own bytes.
+    "src/worker/moving/completion.ts": [[
+      "  tls: undefined,\n  outbox: undefined,\n  tail: undefined,\n  ownError",
+      "  outbox: undefined,\n  tail: undefined,\n  ownError",
+    ]],
     "src/control/upgrade/successor.ts": [
       ["const able = { apart: true, thaws: true, tls: true };", "const able = {};"],
     ],
@@ -287,6 +293,41 @@ Deno.test("upgrade: to a program that can't take over TLS nothing moves, and cli
   const { clients, left } = await service.upgrade();
   assert.deepEqual([clients, left], [1, 0]);
   assert.equal(await next.value("SELECT 4"), "4");
+});
+
+Deno.test("upgrade: a server with TLS does not go to a program that would take it for plain; its client does, without", async () => {
+  await using server = await Postgres.start({
+    tls: { certificate: Authority.create(folder).issue({ name: "localhost" }) },
+  });
+  await using service = await Service.start({
+    config: {
+      general: { shutdown_timeout: "20s" },
+      pools: { app: poolOf(server, { server_tls_mode: "require" }, { pool_size: 3 }) },
+    },
+  });
+  using idle = await service.login();
+  await idle.ask(wire.parse("mine", "SELECT $1::int + 1"), wire.SYNC);
+  using busy = await service.login();
+  await busy.query("START TRANSACTION");
+  const backend = await busy.value("SELECT pg_backend_pid()");
+  const from = service.logs.length;
+  const { old } = await service.begin(() => service.replaceByFile(before));
+  assert.match(await programVersion(service), /-before$/);
+  const bound = await idle.ask(wire.bind("", "mine", ["41"]), wire.execute(), wire.SYNC);
+  assert.deepEqual(wire.rowsOf(bound), [["42"]]);
+  // It lives on where it was, until it is free.
+  assert.equal(await busy.value("SELECT pg_backend_pid()"), backend);
+  assert.equal((await busy.query("COMMIT")).at(-1)!.body[0], 0x49);
+  await service.waitForEnd(old);
+  assert.notEqual(await busy.value("SELECT pg_backend_pid()"), backend);
+  assert.match(
+    service.logs.slice(from),
+    /the new process does not know connections with TLS[^]*moved 2 clients and 0 servers/,
+  );
+  // And up again, from the servers that the other program has.
+  await service.started(2);
+  assert.equal((await service.upgrade()).left, 0);
+  for (const client of [idle, busy]) assert.equal(await client.value("SELECT 1"), "1");
 });
 
 for (const direction of ["up", "down"]) {

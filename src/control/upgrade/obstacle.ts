@@ -20,5 +20,5 @@ export async function obstacleToMoving(
   if (tls === true) return undefined;
   const rows = await supervisor.askInTime<PresenceRow>("presence", answerMs);
   if (rows.every(({ encrypted }) => encrypted === 0)) return undefined;
-  return `the new process can't take over clients with TLS, and there are some: ${stay}`;
+  return `the new process can't take over connections with TLS, and there are some: ${stay}`;
 }
