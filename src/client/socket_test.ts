@@ -307,16 +307,18 @@ function step(world: World, choice: number): void {
 
 const asked = fc.array(pipelines, { minLength: 1, maxLength: 4 });
 
-const KINDS = (["transaction", "session"] as const).flatMap((pool_mode) =>
-  STREAMS.map(([by, Stream]) => [pool_mode, by, Stream] as const)
-);
+const KINDS = (["transaction", "session"] as const).flatMap((pool_mode) => [
+  ...STREAMS.map(([by, Stream]) => [pool_mode, by, Stream, FakeStream] as const),
+  [pool_mode, ", both sides by streams that keep", KeepingStream, KeepingStream] as const,
+]);
 
-for (const [pool_mode, by, Stream] of KINDS) {
+for (const [pool_mode, by, Stream, ServerStream] of KINDS) {
   Deno.test(`socket: a client is read from when it may be and at no other time, ${pool_mode} mode${by}`, () => {
     fc.assert(
       fc.property(asked, choices, fc.nat({ max: 600 }), (all, choice, steps) => {
         const world = new World({ pool_mode });
         world.clientStream = Stream;
+        world.serverStream = ServerStream;
         const few = pool_mode === "transaction" ? 2 : all.length;
         for (let i = 0; i < few; i++) world.addServer();
         const sent = all.map((messages) => bytesOfAll([...messages, simpleQuery("commit"), SYNC]));

@@ -3,6 +3,8 @@ import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
 import { Owed } from "../protocol/owed_replies.ts";
 import { concat, frontend } from "../protocol/testing/wire.ts";
 import { REASONS } from "../reasons.ts";
+import { FakeStream } from "../testing/fake_stream.ts";
+import { KeepingStream } from "../testing/keeping_stream.ts";
 import { ServerBench } from "../testing/server_bench.ts";
 
 const ANSWER = concat(frontend("C", "SELECT 1"), frontend("Z", [0x49]));
@@ -12,10 +14,14 @@ function eventsOf({ reactor, stream }: ServerBench): number {
   return reactor.registered.get(stream.fd)!.events;
 }
 
+/** Streams that take what they are given, and those that count it as taken and keep it. */
+const STREAMS = [FakeStream, KeepingStream];
+
 Deno.test("server socket: what PostgreSQL does not take waits, in order, and is sent on", () => {
+  const ways = STREAMS.flatMap((Stream) => [false, true].map((moves) => ({ Stream, moves })));
   for (let taken = 0; taken < ASK.length; taken++) {
-    for (const moves of [false, true]) {
-      const bench = new ServerBench();
+    for (const { Stream, moves } of ways) {
+      const bench = new ServerBench({ Stream });
       bench.stream.appetite = [taken];
       bench.connection.send(ASK, 0, ASK.length);
       bench.connection.send(ASK, 10, 20);
@@ -34,15 +40,32 @@ Deno.test("server socket: what PostgreSQL does not take waits, in order, and is 
 });
 
 Deno.test("server socket: it tells that it is writable when all is sent, and not before", () => {
-  const bench = new ServerBench();
-  bench.stream.appetite = [0, 30, 0, 30, 0];
-  bench.connection.send(ASK, 0, ASK.length);
+  for (const Stream of STREAMS) {
+    const bench = new ServerBench({ Stream });
+    bench.stream.appetite = [0, 30, 0, 30, 0];
+    bench.connection.send(ASK, 0, ASK.length);
+    bench.turn();
+    bench.turn();
+    assert.deepEqual(bench.link.told, []);
+    assert.ok(bench.connection.congested);
+    bench.turn();
+    assert.deepEqual(bench.link.told, ["writable"]);
+    assert.deepEqual(bench.stream.fetch(), ASK);
+  }
+});
+
+Deno.test("server socket: what a stream answers by itself goes out when PostgreSQL takes it", () => {
+  const bench = new ServerBench({ Stream: KeepingStream });
+  bench.stream.appetite = [0];
+  // As a record layer does that was asked for new keys.
+  bench.stream.send(ASK, 0, 7);
+  bench.connection.owed.push(Owed.Query);
+  bench.receive(ANSWER);
+  assert.ok(bench.connection.congested);
   bench.turn();
-  bench.turn();
-  assert.deepEqual(bench.link.told, []);
-  bench.turn();
-  assert.deepEqual(bench.link.told, ["writable"]);
-  assert.deepEqual(bench.stream.fetch(), ASK);
+  assert.ok(!bench.connection.congested);
+  assert.deepEqual(bench.stream.fetch(), ASK.slice(0, 7));
+  assert.deepEqual(bench.link.delivered, ANSWER);
 });
 
 Deno.test("server socket: paused, it leaves the answer where it is", () => {

@@ -12,15 +12,21 @@ import { FakeStream } from "./fake_stream.ts";
 /** Even: sends are not put off. */
 const FD = 10;
 
+interface BenchOptions {
+  linked?: boolean;
+  Stream?: new (fd: number) => FakeStream;
+}
+
 export class ServerBench {
   readonly reactor = new FakeReactor();
-  readonly stream = new FakeStream(FD);
+  readonly stream: FakeStream;
   readonly owner = new FakeOwner<ServerConnection>();
   readonly link = new FakeLink();
   connection: ServerConnection;
 
-  /** Linked, unless `link` is no. */
-  constructor({ linked = true } = {}) {
+  /** Linked, unless `linked` is no. */
+  constructor({ linked = true, Stream = FakeStream }: BenchOptions = {}) {
+    this.stream = new Stream(FD);
     const state = newServerState(1, this.reactor.now);
     state.stage = linked ? ServerStage.Linked : ServerStage.Idle;
     const reactor = this.reactor as unknown as Reactor;

@@ -92,6 +92,7 @@ export class World {
   addresses: PoolEnvironment["addresses"] = () => assert.fail("no server is to be connected to");
   /** What clients are connected by. */
   clientStream: new (fd: number) => FakeStream = FakeStream;
+  serverStream: new (fd: number) => FakeStream = FakeStream;
   #lastFd = 100;
   #lastStatementId = 0;
 
@@ -185,7 +186,7 @@ export class World {
   }
 
   #newServer(): FakeServer {
-    const stream = new FakeStream(++this.#lastFd);
+    const stream = new this.serverStream(++this.#lastFd);
     const state = newServerState(this.#lastFd, this.reactor.now);
     state.parameters = parameterSet(REPORTED);
     const connection = new ServerConnection(

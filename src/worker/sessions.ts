@@ -5,7 +5,6 @@
 
 import type { Fd } from "../os/fd.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
-import { type ByteStream, PlainStream } from "../reactor/stream.ts";
 import type { ClientContext } from "../client/context.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { ClientLogin } from "../client/login/login.ts";
@@ -15,10 +14,9 @@ import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import type { WorkerToWorker } from "../mail.ts";
 import { NO_PARAMETERS } from "../server/parameters.ts";
+import { streamOf } from "../server/stream_of.ts";
 import { MOST_CLIENT_ID } from "../client/login/process_id.ts";
 import { Shared } from "../stats/shared.ts";
-import type { TlsState } from "../tls/state.ts";
-import { TlsStream } from "../tls/stream.ts";
 import type { Accepted } from "./accept.ts";
 
 /** What sessions have of their worker, and a way to the other workers. */
@@ -28,10 +26,6 @@ export interface SessionsPlace extends ClientContext {
 
 /** What a session is made of that was one elsewhere. */
 export type Travelled = Pick<SessionSnapshot, "state" | "tls">;
-
-function streamOf(fd: Fd, tls: TlsState | undefined): ByteStream {
-  return tls === undefined ? new PlainStream(fd) : new TlsStream(fd, tls);
-}
 
 export class Sessions {
   readonly #place: SessionsPlace;
