@@ -173,11 +173,9 @@ export class Dial implements Handler {
     return this.#stream!.receive(offset);
   }
 
-  /** What has ended the connection, by the result of `receive`. */
-  why(result: number): string {
-    const stream = this.#stream;
-    if (stream instanceof TlsStream && stream.fault !== "") return `TLS: ${stream.fault}`;
-    return result === 0 ? "it closed the connection" : errnoText(-result);
+  /** What is wrong with its TLS; empty: nothing is. */
+  get fault(): string {
+    return this.#stream instanceof TlsStream ? this.#stream.fault : "";
   }
 
   get isOpen(): boolean {

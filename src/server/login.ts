@@ -189,6 +189,13 @@ export class ServerLogin implements Dialer, AuthenticatingServerLogin {
     } else this.fail(code, message, transient ? "transient" : "final");
   }
 
+  /** With TLS 1.3 PostgreSQL looks at our certificate when the handshake is over here. */
+  #tlsBroken(fault: string): void {
+    const hint = this.#answered ? "" : ", perhaps for what server_tls_certificate shows it";
+    if (!this.#answered) this.#secrets.counts.server_tls_handshake_errors++;
+    this.fail("08001", `TLS with ${this.where}: ${fault}${hint}`, "final");
+  }
+
   open(tls: Established | undefined): void {
     this.#tls = tls;
     this.#authentication = new ServerAuthentication(this, this.#settings, this.#secrets);
@@ -214,7 +221,9 @@ export class ServerLogin implements Dialer, AuthenticatingServerLogin {
     if (n <= 0) {
       if (libc.wouldBlock(n)) return;
       if (this.#asksOlder()) return;
-      this.fail("08006", `login at ${this.where}: ${dial.why(n)}`, "transient");
+      if (dial.fault !== "") return this.#tlsBroken(dial.fault);
+      const why = n === 0 ? "it closed the connection" : errnoText(-n);
+      this.fail("08006", `login at ${this.where}: ${why}`, "transient");
       return;
     }
     const end = offset + n;

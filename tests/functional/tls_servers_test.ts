@@ -199,6 +199,7 @@ Deno.test("tls servers: pool and general keys are merged one by one", async () =
 });
 
 Deno.test("tls servers: the certificate that PostgreSQL wants to see", async () => {
+  const foreign = stranger.issue({ name: "certified" });
   const users = ["certified", "shown"].map((username) => ({
     username,
     password: username,
@@ -216,6 +217,12 @@ Deno.test("tls servers: the certificate that PostgreSQL wants to see", async () 
     // Without TLS neither gets in: the same way again, with TLS.
     allow: poolOf(postgres, { users, server_tls_mode: "allow", ...pair }),
     prefer: poolOf(postgres, { users, server_tls_mode: "prefer", ...pair }),
+    foreign: poolOf(postgres, {
+      users,
+      server_tls_mode: "require",
+      server_tls_certificate: foreign.certificatePath,
+      server_tls_private_key: foreign.keyPath,
+    }),
   });
   const DN = "SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
   for (const database of ["pair", "allow", "prefer"]) {
@@ -227,6 +234,13 @@ Deno.test("tls servers: the certificate that PostgreSQL wants to see", async () 
     await refusal(doorman, "bare", "certified"),
     /^28000 .*valid client certificate/,
   );
+  // In TLS 1.3 the server looks at it when the handshake is over for the client.
+  const begun = performance.now();
+  assert.match(
+    await refusal(doorman, "foreign", "certified"),
+    /^08001 .*TLS with .*: it sent the alert unknown_ca, perhaps for what server_tls_certificate/,
+  );
+  assert.ok(performance.now() - begun < 4000, "it does not help to wait");
 });
 
 Deno.test("tls servers: allow does not try a wrong password twice, and tells both refusals apart", async () => {
