@@ -168,7 +168,10 @@ Deno.test("encryption: a plain connection asks for nothing", () => {
 Deno.test("encryption: what is no answer, and what stands behind one, is the end", () => {
   const cases = [
     ["E", "08006 TLS with 10.0.0.1:5432: an error instead of an answer (transient)"],
-    ["Esecret words\0", "08006 TLS with 10.0.0.1:5432: an error instead of an answer (transient)"],
+    [
+      `${"E"}secret words\0`,
+      "08006 TLS with 10.0.0.1:5432: an error instead of an answer (transient)",
+    ],
     ["R\0\0\0\x08", "08P01 TLS with 10.0.0.1:5432: neither yes nor no, this is no PostgreSQL"],
     ["\x15\x03", "08P01 TLS with 10.0.0.1:5432: neither yes nor no, this is no PostgreSQL"],
     ["SR\0", "08P01 TLS with 10.0.0.1:5432: bytes behind the answer to SSLRequest"],
