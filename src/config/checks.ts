@@ -10,7 +10,7 @@ import type { Report } from "./report.ts";
 import { keyPath } from "./source.ts";
 import { readServerAuth, SERVER_AUTH_METHODS } from "./server_auth.ts";
 import { PARAMETER_BUDGET_BYTES, parameterBytes, parameterFault } from "./startup_parameters.ts";
-import type { ClientTls } from "./settings.ts";
+import type { ClientTls, ServerTls } from "./settings.ts";
 import type { Config } from "./types.ts";
 
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
@@ -26,6 +26,8 @@ export interface Checked {
   fileMode?: (path: string) => number | undefined;
   /** What the library that will use the files for clients says of them. */
   clientTlsFaults?: (tls: ClientTls) => string[];
+  /** The same of those for PostgreSQL. */
+  serverTlsFaults?: (tls: ServerTls) => string[];
 }
 
 /** A socket in this directory must have a name that the kernel takes. */

@@ -48,6 +48,7 @@ export interface ConfigIo {
   readText: ReadText;
   fileMode?: Checked["fileMode"];
   clientTlsFaults?: Checked["clientTlsFaults"];
+  serverTlsFaults?: Checked["serverTlsFaults"];
   /** Names in a directory, for `include_dir` in pg_hba rules. */
   listDirectory?: (path: string) => string[];
   parseHba: ParseHba;
@@ -169,8 +170,8 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     const section = { ...around, rows: TALOS_KEYS, path: "talos" };
     config.talos = decodeSection(section, top["talos"]) as unknown as TalosConfig;
   }
-  const { readText, fileMode, clientTlsFaults } = io;
-  validate({ config, pools, report, readText, fileMode, clientTlsFaults });
+  const { readText, fileMode, clientTlsFaults, serverTlsFaults } = io;
+  validate({ config, pools, report, readText, fileMode, clientTlsFaults, serverTlsFaults });
   return config;
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import type { PemFile, ServerTls, ServerTlsFiles } from "./settings.ts";
+import type { PemFile, ServerTls, ServerTlsFiles, ServerTlsMode } from "./settings.ts";
 import type { GeneralConfig, PoolConfig, ServerTlsConfig } from "./types.ts";
 
 /** What a pool's keys and the general ones amount to. */
@@ -19,6 +19,11 @@ export function mergedTls(
     server_tls_certificate: pool.server_tls_certificate ?? general.server_tls_certificate,
     server_tls_private_key: pool.server_tls_private_key ?? general.server_tls_private_key,
   };
+}
+
+/** What of a server's certificate is looked at: nothing, who has signed it, or its name as well. */
+export function verificationOf(mode: ServerTlsMode): "none" | "ca" | "full" {
+  return mode === "verify-full" ? "full" : mode === "verify-ca" ? "ca" : "none";
 }
 
 /** Reads the files of pools, each once; pools that name the same ones share what they hold. */
@@ -36,7 +41,8 @@ export class ServerTlsReader {
     const keys = mergedTls(general, pool);
     const mode = keys.server_tls_mode;
     const names = mode === "disable" ? [] : [
-      keys.server_tls_ca_cert,
+      // Who verifies nothing needs nobody to trust.
+      mode.startsWith("verify-") ? keys.server_tls_ca_cert : undefined,
       keys.server_tls_certificate,
       keys.server_tls_private_key,
     ];

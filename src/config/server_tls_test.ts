@@ -47,12 +47,15 @@ Deno.test("server tls: files are read once, and pools that name the same ones sh
   assert.notEqual(other.files.digest, one.files.digest);
 });
 
-Deno.test("server tls: whoever has none needs no file", () => {
+Deno.test("server tls: no file is read that is not needed", () => {
   const read: string[] = [];
   const { mode, files } = reader({}, read)({ server_tls_mode: "disable" });
   assert.equal(mode, "disable");
   assert.deepEqual([files.ca, files.certificate, files.key], [undefined, undefined, undefined]);
   assert.deepEqual(read, []);
+  // Nor does who verifies nothing need an authority's.
+  assert.equal(reader(FILES, read)({ server_tls_mode: "require" }).files.ca, undefined);
+  assert.deepEqual(read, ["own.crt", "own.key"]);
   assert.throws(() => reader({})(), Deno.errors.NotFound);
 });
 

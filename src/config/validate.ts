@@ -13,7 +13,7 @@ import { checkListenHost } from "./server_address.ts";
 import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
 import { validatePool } from "./validate_pool.ts";
-import { checkClientTls, checkServerTls } from "./validate_tls.ts";
+import { checkClientTls, checkServerContexts, checkServerTls } from "./validate_tls.ts";
 
 /** Runs every check of a whole configuration. */
 export function validate(checked: Checked): void {
@@ -28,6 +28,7 @@ export function validate(checked: Checked): void {
   checkTalos(checked);
   for (const pool of checked.pools) validatePool(pool, checked);
   checkUserLimits(checked);
+  checkServerContexts(checked);
 }
 
 /** A limit of a user holds in all databases: it has one value. */

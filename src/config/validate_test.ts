@@ -294,6 +294,28 @@ Deno.test("validate: what the TLS library says of files that look right is a fau
   assert.deepEqual(asked, [[CERTIFICATE, KEY, "allow", undefined]]);
 });
 
+Deno.test("validate: what the TLS library says of files for PostgreSQL is a fault, once for those who share them", () => {
+  const pool = (name: string, keys = "") =>
+    `[pools.${name}]\n${keys}\n[[pools.${name}.users]]\nusername = "u"\npassword = "md5${
+      "0".repeat(32)
+    }"\npool_size = 1\n`;
+  const text = `${GENERAL}server_tls_mode = "verify-ca"\nserver_tls_ca_cert = "a.pem"\n` +
+    pool("one") + pool("two") + pool("off", 'server_tls_mode = "disable"') +
+    pool("plain", 'server_tls_mode = "allow"') + pool("loose", 'server_tls_mode = "require"');
+  const asked: unknown[] = [];
+  const { faults } = loadConfig("t.toml", {
+    ...memoryIo({ ...FILES, "t.toml": text }),
+    serverTlsFaults: ({ mode, files: { ca } }) => {
+      asked.push([mode, ca?.name]);
+      return mode === "verify-ca" ? ["nobody to trust"] : [];
+    },
+  });
+  assert.deepEqual(faults.map(({ path, message }) => [path, message]), [
+    ["pools.one.server_tls_mode", "nobody to trust"],
+  ]);
+  assert.deepEqual(asked, [["verify-ca", "a.pem"], ["require", undefined]]);
+});
+
 Deno.test("validate: suites are those that can be taken over", () => {
   assert.deepEqual(generalFaults('tls_ciphers = "ECDHE-RSA-AES256-SHA384"'), [
     'general.tls_ciphers: "ECDHE-RSA-AES256-SHA384" is not known here',

@@ -7,7 +7,9 @@ import type { X509Certificate } from "node:crypto";
 import { readCertificates, readPrivateKey, validityWarning } from "./certificates.ts";
 import { type Checked, checkPem } from "./checks.ts";
 import type { Report } from "./report.ts";
+import { ServerTlsReader } from "./server_tls.ts";
 import type { ClientTls, ServerTlsMode } from "./settings.ts";
+import { keyPath } from "./source.ts";
 import { suitesFault, TLS12_SUITES, TLS13_SUITES } from "./tls_suites.ts";
 import type { GeneralConfig, PoolConfig, ServerTlsConfig } from "./types.ts";
 
@@ -126,6 +128,25 @@ export function checkPoolTls(path: string, pool: PoolConfig, checked: Checked): 
   };
   checkPair(report, `${path}.server_tls_certificate`, `${path}.server_tls_private_key`, files);
   if (mode !== "disable") checkCertificatePair(path, "server_tls_", files, checked);
+}
+
+/** All else is well: what the library says of the files of each pool, told once for those that have the same. */
+export function checkServerContexts(
+  { config, report, readText, serverTlsFaults }: Checked,
+): void {
+  if (report.faults.length > 0 || serverTlsFaults === undefined) return;
+  const reader = new ServerTlsReader((file) => new TextEncoder().encode(readText(file)));
+  const seen = new Set<string>();
+  for (const [name, pool] of config.pools) {
+    const tls = reader.resolve(config.general, pool);
+    const { mode, files } = tls;
+    const key = `${mode} ${files.digest}`;
+    const wanted = mode !== "disable" && (mode !== "allow" || files.certificate !== undefined);
+    if (!wanted || seen.has(key)) continue;
+    seen.add(key);
+    const path = ["pools", name, "server_tls_mode"].reduce(keyPath);
+    for (const fault of serverTlsFaults(tls)) report.fault(path, fault);
+  }
 }
 
 /** A certificate and its key come together. */

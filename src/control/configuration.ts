@@ -13,12 +13,13 @@ import { DEFAULT_ITERATIONS, formatVerifier, keysOf, makeVerifier } from "../aut
 import { repeatableSalt, verifierOfKeys } from "../auth/scram.ts";
 import { resolveSettings } from "../config/effective.ts";
 import { loadConfig, type LoadResult } from "../config/load.ts";
-import type { ClientTls, Settings } from "../config/settings.ts";
+import { verificationOf } from "../config/server_tls.ts";
+import type { ClientTls, ServerTls, Settings } from "../config/settings.ts";
 import { passwordForm } from "../config/stored_password.ts";
 import type { Config } from "../config/types.ts";
 import { clientTls } from "../config/validate_tls.ts";
 import { openOpenssl } from "../os/openssl.ts";
-import { ServingContext } from "../tls/context.ts";
+import { AskingContext, ServingContext } from "../tls/context.ts";
 
 /** A configuration in force. */
 export interface Configured {
@@ -91,6 +92,16 @@ function clientTlsFaults({ files, limits }: ClientTls): string[] {
   return [];
 }
 
+/** What OpenSSL says against asking PostgreSQL for TLS with this. */
+function serverTlsFaults({ mode, files }: ServerTls): string[] {
+  const missing = openOpenssl();
+  if (missing !== undefined) return [missing];
+  const context = AskingContext.open(files, { verification: verificationOf(mode) });
+  if (Array.isArray(context)) return context;
+  context.end();
+  return [];
+}
+
 function readText(file: string): string {
   return Deno.readTextFileSync(fromStartDirectory(file));
 }
@@ -101,6 +112,7 @@ export function load(path: string): LoadResult {
     readText,
     fileMode: (file) => Deno.statSync(fromStartDirectory(file)).mode ?? undefined,
     clientTlsFaults,
+    serverTlsFaults,
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,

@@ -4,9 +4,10 @@
  * keeps what it began with.
  */
 
+import { verificationOf } from "../config/server_tls.ts";
 import type { ServerTls } from "../config/settings.ts";
 import { openOpenssl } from "../os/openssl.ts";
-import { AskingContext, type Verification } from "../tls/context.ts";
+import { AskingContext } from "../tls/context.ts";
 import { Handshake } from "../tls/handshake.ts";
 import type { AskedHandshake, TlsSource } from "./encryption.ts";
 
@@ -35,18 +36,13 @@ export class AskingContexts implements TlsSource {
   }
 }
 
-/** What of a server's certificate is checked. */
-function verificationOf({ mode }: ServerTls): Verification {
-  return mode === "verify-full" ? "full" : mode === "verify-ca" ? "ca" : "none";
-}
-
 function keyOf(tls: ServerTls): string {
-  return `${tls.files.digest} ${verificationOf(tls)}`;
+  return `${tls.files.digest} ${verificationOf(tls.mode)}`;
 }
 
 function open(tls: ServerTls): AskingContext | string {
   const missing = openOpenssl();
   if (missing !== undefined) return missing;
-  const opened = AskingContext.open(tls.files, { verification: verificationOf(tls) });
+  const opened = AskingContext.open(tls.files, { verification: verificationOf(tls.mode) });
   return opened instanceof AskingContext ? opened : opened.join("; ");
 }

@@ -158,4 +158,27 @@ Deno.test("tls config: without OpenSSL a start with TLS names the package, and o
   assert.match(stderr, missing);
   assert.equal(await check("", env), "");
   assert.equal(await check(`${lines}\ntls_mode = "disable"`, env), "");
+  for (const mode of ["prefer", "require"]) {
+    assert.match(
+      await check(`server_tls_mode = "${mode}"`, env),
+      /pools\.app\.server_tls_mode: TLS needs OpenSSL 3 .*package libssl3 on Debian/,
+    );
+  }
+  // It needs none before PostgreSQL insists on it.
+  assert.equal(await check('server_tls_mode = "allow"', env), "");
+});
+
+Deno.test("tls config: what is shown to PostgreSQL, and who is trusted, is looked at like the rest", async () => {
+  const { certificatePath, keyPath } = certificate;
+  const own = (key: string) =>
+    `server_tls_certificate = "${certificatePath}"\nserver_tls_private_key = "${key}"`;
+  const trust = (ca: string) => `server_tls_mode = "verify-full"\nserver_tls_ca_cert = "${ca}"`;
+  assert.equal(await check(`${own(keyPath)}\n${trust(authority.certificatePath)}`), "");
+  const other = authority.issue({ name: "other" });
+  assert.match(await check(own(other.keyPath)), /server_tls_private_key: is not the key of /);
+  assert.match(await check(trust(keyPath)), /server_tls_ca_cert: .*holds no certificate/);
+  assert.match(
+    await check('server_tls_mode = "prefer"\nserver_tls_direct = true'),
+    /server_tls_direct: needs server_tls_mode require/,
+  );
 });
