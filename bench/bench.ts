@@ -1,5 +1,5 @@
 /**
- * `./denow task bench`: pgbench with one `SELECT :aid` against PostgreSQL directly, through PgBouncer and through
+ * `./denow task bench`: pgbench with one `SELECT :aid` a transaction, or what a mode has, against PostgreSQL directly, through PgBouncer and through
  * dist/pg_doorman, in alternating rounds of one run, so that a change of the machine's mood hits all of them. Prints a
  * table and writes all figures as JSON to bench/results/; `bench/baselines/` keeps those worth comparing with.
  *
@@ -11,14 +11,16 @@
  *
  * PG_DOORMAN_BENCH_BASE=/path names another build of PgDoorman, which takes part as `base`.
  *
- *   --clients 1,20,100,500   --modes simple,extended,prepared   --seconds 5   --rounds 3
+ *   --clients 1,20,100,500   --modes simple,extended,prepared,megabyte,connect   --seconds 5   --rounds 3
  *   --only doorman,base,pgbouncer,direct   --pool-size 20   --workers 2   --short
+ *   --tls none | client | both       TLS 1.3 with AES-256-GCM, towards clients or PostgreSQL, too
  *   --save NAME   --compare NAME     to and with bench/baselines/
  */
 
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { Authority, type Certificate } from "../tests/support/certificates.ts";
 import { Postgres } from "../tests/support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../tests/support/test_folder.ts";
 import { print, say } from "../tools/say.ts";
@@ -27,6 +29,7 @@ import { compare, figuresOf, type Run, table } from "./comparison.ts";
 import { type Mode, runPgbench } from "./pgbench.ts";
 import {
   baseBinary,
+  type Encrypted,
   keepsPrepared,
   pgbenchVersion,
   pgbouncerVersion,
@@ -35,8 +38,9 @@ import {
   type TargetName,
 } from "./targets.ts";
 
-const MODES: Mode[] = ["simple", "extended", "prepared"];
+const MODES: Mode[] = ["simple", "extended", "prepared", "megabyte", "connect"];
 const TARGETS: TargetName[] = ["direct", "pgbouncer", "base", "doorman"];
+const ENCRYPTED: Encrypted[] = ["none", "client", "both"];
 const WARM_UP_SECONDS = 3;
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 
@@ -48,6 +52,7 @@ interface Plan {
   /** Seconds of the run before the first round. */
   warmUp: number;
   targets: TargetName[];
+  encrypted: Encrypted;
   poolSize: number;
   workers: number;
   baseline: BaselineOptions;
@@ -77,6 +82,7 @@ function planOf(args: string[]): Plan {
       modes: { type: "string", default: "simple,extended" },
       seconds: { type: "string" },
       rounds: { type: "string" },
+      tls: { type: "string", default: "none" },
       only: { type: "string", default: TARGETS.join(",") },
       "pool-size": { type: "string", default: "20" },
       workers: { type: "string", default: "2" },
@@ -93,6 +99,7 @@ function planOf(args: string[]): Plan {
     rounds: positive(values.rounds ?? (values.short ? "1" : "3"), "rounds"),
     warmUp: WARM_UP_SECONDS,
     targets: listOf(values.only, TARGETS, "only"),
+    encrypted: listOf(values.tls, ENCRYPTED, "tls")[0]!,
     poolSize: positive(values["pool-size"], "pool-size"),
     workers: positive(values.workers, "workers"),
     baseline: { save: values.save, compare: values.compare },
@@ -101,6 +108,12 @@ function planOf(args: string[]): Plan {
 
 function canRun(target: Target, mode: Mode): boolean {
   return target.name !== "pgbouncer" || mode !== "prepared" || keepsPrepared(target.version);
+}
+
+/** The certificate of all that have one; pgbench does not verify it. */
+function certificateFor(plan: Plan, folder: string): Certificate | undefined {
+  if (plan.encrypted === "none") return undefined;
+  return Authority.create(folder).issue({ name: "localhost" });
 }
 
 async function measure(plan: Plan, targets: Target[], folder: string): Promise<Run[]> {
@@ -112,7 +125,15 @@ async function measure(plan: Plan, targets: Target[], folder: string): Promise<R
     }
     for (const clients of plan.clients) {
       const once = ({ port, pid }: Target, seconds: number) =>
-        runPgbench({ port, pid, mode, clients, seconds, folder });
+        runPgbench({
+          port,
+          pid,
+          mode,
+          clients,
+          seconds,
+          folder,
+          encrypted: plan.encrypted !== "none",
+        });
       for (const target of able) await once(target, plan.warmUp);
       for (let round = 0; round < plan.rounds; round++) {
         for (let i = 0; i < able.length; i++) {
@@ -147,12 +168,16 @@ async function bench(plan: Plan): Promise<void> {
   await using clean = new AsyncDisposableStack();
   clean.defer(() => removeFolder(folder));
   const most = Math.max(...plan.clients, plan.poolSize);
+  const certificate = certificateFor(plan, folder);
   const postgres = clean.use(
-    await Postgres.start({ settings: [`max_connections = ${most + 3 * plan.poolSize + 10}`] }),
+    await Postgres.start({
+      settings: [`max_connections = ${most + 3 * plan.poolSize + 10}`],
+      tls: certificate && { certificate },
+    }),
   );
   const targets: Target[] = [];
   for (const name of plan.targets) {
-    targets.push(clean.use(await startTarget(name, postgres, plan)));
+    targets.push(clean.use(await startTarget(name, postgres, { ...plan, certificate })));
   }
   const runs = await measure(plan, targets, folder);
   const rows = compare(runs);

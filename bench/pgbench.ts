@@ -6,8 +6,8 @@
 import { join } from "node:path";
 import { cpuBetween, type CpuReading, readCpu, readMachineUs, readRssKb } from "./process_cost.ts";
 
-/** Protocol of pgbench's queries. */
-export type Mode = "simple" | "extended" | "prepared";
+/** What a transaction is: a query by one of pgbench's protocols, a result of a megabyte, or a connection and a query. */
+export type Mode = "simple" | "extended" | "prepared" | "megabyte" | "connect";
 
 /** One run. */
 export interface RunOptions {
@@ -19,6 +19,8 @@ export interface RunOptions {
   folder: string;
   /** Process whose CPU and memory are measured; none for a direct connection. */
   pid: number | null;
+  /** By TLS. */
+  encrypted: boolean;
 }
 
 /** What one run has shown. Times in microseconds. */
@@ -44,6 +46,7 @@ interface LogColumns {
 }
 
 const SCRIPT = "\\set aid random(1, 100000)\nSELECT :aid;\n";
+const MEGABYTE = "SELECT repeat('x', 1048576);\n";
 /** More log lines than these bring no better percentiles. */
 const SAMPLED_ABOVE_SECONDS = 10;
 /** Logins at the start, and the staggered end. */
@@ -72,16 +75,30 @@ export function percentile(sorted: Float64Array, share: number): number {
 /** Transactions and rate out of pgbench's closing report. */
 export function parseReport(text: string): { transactions: number; tps: number } {
   const transactions = /number of transactions actually processed: (\d+)/.exec(text)?.[1];
-  const tps = /^tps = ([\d.]+) \(without initial connection time\)/m.exec(text)?.[1];
+  const tps =
+    /^tps = ([\d.]+) \((?:without initial connection time|including reconnection times)\)/m.exec(
+      text,
+    )?.[1];
   const failed = /number of failed transactions: (\d+)/.exec(text)?.[1] ?? "0";
   if (transactions === undefined || tps === undefined) throw new Error(`pgbench said:\n${text}`);
   if (failed !== "0") throw new Error(`pgbench: ${failed} transactions failed`);
   return { transactions: Number(transactions), tps: Number(tps) };
 }
 
+function protocolOf(mode: Mode): string[] {
+  switch (mode) {
+    case "megabyte":
+      return [];
+    case "connect":
+      return ["--connect"];
+    default:
+      return [`--protocol=${mode}`];
+  }
+}
+
 function pgbenchArguments(options: RunOptions, script: string, sampling: number): string[] {
   return [
-    ...["--no-vacuum", `--file=${script}`, `--protocol=${options.mode}`],
+    ...["--no-vacuum", `--file=${script}`, ...protocolOf(options.mode)],
     ...[`--client=${options.clients}`, `--jobs=${Math.min(THREADS, options.clients)}`],
     ...[
       `--time=${options.seconds}`,
@@ -124,11 +141,11 @@ function sleep(ms: number): Promise<void> {
 /** Runs pgbench once. */
 export async function runPgbench(options: RunOptions): Promise<Measurement> {
   const script = join(options.folder, "script.sql");
-  await Deno.writeTextFile(script, SCRIPT);
+  await Deno.writeTextFile(script, options.mode === "megabyte" ? MEGABYTE : SCRIPT);
   const sampling = Math.min(1, SAMPLED_ABOVE_SECONDS / options.seconds);
   const child = new Deno.Command("pgbench", {
     args: pgbenchArguments(options, script, sampling),
-    env: { PGSSLMODE: "disable", PGGSSENCMODE: "disable" },
+    env: { PGSSLMODE: options.encrypted ? "require" : "disable", PGGSSENCMODE: "disable" },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

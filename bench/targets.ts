@@ -7,6 +7,7 @@
  */
 
 import { join } from "node:path";
+import type { Certificate } from "../tests/support/certificates.ts";
 import { DetachedProcess, waitFor } from "../tests/support/detached_process.ts";
 import { Doorman, isListening } from "../tests/support/doorman.ts";
 import { freePort } from "../tests/support/ports.ts";
@@ -26,10 +27,16 @@ export interface Target extends AsyncDisposable {
   version: string;
 }
 
+/** Whose connections are encrypted. */
+export type Encrypted = "none" | "client" | "both";
+
 /** What the targets have in common. */
 export interface TargetOptions {
   poolSize: number;
   workers: number;
+  encrypted: Encrypted;
+  /** Towards clients, where those have TLS. */
+  certificate: Certificate | undefined;
 }
 
 const START_TIMEOUT_MS = 10_000;
@@ -86,6 +93,15 @@ async function startPgbouncer(postgres: Postgres, options: TargetOptions): Promi
   const folder = await makeTestFolder("pgbouncer");
   const port = freePort();
   const user = serverUser();
+  const tls = options.certificate === undefined ? "" : `client_tls_sslmode = require
+client_tls_cert_file = ${join(folder, "server.crt")}
+client_tls_key_file = ${join(folder, "server.key")}`;
+  if (options.certificate !== undefined) {
+    const { certificate, key } = options.certificate;
+    await Deno.writeFile(join(folder, "server.crt"), certificate);
+    await Deno.writeFile(join(folder, "server.key"), key);
+    if (user) await Deno.chown(join(folder, "server.key"), user.uid, user.gid);
+  }
   await Deno.writeTextFile(join(folder, "users.txt"), '"postgres" "postgres"\n');
   await Deno.writeTextFile(
     join(folder, "pgbouncer.ini"),
@@ -104,6 +120,8 @@ max_client_conn = ${MAX_CLIENTS}
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
+server_tls_sslmode = ${options.encrypted === "both" ? "require" : "disable"}
+${tls}
 ${keepsPrepared(program.version) ? `max_prepared_statements = ${PREPARED_STATEMENTS}\n` : ""}`,
   );
   if (user) await Deno.chown(folder, user.uid, user.gid);
@@ -143,6 +161,11 @@ async function startDoorman(
         max_connections: MAX_CLIENTS,
         worker_threads: options.workers,
         pg_hba: "host all all 127.0.0.1/32 trust",
+        server_tls_mode: options.encrypted === "both" ? "require" : "disable",
+        ...(options.certificate === undefined ? {} : {
+          tls_certificate: options.certificate.certificatePath,
+          tls_private_key: options.certificate.keyPath,
+        }),
       },
       pools: {
         postgres: {
