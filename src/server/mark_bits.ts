@@ -29,6 +29,9 @@ export const SEVERAL = 1 << 24;
 /** It may create what others see, and its tag does not tell. */
 export const CREATES = 1 << 25;
 
+/** A value of its Bind may bring pg_temp into the search_path. */
+export const PATH_VALUE = 1 << 26;
+
 /** It runs what is written elsewhere (DO, CALL, EXECUTE), which may leave anything. */
 export const RUNS: number = Dirty.Any | Dirty.Hidden | Dirty.Config | Dirty.Advisory | Dirty.Temp |
   NAMES;

@@ -6,6 +6,7 @@ import {
   DEALLOCATES,
   LOCAL_SET,
   NAMES,
+  PATH_VALUE,
   RUNS,
   SEVERAL,
   TEMP_PATH,
@@ -46,7 +47,6 @@ Deno.test("marks: set_config, but for its transaction alone", () => {
   for (
     const text of [
       "SELECT set_config('a.b', 'c', false)",
-      "select pg_catalog.SET_CONFIG($1, $2, $3)",
       "SELECT set_config('a', 'b', true), set_config('c', 'd', false)",
       "SELECT set_config('a', f(x, true), false)",
     ]
@@ -54,10 +54,40 @@ Deno.test("marks: set_config, but for its transaction alone", () => {
   for (
     const text of [
       "SELECT set_config('a.b', 'c', true)",
-      "select set_config($1,$2, TRUE ), set_config( 'x' , $3::text , true)",
+      "select set_config( 'x' , $3::text , true), set_config('y', 'a' || 'b', true)",
       "SELECT set_up, config_set FROM t",
     ]
   ) assert.equal(marks(text), 0, text);
+});
+
+Deno.test("marks: set_config that may bring pg_temp into the search_path, for its transaction or not", () => {
+  const path = (value: string) => marks(`SELECT set_config('search_path', ${value}, true)`);
+  for (const value of ["'a,b'", "$$a$$", "'a'::text", `'a' COLLATE "C"`]) {
+    assert.equal(path(value), 0, value);
+  }
+  for (const value of ["$1", "$2::text", "$3 :: pg_catalog.text"]) {
+    const known = value.includes(".") ? TEMP_PATH : PATH_VALUE;
+    assert.equal(path(value), known, value);
+  }
+  for (
+    const value of [
+      "'pg_' || 'temp'",
+      "f('a')",
+      "$1 || $2",
+      "'pg_'\n'temp'",
+      "E'pg\\137temp'",
+      "(x)",
+    ]
+  ) assert.equal(path(value), TEMP_PATH, value);
+  assert.equal(path(`'a, "PG_TEMP"'`), TEMP_PATH | Dirty.Temp);
+  // Which parameter it is may depend.
+  assert.equal(marks("SELECT set_config($1, $2, true)"), PATH_VALUE);
+  assert.equal(marks("SELECT set_config('search' || '_path', x, true)"), TEMP_PATH);
+  assert.equal(marks("SELECT set_config('Search_Path', x, true)"), TEMP_PATH);
+  assert.equal(
+    marks("select pg_catalog.SET_CONFIG($1, $2, $3)"),
+    Dirty.Config | NAMES | PATH_VALUE,
+  );
 });
 
 Deno.test("marks: advisory locks of the session, not those of a transaction", () => {
@@ -279,10 +309,10 @@ Deno.test("marks: names that are quoted, taken apart, or escaped", () => {
   assert.equal(marks("SELECT pg_advisory_some_day(1)"), Dirty.Advisory);
   assert.equal(marks(`SELECT U&"set\\005Fconfig"('a', 'b', true)`), UNKNOWN);
   assert.equal(marks(`SELECT U&"set!005Fconfig" UESCAPE '!' ('a', 'b', true)`), UNKNOWN);
-  assert.equal(marks("UPDATE pg_settings SET setting = 1"), Dirty.Config);
+  assert.equal(marks("UPDATE pg_settings SET setting = 1"), Dirty.Config | TEMP_PATH);
   assert.equal(
     marks(`WITH x AS (UPDATE pg_catalog."pg_settings" SET setting = 1) SELECT 1`),
-    Dirty.Config,
+    Dirty.Config | TEMP_PATH,
   );
   assert.equal(marks("SELECT * FROM pg_settings FOR UPDATE"), 0);
   assert.equal(marks("SET search_path = pg_temp, public"), NAMES | Dirty.Temp | TEMP_PATH);

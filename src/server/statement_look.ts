@@ -7,7 +7,7 @@
  */
 
 import { type CONFORMING, type ESCAPING, scanner, Token } from "../protocol/sql/scanner.ts";
-import { follows, isWord, nameTextOf, unicodeName } from "../protocol/sql/words.ts";
+import { isWord, nameTextOf, unicodeName } from "../protocol/sql/words.ts";
 import {
   type Found,
   MOST_CHANNELS_FOUND,
@@ -28,6 +28,7 @@ import {
   UNKNOWN_NAMES,
   UNLISTENS,
 } from "./mark_bits.ts";
+import { isSearchPath, isTrue, pathOf } from "./look_arguments.ts";
 import { Dirty } from "./state.ts";
 import { literalMarks, nameAt, PG_TEMP, SEARCH_PATH, Word, wordAt } from "./text_words.ts";
 
@@ -74,6 +75,8 @@ let argument = 0;
 let argumentTokens = 0;
 let argumentStage: number = Argument.Begun;
 let endsTrue = false;
+/** What its second argument may bring into a search_path: `TEMP_PATH`, `PATH_VALUE`, or nothing. */
+let pathMarks = 0;
 /** The literal, or the parameter, that its first argument is. */
 let valueKind: number = Token.End;
 let valuePlain = false;
@@ -167,7 +170,7 @@ function endStatement(): void {
   if (set === SetStage.AfterName) endName();
   if (channelStart > 0) endChannel(BACKSLASH);
   // Calls that do not end.
-  if (calls || call > 0) marks |= Dirty.Config | NAMES | UNKNOWN_NAMES;
+  if (calls || call > 0) marks |= Dirty.Config | NAMES | UNKNOWN_NAMES | TEMP_PATH;
 }
 
 function readToken(kind: number): void {
@@ -234,11 +237,11 @@ function noteWord(word: number): void {
       break;
     case Word.SetConfig:
       // One in the arguments of another.
-      if (call > 0) marks |= Dirty.Config | NAMES | UNKNOWN_NAMES;
+      if (call > 0) marks |= Dirty.Config | NAMES | UNKNOWN_NAMES | TEMP_PATH;
       else calls = true;
       break;
     case Word.PgSettings:
-      if (updates) marks |= Dirty.Config;
+      if (updates) marks |= Dirty.Config | TEMP_PATH;
       break;
     case Word.PgTemp:
       marks |= Dirty.Temp | PG_TEMP;
@@ -365,13 +368,14 @@ function addChannel(channel: string | undefined): void {
 function beginCall(): void {
   calls = false;
   if (!scanner.isSymbol(OPENS)) {
-    marks |= Dirty.Config | NAMES | UNKNOWN_NAMES;
+    marks |= Dirty.Config | NAMES | UNKNOWN_NAMES | TEMP_PATH;
     return;
   }
   call = depth + 1;
   argument = 1;
   argumentTokens = 0;
   argumentStage = Argument.Begun;
+  pathMarks = 0;
 }
 
 function readArgument(kind: number, word: number): void {
@@ -395,6 +399,7 @@ function readArgument(kind: number, word: number): void {
   }
   argumentTokens++;
   if (argument === 1) readName(kind);
+  else if (argument === 2) pathMarks = pathOf(kind, argumentTokens, pathMarks);
   else if (argument === 3) {
     endsTrue = argumentTokens === 1 && isTrue(kind, word);
   }
@@ -429,20 +434,16 @@ function readName(kind: number): void {
   }
 }
 
-function isTrue(kind: number, word: number): boolean {
-  const { bytes, start, end, contentStart, contentEnd } = scanner;
-  if (kind === Token.Word) {
-    return word === Word.Other && end - start === 4 && follows(bytes, start, end, "true");
-  }
-  if (kind !== Token.String || !scanner.plain) return false;
-  const length = contentEnd - contentStart;
-  return length === 1 && (bytes[contentStart] | 0x20) === 0x74 ||
-    length === 4 && follows(bytes, contentStart, contentEnd, "true");
+/** Whether its first argument is known to be another parameter than search_path. */
+function setsAnother(): boolean {
+  if (valueKind < Token.String || valueKind > Token.DollarString || !valuePlain) return false;
+  return !isSearchPath(scanner.bytes, valueStart, valueEnd);
 }
 
 function endCall(): void {
   call = 0;
   marks |= CHANGES_PARSE;
+  if (!setsAnother()) marks |= pathMarks;
   // It ends with its transaction.
   if (argument === 3 && endsTrue) return;
   marks |= Dirty.Config | NAMES;

@@ -125,6 +125,16 @@ export function literalMarks(bytes: Uint8Array, start: number, end: number): num
   return marks;
 }
 
+/** Whether pg_temp stands anywhere in `bytes[start..end)`. */
+export function namesTemp(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start + 2; i < end; i++) {
+    if (bytes[i] === UNDERSCORE && follows(bytes, i + 1, end, "temp") && precedes(bytes, i, "pg")) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /** TEMP behind one of the words that it may follow, or behind a comment. */
 function temporaryIn(bytes: Uint8Array, start: number, at: number, end: number): boolean {
   if (at - 4 < start || !precedes(bytes, at, "tem") || !follows(bytes, at, end, "p")) return false;

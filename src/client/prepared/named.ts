@@ -224,7 +224,7 @@ export function bind(
   if ((marks & NAMING) !== 0) {
     const { query } = statement;
     const naming = { marks, text: query.body, of: query, id: 0 };
-    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop));
+    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop, next));
   }
   owed.track(Owed.Bind, statement);
   return nameEnd;

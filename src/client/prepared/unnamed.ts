@@ -5,6 +5,7 @@
  */
 
 import { copyBytes } from "../../reactor/copy.ts";
+import { readLength } from "../../protocol/codes.ts";
 import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { add, sendClose, sendUnnamed } from "../relay/gather.ts";
@@ -153,7 +154,8 @@ export function bindUnnamed(
     const { unnamedMarks: marks, unnamed, unnamedLength } = state;
     const text = unnamed.subarray(0, unnamedLength);
     const naming = { marks, text, of: state, id: state.unnamedId };
-    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop));
+    const next = at + 1 + readLength(bytes, at + 1);
+    server.state.dirty |= dirtyOf(markNamingBind(session, naming, bytes, nameEnd, stop, next));
   }
   server.owed.push(Owed.Bind);
   return from;

@@ -12,6 +12,7 @@ import {
   DIRTY_MARKS,
   LOCAL_SET,
   NAMES,
+  PATH_VALUE,
   TEMP_PATH,
   UNKNOWN_NAMES,
   UNLISTENS,
@@ -25,6 +26,7 @@ import {
   pieceMarks,
   textMarks,
 } from "../../server/marks.ts";
+import { namesTemp } from "../../server/text_words.ts";
 import { type Found, withValues } from "../../server/found_names.ts";
 import { bindUnlisten } from "../listen/unlisten.ts";
 import type { ClientView } from "../parts.ts";
@@ -93,10 +95,11 @@ function marksOf(
     if ((marks & NAMES) === 0) return marks;
     return marks | noteNames(state, findNamesInPiece(bytes, start, stop));
   }
-  const marks = textMarks(bytes, start, stop);
+  let marks = textMarks(bytes, start, stop);
+  // Where no Bind is looked at its values are not.
+  if (marking === Marking.Query && (marks & PATH_VALUE) !== 0) marks |= TEMP_PATH;
   if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
   const found = findNames(bytes, start, stop);
-  // Where no Bind is looked at its values are not.
   const unseen = marking === Marking.Query && found.values.length > 0 ? UNKNOWN_NAMES : 0;
   return marks | unseen | noteNames(state, found);
 }
@@ -163,7 +166,7 @@ export function markBind(
 
 /**
  * The same, of a statement whose marks call for a look at its text: it may set parameters, whose names are there or among
- * the values, or end a LISTEN. The marks, with `UNKNOWN_NAMES` if there are other names.
+ * the values, or end a LISTEN. The marks, with `UNKNOWN_NAMES` if there are other names. `end`: how much of it is there.
  */
 export function markNamingBind(
   session: Session,
@@ -171,9 +174,13 @@ export function markNamingBind(
   bytes: Uint8Array<ArrayBuffer>,
   start: number,
   end: number,
+  next: number,
 ): number {
   const { state } = session;
-  const { marks } = statement;
+  let { marks } = statement;
+  const temp = (marks & PATH_VALUE) !== 0 && (end < next || namesTemp(bytes, start, end));
+  if (temp) marks |= TEMP_PATH;
+  if ((marks & (NAMES | UNLISTENS)) === 0) return marks;
   const found = foundIn(statement);
   if ((marks & UNLISTENS) !== 0) bindUnlisten(state, found.channels);
   if ((marks & (NAMES | LOCAL_SET)) !== NAMES) return marks;
@@ -199,7 +206,7 @@ function foundIn({ text, of, id }: NamingStatement): Found {
 }
 
 /** In the marks of a statement: its text has to be looked at when it is bound. */
-export const NAMING: number = NAMES | UNLISTENS;
+export const NAMING: number = NAMES | UNLISTENS | PATH_VALUE;
 
 /** What an Execute is owed: the SET of the unnamed portal, if it is one, ends with the transaction. */
 export function owedExecute(session: Session, unnamedPortal: boolean): number {

@@ -3,6 +3,21 @@
 import * as wire from "../../support/wire_messages.ts";
 import { statements, type Ways } from "./way.ts";
 
+/** A table that is temporary by what a value of a Bind says. */
+function pathByValue(statement: string, path: string): Uint8Array[] {
+  return [
+    wire.join([
+      wire.extended("BEGIN"),
+      wire.parse(statement, "SELECT set_config('search_path', $1, true)"),
+      wire.bind("", statement, [path]),
+      wire.execute(),
+      wire.extended("CREATE TABLE mine AS SELECT 'A' AS x"),
+      wire.extended("COMMIT"),
+      wire.SYNC,
+    ]),
+  ];
+}
+
 /** Temporary relations. */
 export const RELATIONS: Ways = {
   ...statements([
@@ -51,6 +66,10 @@ export const RELATIONS: Ways = {
       "CREATE TABLE mine AS SELECT 'A' AS x",
     ],
     only: ["block", "multi", "do", "burst", "pipelined", "chain", "procedure", "hidden", "open"],
+  },
+  "a value for search_path and CREATE TABLE": { bytes: () => pathByValue("", "pg_temp") },
+  "a value for search_path, of a named statement, and CREATE TABLE": {
+    bytes: () => pathByValue("path", ' "pg_temp", public'),
   },
   "search_path of a function and CREATE TABLE": {
     sql: ["SELECT leak.run_in_temp('CREATE TABLE mine ()')"],
