@@ -15,6 +15,7 @@ import { CONFORMING, continuesWord, ESCAPING, isBlank, scanner } from "../protoc
 import { follows, precedes } from "../protocol/sql/words.ts";
 import { type Found, likelyNames, nothingFound } from "./found_names.ts";
 import { look } from "./statement_look.ts";
+import { textFunction } from "./text_words.ts";
 import { LOCAL_SET, UNKNOWN, UNKNOWN_NAMES } from "./mark_bits.ts";
 import { Dirty } from "./state.ts";
 
@@ -177,7 +178,7 @@ function ends(bytes: Uint8Array, at: number, end: number, word: string): boolean
   return follows(bytes, at, end, word) && after < end && !continuesWord(bytes[after]);
 }
 
-/** `set_config`, `pg_temp`, `pg_settings`, `pg_advisory_…`, `pg_try_advisory_…`. */
+/** `set_config`, `pg_temp`, `pg_settings`, `pg_advisory_…`, `pg_try_advisory_…`, functions that run a text. */
 function aroundUnderscore(bytes: Uint8Array, at: number, end: number): boolean {
   switch (bytes[at + 1] | 0x20) {
     case 0x63: // c
@@ -186,9 +187,13 @@ function aroundUnderscore(bytes: Uint8Array, at: number, end: number): boolean {
       // pg_advisory_xact_lock ends with its transaction.
       return follows(bytes, at + 1, end, "advisory_") && !follows(bytes, at + 10, end, "xact_");
     case 0x74: // t
-      return follows(bytes, at + 1, end, "temp") && precedes(bytes, at, "pg");
+      return follows(bytes, at + 1, end, "temp") && precedes(bytes, at, "pg") ||
+        textFunction(bytes, at, end);
     case 0x73: // s
-      return follows(bytes, at + 1, end, "settings") && precedes(bytes, at, "pg");
+      return follows(bytes, at + 1, end, "settings") && precedes(bytes, at, "pg") ||
+        textFunction(bytes, at, end);
+    case 0x72: // r
+      return textFunction(bytes, at, end);
     default:
       return false;
   }

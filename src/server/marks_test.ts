@@ -60,6 +60,20 @@ Deno.test("marks: set_config, but for its transaction alone", () => {
   ) assert.equal(marks(text), 0, text);
 });
 
+Deno.test("marks: functions that run a text as SQL", () => {
+  for (
+    const call of [
+      "query_to_xml(x, true, true, '')",
+      `pg_catalog . "query_to_xmlschema"(x)`,
+      "Query_To_Xml_And_XmlSchema(x)",
+      "ts_stat(x)",
+      "ts_rewrite(a, x)",
+    ]
+  ) assert.equal(marks(`SELECT * FROM ${call}`), RUNS, call);
+  assert.equal(marks("SELECT set_config('a', 'select * from ts_stat(x)', true)"), RUNS);
+  assert.equal(marks("SELECT posts_stat, ts_stats, ts_rewritten FROM t"), 0);
+});
+
 Deno.test("marks: set_config that may bring pg_temp into the search_path, for its transaction or not", () => {
   const path = (value: string) => marks(`SELECT set_config('search_path', ${value}, true)`);
   for (const value of ["'a,b'", "$$a$$", "'a'::text", `'a' COLLATE "C"`]) {

@@ -227,6 +227,9 @@ function noteWord(word: number): void {
     case Word.Runs:
       if (first === Word.Create || first === Word.Explain) marks |= RUNS;
       break;
+    case Word.RunsText:
+      marks |= RUNS;
+      break;
     case Word.Update:
       updates = true;
       break;

@@ -5,7 +5,7 @@
 
 import { isBlank } from "../protocol/sql/scanner.ts";
 import { follows, precedes } from "../protocol/sql/words.ts";
-import { NAMES, UNKNOWN_NAMES } from "./mark_bits.ts";
+import { NAMES, RUNS, UNKNOWN_NAMES } from "./mark_bits.ts";
 import { Dirty } from "./state.ts";
 
 const SLASH = 0x2f;
@@ -40,6 +40,8 @@ export const Word = {
   PgTemp: 16,
   Advisory: 17,
   SearchPath: 18,
+  /** Functions of PostgreSQL's that run a text as SQL. */
+  RunsText: 19,
 } as const;
 
 /** The names that count, quoted or not. */
@@ -48,6 +50,7 @@ export function nameAt(bytes: Uint8Array, start: number, end: number): number {
   if (length < 7 || bytes[start + 2] !== UNDERSCORE && length < 10) return Word.Other;
   if (length === 10 && follows(bytes, start, end, "set_config")) return Word.SetConfig;
   if (length === 11 && follows(bytes, start, end, "search_path")) return Word.SearchPath;
+  if (runsText(bytes, start, end)) return Word.RunsText;
   if ((bytes[start] | 0x20) !== 0x70) return Word.Other;
   if (length === 11 && follows(bytes, start, end, "pg_settings")) return Word.PgSettings;
   if (follows(bytes, start, end, "pg_temp")) return Word.PgTemp;
@@ -57,6 +60,14 @@ export function nameAt(bytes: Uint8Array, start: number, end: number): number {
     ? start + 16
     : -1;
   return kind < 0 || follows(bytes, kind, end, "xact_") ? Word.Other : Word.Advisory;
+}
+
+/** `query_to_xml` and its like, `ts_stat`, `ts_rewrite`. */
+function runsText(bytes: Uint8Array, start: number, end: number): boolean {
+  if (follows(bytes, start, end, "query_to_xml")) return true;
+  const length = end - start;
+  return length === 7 && follows(bytes, start, end, "ts_stat") ||
+    length === 10 && follows(bytes, start, end, "ts_rewrite");
 }
 
 /** Keywords, and the same names. */
@@ -117,6 +128,8 @@ export function literalMarks(bytes: Uint8Array, start: number, end: number): num
         if (!follows(bytes, i + 10, end, "xact_")) marks |= Dirty.Advisory;
       } else if (follows(bytes, i + 1, end, "temp") && precedes(bytes, i, "pg")) {
         marks |= Dirty.Temp | PG_TEMP;
+      } else if (textFunction(bytes, i, end)) {
+        marks |= RUNS;
       } else if (follows(bytes, i + 1, end, "path") && precedes(bytes, i, "search")) {
         marks |= SEARCH_PATH;
       }
@@ -133,6 +146,13 @@ export function namesTemp(bytes: Uint8Array, start: number, end: number): boolea
     }
   }
   return false;
+}
+
+/** The same around an underscore; a longer word may begin so. */
+export function textFunction(bytes: Uint8Array, at: number, end: number): boolean {
+  if (follows(bytes, at + 1, end, "to_xml")) return precedes(bytes, at, "query");
+  if (!precedes(bytes, at, "ts")) return false;
+  return follows(bytes, at + 1, end, "stat") || follows(bytes, at + 1, end, "rewrite");
 }
 
 /** TEMP behind one of the words that it may follow, or behind a comment. */

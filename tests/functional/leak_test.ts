@@ -42,6 +42,7 @@ const KINDS: Record<string, Ways> = {
   "what ends with its transaction": parameters.PASSING,
   "parameters": parameters.PARAMETERS,
   "set_config": parameters.SET_CONFIGS,
+  "texts that functions run": parameters.TEXTS,
   "settings that no text tells of": parameters.UNSEEN,
   "names with a dot": parameters.CUSTOM,
   "roles": parameters.ROLES,

@@ -182,6 +182,17 @@ export const SET_CONFIGS: Ways = {
   },
 };
 
+const PUT_TOGETHER = "'select to_tsvector(se' || 't_config(''work_mem'', ''7MB'', false))'";
+
+/** Functions of PostgreSQL's that run a text. */
+export const TEXTS: Ways = statements([
+  `SELECT query_to_xml(${PUT_TOGETHER}, true, true, '')`,
+  `SELECT query_to_xml_and_xmlschema(${PUT_TOGETHER}, true, true, '')`,
+  `SELECT * FROM ts_stat(${PUT_TOGETHER})`,
+  "SELECT ts_rewrite('a', 'select null::tsquery, null::tsquery where se' || " +
+  "'t_config(''work_mem'', ''7MB'', false) = ''''')",
+]);
+
 /** What runs `set_config` without a word of it. */
 export const UNSEEN: Ways = statements([
   "SELECT * FROM leak.setting_view",
