@@ -36,14 +36,12 @@ export function writeAt(fd: Fd, bytes: Uint8Array, at: number): boolean {
   return true;
 }
 
-/** So many bytes of the file. Throws a RangeError when it has fewer, or this process no memory for them. */
-export function readAt(fd: Fd, length: number, at: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length;) {
+/** Fills the bytes from the file. Throws a RangeError when it has fewer. */
+export function readAt(fd: Fd, bytes: Uint8Array<ArrayBuffer>, at: number): void {
+  for (let done = 0; done < bytes.length;) {
     const part = bytes.subarray(done, done + MOST_A_CALL);
     const read = Number(libc.pread(fd, part, BigInt(part.length), BigInt(at + done)));
-    if (read <= 0) throw new RangeError(`the file ends before byte ${at + length}`);
+    if (read <= 0) throw new RangeError(`the file ends before byte ${at + bytes.length}`);
     done += read;
   }
-  return bytes;
 }

@@ -179,10 +179,10 @@ export class StatementCache {
     if (arrived !== undefined) return arrived;
     if (body === undefined) return undefined;
     const short = body.length <= MOST_SHARED_BYTES;
-    const bytes = body.slice();
+    const bytes = body as Uint8Array<ArrayBuffer>;
     const query = short
       ? this.#source.interner.intern(bytes, 0, bytes.length, planner)
-      : loneText(bytes, planner);
+      : loneText(alone(bytes), planner);
     const name = statementName(id);
     const statement: Statement = {
       id,
@@ -263,6 +263,11 @@ export class StatementCache {
   clear(): void {
     for (const statement of [...this.#statements.values()]) this.#forget(statement);
   }
+}
+
+/** The bytes with no others in their buffer. */
+function alone(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
 }
 
 /** A text that is not shared. */

@@ -193,9 +193,11 @@ export class Mailbox implements Handler {
         to.expect(mail.pools, mail.counts);
         return;
       case "hold": {
-        const refused = to.holding.take(mail.ticket, mail.items, mail.blobs);
-        for (const i of refused) this.#taken(mail.items[i]?.fds);
-        this.toControl({ kind: "held", ticket: mail.ticket, refused });
+        const { ticket, items } = mail;
+        to.holding.take(ticket, items, mail.blobs, (refused) => {
+          for (const i of refused) this.#taken(items[i]?.fds);
+          this.toControl({ kind: "held", ticket, refused });
+        });
         return;
       }
       case "thaw_held": {

@@ -40,7 +40,8 @@ class Post {
         return isDeparting() ? departure : undefined;
       },
       holding: {
-        take: (ticket: number) => [ticket],
+        take: (ticket: number, _: unknown, __: unknown, done: (refused: number[]) => void) =>
+          done([ticket]),
         release: (ticket: number) => {
           this.told.push(["release", ticket]);
           return [];

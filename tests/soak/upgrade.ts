@@ -1,15 +1,16 @@
 /**
  * `./denow task soak:upgrade`: what is promised of binary upgrades, at full length. pgbench with 50 clients by each
- * protocol through ten upgrades in 60 s in both pool modes; 5,000 idle and 100 busy clients; copies and results of 1 GB.
+ * protocol through ten upgrades in 60 s in both pool modes; 5,000 idle and 100 busy clients, and the same with 1 GB of
+ * prepared statements; copies and results of 1 GB.
  *
- *     tests/soak/upgrade.ts [pgbench] [crowd] [transfers]
+ *     tests/soak/upgrade.ts [pgbench] [crowd] [state] [transfers]
  *
  * Prints the figures; exit status 1 when a promise was broken.
  */
 
 import { print, say } from "../../tools/say.ts";
 import { Postgres } from "../support/postgres.ts";
-import { bench, crowd, longTransfers } from "../upgrade/load.ts";
+import { bench, crowd, type Large, longTransfers } from "../upgrade/load.ts";
 import { poolOf, removeCopies, Service } from "../upgrade/support.ts";
 
 const CLIENTS = 50;
@@ -17,7 +18,7 @@ const POOL_SIZE = 10;
 const LONGEST_STALL_MS = 250;
 const GONE_MS = 2000;
 
-const asked = Deno.args.length > 0 ? Deno.args : ["pgbench", "crowd", "transfers"];
+const asked = Deno.args.length > 0 ? Deno.args : ["pgbench", "crowd", "state", "transfers"];
 const broken: string[] = [];
 
 await using postgres = await Postgres.start({ settings: ["max_connections = 200"] });
@@ -25,7 +26,12 @@ await using postgres = await Postgres.start({ settings: ["max_connections = 200"
 function start(): Promise<Service> {
   return Service.start({
     config: {
-      general: { max_connections: 8192, query_wait_timeout: "60s" },
+      general: {
+        max_connections: 8192,
+        query_wait_timeout: "60s",
+        shutdown_timeout: "60s",
+        max_prepared_memory: "2GB",
+      },
       pools: {
         app: poolOf(postgres, {}, { pool_size: POOL_SIZE }),
         session: poolOf(postgres, { pool_mode: "session" }, { pool_size: CLIENTS }),
@@ -63,14 +69,23 @@ if (asked.includes("pgbench")) {
     }
   }
 }
+async function through(service: Service, large?: Large): Promise<unknown> {
+  const seen = await crowd(service, 5000, 100, large);
+  if (seen.longestMs >= LONGEST_STALL_MS) broken.push(`a client waited ${seen.longestMs} ms`);
+  if (seen.goneMs >= GONE_MS) broken.push(`the old process stayed for ${seen.goneMs} ms`);
+  if (seen.descriptorsMost > 2 * seen.descriptorsBefore + 64) broken.push("too many descriptors");
+  return seen;
+}
+
 if (asked.includes("crowd")) {
-  await part("5,000 idle and 100 busy clients", async (service) => {
-    const seen = await crowd(service, 5000, 100);
-    if (seen.longestMs >= LONGEST_STALL_MS) broken.push(`a client waited ${seen.longestMs} ms`);
-    if (seen.goneMs >= GONE_MS) broken.push(`the old process stayed for ${seen.goneMs} ms`);
-    if (seen.descriptorsMost > 2 * seen.descriptorsBefore + 64) broken.push("too many descriptors");
-    return seen;
-  });
+  await part("5,000 idle and 100 busy clients", (service) => through(service));
+}
+for (const [clients, megabytes] of [[16, 60], [200, 5]]) {
+  if (!asked.includes("state")) break;
+  await part(
+    `5,000 idle and 100 busy clients, ${clients} with ${megabytes} MB of statements`,
+    (service) => through(service, { clients, bytes: megabytes * 1_000_000 }),
+  );
 }
 if (asked.includes("transfers")) {
   await part("COPY in, COPY out and a result of 1 GB each", async (service) => {

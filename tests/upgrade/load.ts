@@ -157,13 +157,34 @@ export interface Crowded {
   descriptorsMost: number;
 }
 
+/** Clients that have a statement of so many bytes each. */
+export interface Large {
+  clients: number;
+  bytes: number;
+}
+
 /**
- * So many idle clients and busy ones through an upgrade; every idle client is asked afterwards. The busy ones are
- * pgbench's, 20 transactions a second each: a process of its own measures more exactly than this one could.
+ * So many idle clients and busy ones through an upgrade, and large ones beside them; all but the busy ones are asked
+ * afterwards. The busy ones are pgbench's, 20 transactions a second each: a process of its own measures more exactly than
+ * this one could.
  */
-export async function crowd(service: Service, idle: number, busy: number): Promise<Crowded> {
+export async function crowd(
+  service: Service,
+  idle: number,
+  busy: number,
+  { clients: large, bytes }: Large = { clients: 0, bytes: 0 },
+): Promise<Crowded> {
   const sleepers: WireClient[] = [];
+  const loaded: WireClient[] = [];
   try {
+    for (let n = 0; n < large; n++) {
+      const client = await service.login();
+      loaded.push(client);
+      client.patienceMs = 60_000;
+      const text = `SELECT '${n}' --${"x".repeat(bytes)}`;
+      const prepared = await client.ask(wire.parse("mine", text), wire.SYNC);
+      assert.deepEqual(wire.errorCodes(prepared), []);
+    }
     while (sleepers.length < idle) {
       sleepers.push(
         ...await Promise.all(
@@ -197,6 +218,10 @@ export async function crowd(service: Service, idle: number, busy: number): Promi
       const values = sleepers.slice(at, at + 50).map((client) => client.value("SELECT 2"));
       for (const value of await Promise.all(values)) assert.equal(value, "2");
     }
+    for (const [n, client] of loaded.entries()) {
+      const messages = await client.ask(wire.bind("", "mine"), wire.execute(), wire.SYNC);
+      assert.deepEqual(wire.rowsOf(messages), [[String(n)]]);
+    }
     const [doneMs, clients, servers] = done!.slice(1, 4).map(Number);
     return {
       longestBeforeMs,
@@ -211,7 +236,7 @@ export async function crowd(service: Service, idle: number, busy: number): Promi
       descriptorsMost,
     };
   } finally {
-    for (const client of sleepers) client.close();
+    for (const client of [...sleepers, ...loaded]) client.close();
   }
 }
 

@@ -26,7 +26,7 @@ import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 import type { Directory } from "../directory.ts";
-import { pack, sizeOf } from "./blobs.ts";
+import { Packing, sizeOf } from "./blobs.ts";
 
 /** Descriptors of one batch: the kernel passes 253 in a message. */
 const MOST_DESCRIPTORS = 200;
@@ -288,11 +288,23 @@ export class Departure {
     }
   }
 
-  #mail(number: number, { held }: Batch): void {
-    const items = held.map(({ item }) => item);
-    // Without room for their bytes apart they go with them: it is tried, and refused if that is too much.
-    const packed = this.#apart ? pack(items) : undefined;
-    this.#post({ kind: "frozen", batch: number, blobs: undefined, items, ...packed });
+  #mail(number: number, batch: Batch): void {
+    const items = batch.held.map(({ item }) => item);
+    if (!this.#apart) {
+      this.#post({ kind: "frozen", batch: number, blobs: undefined, items });
+      return;
+    }
+    const packing = new Packing(items);
+    const step = () => {
+      if (this.#batches.get(number) !== batch) packing.abandon();
+      else if (!packing.step()) this.#reactor.atEndOfTurn(step);
+      else {
+        // Without room for their bytes apart they go with them: it is tried, and refused if that is too much.
+        const packed = packing.take();
+        this.#post({ kind: "frozen", batch: number, blobs: undefined, items, ...packed });
+      }
+    };
+    step();
   }
 
   /** The new process had no room for it: all of it is here still, and out of the event loop. */

@@ -8,7 +8,8 @@ import type { FrozenItem } from "../../mail.ts";
 import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
 import type { Log } from "../../log/log.ts";
-import { unpack } from "./blobs.ts";
+import type { Reactor } from "../../reactor/reactor.ts";
+import { Unpacking } from "./blobs.ts";
 import { completeListener, completePool, completeServer, completeSession } from "./completion.ts";
 
 /** An item that is here whole, and its place in what it came with. */
@@ -17,34 +18,65 @@ export interface HeldItem {
   index: number;
 }
 
+/** What holding needs of its worker. */
+export interface HoldingPlace {
+  readonly log: Pick<Log, "error">;
+  readonly reactor: Pick<Reactor, "atEndOfTurn">;
+}
+
 export class Holding {
-  readonly #log: Pick<Log, "error">;
+  readonly #place: HoldingPlace;
   readonly #held = new Map<number, HeldItem[]>();
 
-  constructor({ log }: { log: Pick<Log, "error"> }) {
-    this.#log = log;
+  constructor(place: HoldingPlace) {
+    this.#place = place;
   }
 
-  /** Takes items whose long byte arrays are in a file; returns the indexes of those that it can't have. */
-  take(ticket: number, items: readonly FrozenItem[], blobs: number | undefined): number[] {
+  /**
+   * Takes items whose long byte arrays are in a file. `done` is called, in a later turn if they are very long, with the
+   * indexes of those that it can't have.
+   */
+  take(
+    ticket: number,
+    items: readonly FrozenItem[],
+    blobs: number | undefined,
+    done: (refused: number[]) => void,
+  ): void {
     const refused: number[] = [];
     const held: HeldItem[] = [];
-    for (const [i, item] of items.entries()) {
+    const unpacking = blobs === undefined ? undefined : new Unpacking(blobs as Fd);
+    let next = 0;
+    let begun = false;
+    /** Whether the item is whole, or can't be had. */
+    const step = (item: FrozenItem, index: number): boolean => {
       try {
-        if (blobs !== undefined) unpack(item, blobs as Fd);
-        held.push({ item: completed(item), index: i });
+        if (!begun) unpacking?.begin(item);
+        begun = true;
+        if (unpacking?.step() === false) return false;
+        held.push({ item: completed(item), index });
       } catch (error) {
-        this.#log.error(
+        this.#place.log.error(
           "pg_doorman::app",
           `a ${item.type} of ${item.user}@${item.database} can't be taken over: ${String(error)}`,
         );
-        refused.push(i);
+        refused.push(index);
         for (const fd of item.fds) libc.close(fd as Fd);
       }
-    }
-    if (blobs !== undefined) libc.close(blobs as Fd);
-    this.#held.set(ticket, held);
-    return refused;
+      begun = false;
+      return true;
+    };
+    const turn = () => {
+      unpacking?.nextTurn();
+      for (; next < items.length; next++) {
+        if (step(items[next], next)) continue;
+        this.#place.reactor.atEndOfTurn(turn);
+        return;
+      }
+      if (blobs !== undefined) libc.close(blobs as Fd);
+      this.#held.set(ticket, held);
+      done(refused);
+    };
+    turn();
   }
 
   /** The old process knows: they are this one's to thaw. */
