@@ -222,6 +222,8 @@ export type WorkerToControl =
     iterations: number;
   }
   | { kind: "answer"; request: number; rows: unknown[]; error?: string }
+  /** Much garbage was collected: the allocator may give its memory back. */
+  | { kind: "collected" }
   /** The loop has ended by an exception: the last that is heard of this thread. */
   | { kind: "died"; message: string };
 

@@ -29,6 +29,7 @@ import { FileLimit } from "./service/file_limit.ts";
 import { FirstProcess } from "./service/first_process.ts";
 import { Hangs } from "./service/hangs.ts";
 import { Losses } from "./losses.ts";
+import { trimLater } from "./trim.ts";
 import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
 import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
@@ -410,6 +411,9 @@ export class Doorman {
         return;
       case "admin_closed":
         this.#consoles.closed(mail.client);
+        return;
+      case "collected":
+        trimLater();
         return;
       case "frozen":
         this.#upgrade.frozen(worker, mail);

@@ -10,6 +10,8 @@ export class PreparedMemory {
   readonly #tally: Tally;
   #bytes = 0;
   #toldKiB = 0;
+  /** All that it has ever shrunk by. */
+  released = 0;
 
   constructor(shared: Int32Array, tally: Tally = new Tally(shared)) {
     this.#shared = shared;
@@ -19,6 +21,7 @@ export class PreparedMemory {
   /** This worker's part has grown, or shrunk. */
   add(bytes: number): void {
     this.#bytes += bytes;
+    if (bytes < 0) this.released -= bytes;
     const kib = Math.ceil(this.#bytes / 1024);
     if (kib === this.#toldKiB) return;
     this.#tally.add("PreparedKiB", kib - this.#toldKiB);

@@ -30,6 +30,8 @@ export type Travelled = Pick<SessionSnapshot, "state" | "tls">;
 export class Sessions {
   readonly #place: SessionsPlace;
   readonly #all = new Map<number, Session>();
+  /** How many have ever left. */
+  left = 0;
 
   constructor(place: SessionsPlace) {
     this.#place = place;
@@ -90,6 +92,7 @@ export class Sessions {
 
   leave(client: number): void {
     this.#all.delete(client);
+    this.left++;
     this.#place.tally.add("Clients", -1);
   }
 }

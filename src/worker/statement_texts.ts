@@ -33,6 +33,12 @@ export class StatementTexts {
     this.#unnamed.sweep();
   }
 
+  /** Forgets at once what nobody has. */
+  forgetUnused(): void {
+    this.named.forgetUnused();
+    this.#unnamed.forgetUnused();
+  }
+
   /** RESET INTERNER: statements keep their texts, and equal ones to come are new. */
   clear(): void {
     this.named.clear();

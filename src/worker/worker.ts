@@ -47,6 +47,7 @@ import { Directory, type DirectoryEnvironment } from "./directory.ts";
 import { encryptionOf, Handshakes } from "./handshakes.ts";
 import { Logins } from "./logins.ts";
 import { Mailbox, type Recipients } from "./mailbox.ts";
+import { Memory } from "./memory.ts";
 import { type ArrivalPlace, stackOf, tellLost, thaw } from "./moving/arrival.ts";
 import { Departure } from "./moving/departure.ts";
 import { type HeldItem, Holding } from "./moving/holding.ts";
@@ -152,6 +153,7 @@ class Worker
     this.listeners.accept(this.directory.accepts);
     this.listeners.open(mail.listeners);
     this.#rounds.start();
+    new Memory(this).start();
     this.#limits = new Limits({
       reactor: this.reactor,
       pools: () => this.directory.all(),

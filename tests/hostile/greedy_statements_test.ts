@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { waitFor } from "../support/detached_process.ts";
 import { Bystander } from "../support/bystander.ts";
 import { ADMIN, type Config, Doorman, poolOf } from "../support/doorman.ts";
 import { Postgres } from "../support/postgres.ts";
@@ -251,3 +252,38 @@ Deno.test("the statements of all clients have one bound: who asks for more is re
     assert.equal(answer, "1");
   }
 });
+
+for (
+  const [what, statements, bytes] of [["a few", 1, 60_000_000], ["some", 60, 1_000_000], [
+    "many",
+    4000,
+    15_000,
+  ]] as const
+) {
+  Deno.test(`memory comes back when clients with ${what} long statements each have left`, async () => {
+    await using doorman = await start({ max_client_prepared_memory: "128MB" });
+    const before = doorman.rssKb();
+    const clients: WireClient[] = [];
+    for (let i = 0; i < 5; i++) {
+      const client = await login(doorman);
+      clients.push(client);
+      client.patienceMs = 60_000;
+      const together = Math.max(1, Math.floor(2_000_000 / bytes));
+      for (let n = 0; n < statements; n += together) {
+        const messages = Array.from(
+          { length: Math.min(together, statements - n) },
+          (_, k) => wire.parse(`s${n + k}`, sql(i * statements + n + k, bytes)),
+        );
+        assert.deepEqual(wire.errorCodes(await client.ask(...messages, wire.SYNC)), []);
+      }
+    }
+    const most = doorman.rssKb() - before;
+    assert.ok(most > 250 * MB, `${most} KB`);
+    for (const client of clients) client.close();
+    await waitFor(
+      "half of the memory",
+      60_000,
+      () => doorman.rssKb() - before < most / 2 || undefined,
+    );
+  });
+}

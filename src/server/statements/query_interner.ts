@@ -91,7 +91,11 @@ export class QueryInterner {
 
   /** Does not wait for the sweeps when texts come faster than they go. Whoever calls it has users for all that it needs. */
   relieve(): void {
-    if (this.#newBytes <= MOST_NEW_BYTES) return;
+    if (this.#newBytes > MOST_NEW_BYTES) this.forgetUnused();
+  }
+
+  /** Removes whatever has no user, as `relieve`. */
+  forgetUnused(): void {
     for (const entry of this.all()) if (entry.users === 0) entry.sweeps = 1;
     this.sweep();
   }
