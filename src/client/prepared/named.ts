@@ -10,6 +10,7 @@ import { Owed, SWALLOW, UNNAMED } from "../../protocol/owed_replies.ts";
 import { READ_BYTES } from "../../reactor/stream.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { CHANGES_PARSE, DEALLOCATES, DEALLOCATES_ALL, UNLISTENS } from "../../server/mark_bits.ts";
+import { marksOf } from "../../pool/statement_cache.ts";
 import { tracked } from "../../server/statements/on_server.ts";
 import { noteParseMarks, parseMarks } from "../../server/statements/read_by_parse.ts";
 import {
@@ -216,7 +217,8 @@ export function bind(
   add(server, bytes, from, at);
   const statement = provide(session, server, known, bytes, portalEnd + 1, nameEnd);
   if (statement === undefined) return CHECKING;
-  const { name, marks } = statement;
+  const { name } = statement;
+  const marks = marksOf(statement);
   head(server, bytes, at, portalEnd + 1, length + name.length - (nameEnd - portalEnd - 1));
   add(server, name, 0, name.length);
   markBind(session, server, marks, unnamedPortal);

@@ -18,8 +18,8 @@ export interface Statement {
   /** `statementName(id)`. */
   readonly name: Uint8Array<ArrayBuffer>;
   readonly query: InternedQuery;
-  /** Marks of its text (marks.ts, read_by_parse.ts). */
-  readonly marks: number;
+  /** Marks of its text (marks.ts, read_by_parse.ts), or `NOT_LOOKED`: see `marksOf` of pool/statement_cache.ts. */
+  marks: number;
   /** Generation of the schema that it was first seen in; −1: what it returns has changed since. */
   generation: number;
   /** What it returned when it was parsed first (`rowShape`); `undefined`: not known. */
@@ -37,6 +37,9 @@ export interface Statement {
   /** Times that a client asked for it by Parse. */
   parses: number;
 }
+
+/** `marks` of a text that nobody has looked at yet. */
+export const NOT_LOOKED = -1;
 
 /** A statement of another process, as it travels. */
 export interface FrozenStatement {
