@@ -112,7 +112,7 @@ Deno.test("statement cache: statements travel with the pool or with their client
 
 Deno.test("statement cache: a long text that was thawed is looked at when it is used", () => {
   const cache = new StatementCache(new Source());
-  const text = encoder.encode(`SET a.b = '${"x".repeat(200_000)}'\0\0\0`);
+  const text = encoder.encode(`SET a.b = '${"x".repeat(3_000_000)}'\0\0\0`);
   const frozen = {
     id: 5,
     generation: 0,
