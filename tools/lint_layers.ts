@@ -30,7 +30,7 @@ function below(part: string): string[] {
 }
 
 /** Of `tls`, what reads files and has nothing to do with connections: the main thread checks what workers will use. */
-const TLS_FILES = ["tls/context.ts", "tls/facts.ts", "tls/pem.ts", "tls/suites.ts"];
+const TLS_FILES = ["tls/context.ts", "tls/pem.ts", "tls/suites.ts"];
 
 /** What a part of src/ may import besides itself: parts, or files of one. A part is a folder, or a file directly in src/. */
 const MAY_IMPORT: Record<string, string[]> = {
@@ -107,7 +107,7 @@ const INNER: Record<string, House> = {
     // What the main thread may import brings no buffers of a worker's along.
     bans: [
       {
-        rooms: ["context", "facts", "pem", "suites", "alpn", "channel_binding", "key_log"],
+        rooms: ["context", "pem", "suites", "alpn", "channel_binding", "key_log"],
         never: ["buffers", "handshake", "record_layer", "stream"],
       },
       {

@@ -275,7 +275,7 @@ export const OPENS = 0;
 export const SEALS = 1;
 
 export const TAG_BYTES = 16;
-export const NONCE_BYTES = 12;
+const NONCE_BYTES = 12;
 
 /** A cipher by OpenSSL's name of it (`AES-256-GCM`). */
 export function newCipher(name: string, key: Uint8Array<ArrayBuffer>, purpose: number): Cipher {

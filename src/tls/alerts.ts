@@ -7,7 +7,6 @@ export const RECORD_OVERFLOW = 22;
 export const ILLEGAL_PARAMETER = 47;
 export const DECODE_ERROR = 50;
 export const PROTOCOL_VERSION = 70;
-export const INTERNAL_ERROR = 80;
 export const USER_CANCELED = 90;
 export const NO_RENEGOTIATION = 100;
 

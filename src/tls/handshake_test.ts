@@ -1,7 +1,7 @@
 /** Handshakes of ours with each other, and what contexts are made of. */
 
 import assert from "node:assert/strict";
-import { createHash, X509Certificate } from "node:crypto";
+import { createHash } from "node:crypto";
 import {
   Authority,
   bundle,
@@ -12,7 +12,6 @@ import {
 import { offersPostgres } from "./alpn.ts";
 import { tlsServerEndPoint } from "./channel_binding.ts";
 import { AskingContext, ServingContext } from "./context.ts";
-import { certificateFacts } from "./facts.ts";
 import { Handshake } from "./handshake.ts";
 import { KeyLog } from "./key_log.ts";
 import type { PemFile } from "./pem.ts";
@@ -376,24 +375,4 @@ Deno.test("tls channel binding: the hash is that of the signature, SHA-256 at le
   const edwards = Authority.create(folder, "Ed25519 CA", "ed25519").issue({ name: "localhost" });
   assert.equal(tlsServerEndPoint(edwards.der), undefined);
   assert.equal(tlsServerEndPoint(encoder.encode("rubbish")), undefined);
-});
-
-Deno.test("tls facts: of each certificate in a file", () => {
-  const issued = authority.issue({
-    name: "db.example",
-    for: ["DNS:db.example", "IP:10.0.0.1"],
-    days: 10,
-  });
-  const damaged = encoder.encode("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-  const facts = certificateFacts(bundle(issued.certificate, damaged, authority.certificate));
-  assert.deepEqual(facts.map(({ subject, issuer }) => [subject, issuer]), [
-    ["CN=db.example", "CN=Test CA"],
-    ["CN=Test CA", "CN=Test CA"],
-  ]);
-  assert.match(facts[0].names, /DNS:db\.example, IP Address:10\.0\.0\.1/);
-  const days = (facts[0].notAfter.getTime() - Date.now()) / 86_400_000;
-  assert.ok(days > 9.9 && days <= 10);
-  assert.ok(facts[0].notBefore.getTime() <= Date.now());
-  assert.deepEqual(facts[0].notAfter, new Date(new X509Certificate(issued.certificate).validTo));
-  assert.deepEqual(certificateFacts(encoder.encode("none")), []);
 });

@@ -88,6 +88,9 @@ export function secretBytes(version: number, suiteId: number): number {
   return suite.hash === "sha384" ? 48 : 32;
 }
 
+/** What can come with the end of a handshake: a read, and what was there before. */
+const MOST_UNDECODED = 2 ** 17;
+
 function isBytes(value: unknown, length?: number): boolean {
   return value instanceof Uint8Array && (length === undefined || value.length === length);
 }
@@ -112,6 +115,7 @@ export function isTlsState(value: unknown): value is TlsState {
   for (const bytes of [state.undecoded, state.unsent, state.handshake]) {
     if (bytes !== undefined && !isBytes(bytes)) return false;
   }
+  if ((state.undecoded?.length ?? 0) > MOST_UNDECODED) return false;
   const flags = [state.owesUpdate, state.askedUpdate, state.peerEnded, state.ended];
   return flags.every((flag) => typeof flag === "boolean") && typeof state.fault === "string";
 }

@@ -27,7 +27,7 @@ import {
   sealedAt,
 } from "./buffers.ts";
 import { RecordLayer } from "./record_layer.ts";
-import { infoOf, type TlsInfo, type TlsState } from "./state.ts";
+import { infoOf, isTlsState, type TlsInfo, type TlsState } from "./state.ts";
 
 export class TlsStream implements ByteStream, Sender {
   readonly fd: Fd;
@@ -45,8 +45,12 @@ export class TlsStream implements ByteStream, Sender {
   #sender: Sender | undefined = undefined;
   #refused = false;
 
-  /** The state is the stream's from now on, and its secrets are overwritten in the end. */
+  /**
+   * The state is the stream's from now on, and its secrets are overwritten in the end. Throws at one that can't be gone on
+   * with: it may come from a process of another version.
+   */
   constructor(fd: Fd, state: TlsState) {
+    if (!isTlsState(state)) throw new Error("a TLS connection that this program can't go on with");
     this.fd = fd;
     this.#state = state;
     this.#records = new RecordLayer(state);

@@ -567,8 +567,12 @@ Deno.test("tls stream: a state of another process is looked at before it is used
     { ...state, mostPlaintext: 0 },
     { ...state, mostPlaintext: 65_536 },
     { ...state, undecoded: "text" },
+    { ...state, undecoded: new Uint8Array(200_000) },
     { ...state, owesUpdate: 1 },
     { ...state, fault: undefined },
   ];
-  for (const one of bad) assert.ok(!isTlsState(one), JSON.stringify(one));
+  for (const one of bad) {
+    assert.ok(!isTlsState(one));
+    assert.throws(() => new TlsStream(0 as Fd, one as TlsState), /can't go on/);
+  }
 });
