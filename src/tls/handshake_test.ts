@@ -319,6 +319,33 @@ Deno.test("tls handshake: what is no TLS fails at once, with an answer and a wor
   }
 });
 
+Deno.test("tls handshake: floods of what says nothing are ended, and nothing is piled up", () => {
+  const context = serving(certificate);
+  const hello = Handshake.connect(asking()).output()!;
+  const floods: [string, number[]][] = [
+    ["empty records", [22, 3, 3, 0, 0]],
+    ["alerts that warn", [21, 3, 3, 0, 2, 1, 90]],
+    ["fragments of one byte of a message without end", [22, 3, 3, 0, 1, 1]],
+    ["a message as long as can be", [22, 3, 3, 0, 5, 1, 0xff, 0xff, 0xff, 0]],
+    ["records of data", [23, 3, 3, 0, 1, 0]],
+  ];
+  for (const [name, record] of floods) {
+    for (const begin of [new Uint8Array(), hello]) {
+      const server = Handshake.accept(context);
+      server.take(begin, 0, begin.length);
+      const bytes = Uint8Array.from(
+        { length: 200 * record.length },
+        (_, i) => record[i % record.length],
+      );
+      for (let i = 0; i < 1000 && server.state === "going"; i++) {
+        server.take(bytes, 0, bytes.length);
+      }
+      assert.equal(server.state, "failed", name);
+      server.end();
+    }
+  }
+});
+
 Deno.test("tls handshake: it can't be finished before its last output was taken", () => {
   const server = Handshake.accept(serving(certificate));
   const client = Handshake.connect(asking());

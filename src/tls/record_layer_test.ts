@@ -442,3 +442,27 @@ Deno.test("record layer: no nonce comes twice, whatever OpenSSL's first one was"
     if (id === AES_256_1_2) assert.equal(explicit.size, 300);
   }
 });
+
+Deno.test("record layer: numbers of more than 32 bits", () => {
+  for (const suite of SUITES) {
+    const { state, peer } = stateAndPeer(suite.id);
+    const [mine, other] = connectedPair();
+    const number = 3 * 2 ** 32 + 0x89abcdef;
+    state.receive.sequence = number;
+    peer.send.sequence = number;
+    // TLS 1.3 has new keys long before.
+    if (suite.version !== TLS_1_3) {
+      state.send.sequence = number;
+      peer.receive.sequence = number;
+    }
+    const stream = new TlsStream(mine, state);
+    inject(other, Uint8Array.of(...peer.data("a"), ...peer.data("b")));
+    assert.equal(text(take(stream)), "ab");
+    stream.send(encoder.encode("c"), 0, 1);
+    stream.send(encoder.encode("d"), 0, 1);
+    assert.equal(text(dataOf(peer.open(drain(other)))), "cd");
+    stream.end();
+    close(mine);
+    close(other);
+  }
+});
