@@ -307,7 +307,7 @@ class Worker
         "pg_doorman::app",
         `a ${type} of ${user}@${database} can't be taken over, ${end}: ${stackOf(error)}`,
       );
-      if (type === "session" && otherwise === "tell") tellLost(item.fds[0] as Fd);
+      if (item.type === "session" && otherwise === "tell") tellLost(item);
       return false;
     }
   }

@@ -171,13 +171,15 @@ function undo(
 }
 
 /** The client of a session that could not be thawed and lives nowhere else hears of it: in the turn in which it failed. */
-export function tellLost(fd: Fd): void {
+export function tellLost({ fds, session }: FrozenItem & { type: "session" }): void {
+  // A word in clear is no record: with TLS it sees the end alone.
+  if ((session as Partial<SessionSnapshot> | undefined)?.tls !== undefined) return;
   const bytes = errorResponse({
     severity: "FATAL",
     code: REASONS.internalError.code,
     message: reasonText(REASONS.internalError),
   });
-  libc.write(fd, bytes.slice(), bytes.length);
+  libc.write(fds[0] as Fd, bytes.slice(), bytes.length);
 }
 
 /** Of an error, for the log. */

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import type { FrozenItem } from "../../mail.ts";
 import type { Fd } from "../../os/fd.ts";
+import { socketPair } from "../../os/fd_passing.ts";
+import * as libc from "../../os/libc.ts";
 import { bytesOf } from "../../protocol/testing/model_server.ts";
 import { simpleQuery } from "../../protocol/testing/pipelines.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
 import { decode, encode } from "../../handover/codec.ts";
 import { World } from "../../testing/world.ts";
-import { type ArrivalPlace, thaw } from "./arrival.ts";
+import { type ArrivalPlace, tellLost, thaw } from "./arrival.ts";
 
 type Fields = Record<string, unknown>;
 
@@ -62,5 +64,17 @@ Deno.test("arrival: what can't be thawed leaves nothing behind and closes its de
     assert.deepEqual([pool.size, pool.clients, pool.expected], [0, 0, 0], what);
     assert.equal(reactor.registered.size, 0, what);
     for (const fd of item.fds) assert.throws(() => reactor.close(fd as Fd), /closed twice/, what);
+  }
+});
+
+Deno.test("arrival: who is lost is told so, but for those with TLS, who would take it for a record", () => {
+  for (const [tls, told] of [[undefined, "E"], [{}, ""]] as const) {
+    const fds = socketPair();
+    tellLost({ type: "session", database: "db", user: "me", fds: [fds[0]], session: { tls } });
+    libc.close(fds[0]);
+    const bytes = new Uint8Array(100);
+    const count = libc.recv(fds[1], bytes, bytes.length);
+    assert.equal(new TextDecoder().decode(bytes.subarray(0, Math.min(1, count))), told);
+    libc.close(fds[1]);
   }
 });
