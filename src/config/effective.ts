@@ -15,6 +15,7 @@ import type {
   GeneralSettings,
   PoolSettings,
   ServerCredentials,
+  ServerTlsFiles,
   Settings,
   StoredPassword,
 } from "./settings.ts";
@@ -34,6 +35,8 @@ export interface Resolving {
   legacyHbaRules: (networks: readonly string[]) => HbaRule[];
   /** Contents of a file that the configuration names. Throws when it can't be read. */
   readFile: (file: string) => Uint8Array<ArrayBuffer>;
+  /** What files for TLS held that are in force, by digest. */
+  tlsFiles?: ReadonlyMap<string, ServerTlsFiles>;
   /**
    * Verifiers made before, kept by the caller from one load to the next: each costs a millisecond, and a client that
    * logs in around a reload should see the same salt.
@@ -45,7 +48,7 @@ export interface Resolving {
 export function resolveSettings(config: Config, resolving: Resolving): Settings {
   const pools: PoolSettings[] = [];
   const ofUsers = userLimits(config.pools.values());
-  const tls = new ServerTlsReader(resolving.readFile);
+  const tls = new ServerTlsReader(resolving.readFile, resolving.tlsFiles);
   for (const [database, pool] of config.pools) {
     for (const user of pool.users) {
       const settings = resolvePool(

@@ -31,9 +31,15 @@ export class ServerTlsReader {
   readonly #read: (file: string) => Uint8Array<ArrayBuffer>;
   readonly #contents = new Map<string, PemFile>();
   readonly #known = new Map<string, ServerTlsFiles>();
+  readonly #before: ReadonlyMap<string, ServerTlsFiles>;
 
-  constructor(read: (file: string) => Uint8Array<ArrayBuffer>) {
+  /** `before`: those of the settings in force, by digest. Who has not changed stays the same object, found so at once. */
+  constructor(
+    read: (file: string) => Uint8Array<ArrayBuffer>,
+    before: ReadonlyMap<string, ServerTlsFiles> = new Map(),
+  ) {
     this.#read = read;
+    this.#before = before;
   }
 
   /** Throws when a file can't be read. */
@@ -58,7 +64,8 @@ export class ServerTlsReader {
     for (const file of [ca, certificate, privateKey]) {
       digest.update(file === undefined ? "-" : createHash("sha256").update(file.text).digest());
     }
-    const files = { ca, certificate, key: privateKey, digest: digest.digest("hex") };
+    const hex = digest.digest("hex");
+    const files = this.#before.get(hex) ?? { ca, certificate, key: privateKey, digest: hex };
     this.#known.set(key, files);
     return files;
   }

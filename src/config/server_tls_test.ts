@@ -72,3 +72,13 @@ Deno.test("server tls: other contents under the same name are other files", () =
   assert.equal(new Set(digests).size, digests.length);
   assert.equal(digest({}), digests[0]);
 });
+
+Deno.test("server tls: what has not changed since the last load is the same object", () => {
+  const { files } = reader(FILES)();
+  const read = (name: string) => new TextEncoder().encode(FILES[name as keyof typeof FILES]);
+  const again = new ServerTlsReader(read, new Map([[files.digest, files]]));
+  const resolve = (pool: Partial<ServerTlsConfig>) =>
+    again.resolve(GENERAL as GeneralConfig, pool as PoolConfig).files;
+  assert.equal(resolve({}), files);
+  assert.notEqual(resolve({ server_tls_ca_cert: "other.pem" }), files);
+});

@@ -183,6 +183,9 @@ export function resolve(config: Config, workers: number, before?: Configured): C
     legacyHbaRules,
     md5Hash,
     readFile: (file) => Deno.readFileSync(fromStartDirectory(file)),
+    tlsFiles: new Map(
+      before?.settings.pools.map(({ server_tls: { files } }) => [files.digest, files]),
+    ),
     makeVerifier: (password, user) =>
       formatVerifier(makeVerifier(password, repeatableSalt(user, saltSecret))),
   });

@@ -80,7 +80,10 @@ class CancelConnection implements Dialer {
   readable(): void {
     const n = this.#dial.receive(0);
     if (n > 0 || libc.wouldBlock(n)) return;
-    this.#end("delivered", "");
+    // A certificate of ours that PostgreSQL refuses, perhaps: then it has not read the request.
+    const { fault } = this.#dial;
+    if (fault !== "") this.#end("lost", `TLS: ${fault}`);
+    else this.#end("delivered", "");
   }
 
   #end(end: "delivered" | "lost", why: string): void {
