@@ -3,6 +3,7 @@
  * CancelRequest. Source: PostgreSQL manual, "Message Formats" and "Message Flow", "Start-up".
  */
 
+import { textOfBytes } from "./text_bytes.ts";
 import { readLength } from "./codes.ts";
 import { readOptions, type StartupSettings } from "./startup_options.ts";
 
@@ -22,7 +23,6 @@ export const MAX_STARTUP_BYTES = 10_000;
 const PROTOCOL_FIELDS = new Set(["user", "database", "replication"]);
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /** A parsed first packet. */
 export type StartupPacket =
@@ -118,9 +118,9 @@ function readParameters(
     if (valueEnd < 0 || valueEnd >= end - 1 + 1 || nameEnd === at) {
       return { kind: "malformed", why: "invalid startup packet layout" };
     }
-    const name = decoder.decode(bytes.subarray(at, nameEnd));
+    const name = textOfBytes(bytes, at, nameEnd);
     if (name.startsWith("_pq_.")) options.push(name);
-    else parameters.set(name, decoder.decode(bytes.subarray(nameEnd + 1, valueEnd)));
+    else parameters.set(name, textOfBytes(bytes, nameEnd + 1, valueEnd));
     at = valueEnd + 1;
   }
   if (at !== end - 1) {

@@ -5,7 +5,7 @@
  */
 
 import { canonicalName, isParameterName } from "../config/parameter_names.ts";
-import { bytesOfText, hasBytes, isAscii, receivedText } from "./text_bytes.ts";
+import { bytesOfText, hasBytes, isAscii, receivedText } from "../protocol/text_bytes.ts";
 
 /** An immutable map of parameter name → value. */
 export interface ParameterSet {
@@ -240,6 +240,13 @@ export function literal(text: string): string {
   for (const byte of bytesOfText(text)) hex += byte.toString(16).padStart(2, "0");
   const encoding = hasBytes(text) ? "pg_catalog.getdatabaseencoding()" : "'UTF8'";
   return `pg_catalog.convert_from(pg_catalog.decode('${hex}', 'hex'), ${encoding})`;
+}
+
+/** The same of a text whose bytes are in the database's encoding, all of them. */
+export function databaseLiteral(text: string): string {
+  const hex = bytesOfText(text).toHex();
+  return `pg_catalog.convert_from(pg_catalog.decode('${hex}', 'hex'), ` +
+    "pg_catalog.getdatabaseencoding())";
 }
 
 /** A name, perhaps with dots, as an identifier. */

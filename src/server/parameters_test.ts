@@ -14,7 +14,7 @@ import {
   settable,
   withParameter,
 } from "./parameters.ts";
-import { bytesOfText, textOfBytes } from "./text_bytes.ts";
+import { bytesOfText, textOfBytes } from "../protocol/text_bytes.ts";
 
 const REPORTED = new Set([
   "client_encoding",

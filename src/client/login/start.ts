@@ -8,10 +8,12 @@
 
 import { canonicalName } from "../../config/parameter_names.ts";
 import { asSent, NEWEST_MINOR, readReplication } from "../../protocol/startup.ts";
+import { bytesOfText, isAscii, textOfBytes } from "../../protocol/text_bytes.ts";
 import { peerName } from "../../reasons.ts";
 import type { SessionState } from "../state.ts";
 import {
   clientParameters,
+  databaseLiteral,
   difference,
   type Holder,
   literal,
@@ -78,18 +80,19 @@ export function noteStartup(
 
 /** Sorts what is asked for; what is the operator's is left out. */
 export function startOf(pool: StartPool, asked: Settings): Start {
+  const defaults = pool.defaults!.values;
   const names: [string, string][] = [];
   const others: [string, string][] = [];
   for (const [rawName, value] of asked) {
     const name = canonicalName(rawName);
     const pinned = name === "application_name" && pool.settings.application_name_pinned;
     if (pinned || pool.managed.has(name)) continue;
-    (name === "application_name" ? names : others).push([name, value]);
+    if (name === "application_name") names.push([name, cleanName(value, defaults)]);
+    else others.push([name, value]);
   }
   const namesArePlain = names.every(([, value]) =>
     value.length <= NAME_BYTES && isPrintable(value)
   );
-  const defaults = pool.defaults!.values;
   const areDefaults = others.every(([name, value]) =>
     defaults.get(name) === value ||
     name === "client_encoding" && defaults.get(name) === "UTF8" && UTF8.has(value.toLowerCase())
@@ -100,6 +103,17 @@ export function startOf(pool: StartPool, asked: Settings): Start {
     plain: [...namesArePlain ? names : [], ...areDefaults ? own : []],
     open: [...namesArePlain ? [] : names, ...areDefaults ? [] : others],
   };
+}
+
+/** As PostgreSQL keeps the name of an application: what is no printable ASCII is told in ASCII, or not at all. */
+function cleanName(value: string, defaults: ReadonlyMap<string, string>): string {
+  const bytes = isPrintable(value) ? [] : bytesOfText(value);
+  if (bytes.length === 0 || bytes.length > NAME_BYTES) return value;
+  const told = parseInt(defaults.get("server_version") ?? "") >= 16;
+  return Array.from(bytes, (byte) => {
+    if (byte >= 0x20 && byte <= 0x7e) return String.fromCharCode(byte);
+    return told ? `\\x${byte.toString(16).padStart(2, "0")}` : "?";
+  }).join("");
 }
 
 function isPrintable(text: string): boolean {
@@ -124,14 +138,20 @@ export function spelling(pool: StartPool, { plain, open }: Start): Settings | un
 export function startQuestion(pool: StartPool, server: Holder, { open }: Start): string {
   const names = difference(server, { parameters: pool.defaults!, own: [] }, pool)?.reset ?? [];
   // Not by NULLIF: the client's search_path, or the role's, may have another `=` than PostgreSQL's.
+  // What is not ASCII is in the database's encoding, and comes back as it is in UTF-8.
   const calls = open.map(([name, value]) =>
-    `(SELECT CASE WHEN v OPERATOR(pg_catalog.=) ${literal(value)}::pg_catalog.text THEN NULL ` +
-    `ELSE v END FROM pg_catalog.set_config(${literal(name)}, ${literal(value)}, true) AS v)`
+    !isAscii(value)
+      ? `pg_catalog.set_config(${literal(name)}, ${databaseLiteral(value)}, true)`
+      : `(SELECT CASE WHEN v OPERATOR(pg_catalog.=) ${literal(value)}::pg_catalog.text THEN NULL ` +
+        `ELSE v END FROM pg_catalog.set_config(${literal(name)}, ${literal(value)}, true) AS v)`
   );
   const values = `pg_catalog.array_to_json(ARRAY[${calls.join(", ")}])::pg_catalog.text`;
+  // Where PostgreSQL knows of no encoding the bytes come as they are.
+  const ofDatabase = pool.defaults!.values.get("server_encoding");
+  const encoding = ofDatabase === "SQL_ASCII" ? "SQL_ASCII" : "UTF8";
   return [
     ...names.map((name) => `SET LOCAL ${quoteName(name)} TO DEFAULT`),
-    `SELECT pg_catalog.encode(pg_catalog.convert_to(${values}, 'UTF8'), 'hex')`,
+    `SELECT pg_catalog.encode(pg_catalog.convert_to(${values}, '${encoding}'), 'hex')`,
   ].join("; ");
 }
 
@@ -139,8 +159,9 @@ export function startQuestion(pool: StartPool, server: Holder, { open }: Start):
 export function noteSpelling(pool: StartPool, { open }: Start, answer: string): string | undefined {
   const unkept = open.find(([name]) => !settable(name));
   if (unkept !== undefined) return unkept[0];
+  const bytes = Uint8Array.fromHex(answer);
   const values = JSON.parse(
-    new TextDecoder().decode(Uint8Array.fromHex(answer)),
+    textOfBytes(bytes, 0, bytes.length),
   ) as (string | null)[];
   let answers = answersOf.get(pool);
   if (answers === undefined || answers.defaults !== pool.defaults) {

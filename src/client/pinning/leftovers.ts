@@ -19,7 +19,7 @@ import { learnDefaults } from "../../pool/defaults.ts";
 import { REASONS } from "../../reasons.ts";
 import { Dirty, DIRTY_ASK, DIRTY_EVERYTHING } from "../../server/state.ts";
 import { takeAll } from "../../server/statements/on_server.ts";
-import { isAscii, textOfBytes } from "../../server/text_bytes.ts";
+import { isAscii, textOfBytes } from "../../protocol/text_bytes.ts";
 import { canFollow, checkedAnswer } from "./answer.ts";
 import { makesTemporary, tell } from "./parameters.ts";
 import { pin } from "./pin.ts";

@@ -14,7 +14,7 @@ import {
   settableNames,
   withParameter,
 } from "../../server/parameters.ts";
-import { bytesOfText, sentText } from "../../server/text_bytes.ts";
+import { bytesOfText, sentText } from "../../protocol/text_bytes.ts";
 import type { ClientOutput, ClientView } from "../parts.ts";
 
 /** The part of a session that this file sees. */
