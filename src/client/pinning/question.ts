@@ -18,8 +18,8 @@ const PG_NAMESPACE = "2615::pg_catalog.oid";
 const OURS = `pg_catalog.strpos(name, 'DOORMAN_') ${EQUALS} 1`;
 
 /**
- * Parts of the question, each for some bits. The functions behind the views: PostgreSQL plans these in half the time. Which
- * parameters there are takes it longest, so that is read once (`settings`), as are the prepared statements (`prepared`).
+ * Parts of the question, each for some bits. Which parameters there are takes PostgreSQL longest, so that is read once
+ * (`settings`), as are the prepared statements (`prepared`); where a view has a function behind it that is planned sooner.
  */
 const PARTS: [bits: number, sql: string][] = [
   [
@@ -61,7 +61,7 @@ const MAY_SET_14 = "(SELECT rolsuper FROM pg_catalog.pg_roles " +
 const settingsOf = (maySet: string) =>
   "(SELECT pg_catalog.json_object_agg(name, setting), pg_catalog.count(*) FILTER " +
   `(WHERE context ${EQUALS} 'superuser'${TEXT} AND NOT ${maySet}) ` +
-  "FROM pg_catalog.pg_show_all_settings() " +
+  "FROM pg_catalog.pg_settings " +
   `WHERE source ${EQUALS} 'session'${TEXT}) AS settings (set, foreign_ones)`;
 const SETTINGS = settingsOf(MAY_SET);
 const SETTINGS_14 = settingsOf(MAY_SET_14);
