@@ -15,7 +15,7 @@ import type {
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
 import type { Replication } from "./protocol/startup.ts";
-import type { PoolCounters, ScalingCounters } from "./stats/counters.ts";
+import type { PoolCounters, PoolSums, ScalingCounters } from "./stats/counters.ts";
 
 export type { LogLevel, PoolCounters };
 
@@ -270,11 +270,13 @@ export interface PoolRow {
   sv_replication: number;
   maxwait_us: number;
   oldest_active_age_ms: number;
-  total: PoolCounters;
+  total: PoolSums;
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
   /** Microseconds that 50, 95 and 99 % do not exceed, of the last 15 to 30 s. */
   percentiles: { query: number[]; xact: number[] };
+  /** What the servers that are there now have counted: statements that they had, and had not. */
+  prepared: { hits: number; misses: number };
   /** Connections that are being opened, and how they came to be. */
   scaling: ScalingCounters & { inflight: number };
   worker: number;

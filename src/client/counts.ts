@@ -9,6 +9,7 @@ import type { ServerConnection } from "../server/connection.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { ClientTimes, ClientView } from "./parts.ts";
 import { peerAddress } from "./state.ts";
+import { countQueryDuration, countWaitDuration, countXactDuration } from "../stats/durations.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ClientView, ClientTimes {}
@@ -16,7 +17,9 @@ interface Session extends ClientView, ClientTimes {}
 /** It has waited for a server. */
 export function countWait({ context, pool, state, waitStartMs }: Session): void {
   const waitedUs = Math.round((context.reactor.now - waitStartMs) * 1000);
-  pool!.counters.total.wait_time += waitedUs;
+  const { total } = pool!.counters;
+  total.wait_time += waitedUs;
+  countWaitDuration(total, waitedUs);
   if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
 }
 
@@ -36,6 +39,7 @@ export function countQuery(session: Session, settled: boolean): void {
     const us = Math.round((now - session.queryStartMs) * 1000);
     total.query_time += us;
     queryTimes.add(us);
+    countQueryDuration(total, us);
     session.queryStartMs = settled ? 0 : now;
   }
   if (session.server !== undefined) session.server.state.queryCount++;
@@ -50,6 +54,7 @@ export function countTransaction(session: Session): void {
   total.xact_count++;
   total.xact_time += us;
   xactTimes.add(us);
+  countXactDuration(total, us);
   session.xactStartMs = now;
   if (session.server !== undefined) session.server.state.xactCount++;
 }

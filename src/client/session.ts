@@ -23,6 +23,7 @@ import type { InternedQuery } from "../server/statements/query_interner.ts";
 import type { Statement, Tracked } from "../server/statements/on_server.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { endRecording } from "./local/check_query.ts";
+import { countError } from "../stats/error_classes.ts";
 import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
 import { giveBack, letGo, link, own, ownQueryDone, release, tellLoss } from "./link.ts";
 import {
@@ -330,7 +331,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   errorDelivered(error: ReceivedError): void {
     this.state.errorCount++;
-    this.pool!.counters.total.errors++;
+    countError(this.pool!.counters.total, error.code);
     logServerError(this, error);
     this.unlistened(undefined);
   }

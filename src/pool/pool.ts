@@ -325,9 +325,8 @@ export class Pool
   }
 
   serverClosed(server: ServerConnection, reason: Reason, detail: string): void {
-    if (this.#servers.remove(server) && this.moved) {
-      this.#environment.lateServer(this, undefined);
-    }
+    if (this.#servers.remove(server) && this.moved) this.#environment.lateServer(this, undefined);
+    this.counters.serverClosed(server.state);
     this.checks.end(server);
     this.#greeting.end(server, undefined);
     this.share.count();

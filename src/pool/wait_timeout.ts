@@ -8,6 +8,7 @@ import type { Timer } from "../reactor/timers.ts";
 import type { Log } from "../log/log.ts";
 import { oneLine } from "../log/one_line.ts";
 import { REASONS } from "../reasons.ts";
+import { countError, type ErrorCounts } from "../stats/error_classes.ts";
 import type { LoginFailure } from "../server/login.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { Share } from "./share.ts";
@@ -17,7 +18,7 @@ import type { Waiter, Waiting } from "./waiting.ts";
 export interface PatientPool {
   readonly settings: PoolSettings;
   readonly name: string;
-  readonly counters: { readonly total: { errors: number } };
+  readonly counters: { readonly total: ErrorCounts & { errors: number } };
   readonly size: number;
   readonly idle: number;
   /** Idle servers that are checked for those who wait. */
@@ -90,7 +91,7 @@ export class Patience {
   /** Nobody can be served: PostgreSQL has said why. */
   refuseAll(failure: LoginFailure): void {
     for (const waiter of this.#waiting.takeAll()) {
-      this.#pool.counters.total.errors++;
+      countError(this.#pool.counters.total, failure.code);
       waiter.checkOutFailed(REASONS.loginFailed, failure.message, "", failure);
     }
   }
@@ -127,7 +128,7 @@ export class Patience {
       if (first === undefined || this.#deadline(first) > now) return;
       const patience = Math.round(this.#deadline(first) - first.waitSinceMs);
       this.#waiting.remove(first);
-      pool.counters.total.errors++;
+      countError(pool.counters.total, REASONS.waitTimeout.code);
       const exhausted = pool.paused ? undefined : pool.share.exhausted();
       const why = exhausted?.log ?? this.#why();
       this.#log.warn(

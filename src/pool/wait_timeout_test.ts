@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { PoolSettings } from "../config/settings.ts";
 import { REASONS } from "../reasons.ts";
 import { Timers } from "../reactor/timers.ts";
+import { noSums } from "../stats/counters.ts";
 import type { LoginFailure } from "../server/login.ts";
 import { poolSettings } from "../testing/settings.ts";
 import { Patience } from "./wait_timeout.ts";
@@ -32,7 +33,7 @@ class Bench {
     this.pool = {
       settings: poolSettings({ pool_size: 3, server_host: "db.example", ...change }),
       name: "me@db",
-      counters: { total: { errors: 0 } },
+      counters: { total: noSums() },
       size: 3,
       idle: 0,
       expected: 0,
@@ -81,6 +82,7 @@ Deno.test("wait timeout: in use is what is in use", () => {
   assert.equal(bench.wait(), "timeout, all 3 server connections are in use");
   assert.match(bench.warnings[0]!, /checkout timeout after 5000ms: timeout, all 3 .*size=3\/3/);
   assert.equal(bench.pool.counters.total.errors, 1);
+  assert.equal(bench.pool.counters.total.errors_53, 1);
   bench.creation.connecting = 1;
   assert.equal(bench.wait(), "timeout, all 2 server connections are in use, 1 being opened");
 });

@@ -4,6 +4,8 @@
  * microseconds.
  */
 
+import type { DurationCounts } from "./durations.ts";
+import type { ErrorCounts } from "./error_classes.ts";
 import { Histogram } from "./histogram.ts";
 
 /** Sums of one pool. Times in microseconds. */
@@ -38,6 +40,13 @@ export interface PoolCounters {
   server_tls_handshakes: number;
   server_tls_handshake_time: number;
   server_tls_handshake_errors: number;
+}
+
+/** What is summed of one pool beside the columns of SHOW STATS: for metrics. */
+export interface PoolSums extends PoolCounters, DurationCounts, ErrorCounts {
+  /** Statements that clients asked for and their servers had, and had not: of servers that are closed. */
+  prepared_hits: number;
+  prepared_misses: number;
 }
 
 /** How servers came to those who waited for one, since the pool is there; SHOW POOL_SCALING. */
@@ -120,11 +129,51 @@ export function noCounts(): PoolCounters {
   };
 }
 
+/** All sums at zero. */
+export function noSums(): PoolSums {
+  return {
+    ...noCounts(),
+    query_0: 0,
+    query_1: 0,
+    query_2: 0,
+    query_3: 0,
+    query_4: 0,
+    query_5: 0,
+    xact_0: 0,
+    xact_1: 0,
+    xact_2: 0,
+    xact_3: 0,
+    xact_4: 0,
+    xact_5: 0,
+    wait_0: 0,
+    wait_1: 0,
+    wait_2: 0,
+    wait_3: 0,
+    wait_4: 0,
+    wait_5: 0,
+    errors_25P02: 0,
+    errors_26000: 0,
+    errors_08: 0,
+    errors_53: 0,
+    errors_57: 0,
+    errors_other: 0,
+    prepared_hits: 0,
+    prepared_misses: 0,
+  };
+}
+
+/** The sums of two. */
+export function addSums(a: PoolSums, b: PoolSums): PoolSums {
+  const sum = { ...a };
+  for (const key of Object.keys(sum) as (keyof PoolSums)[]) sum[key] += b[key];
+  return sum;
+}
+
 export class Counters {
   /** How long queries and transactions take, in microseconds. */
   readonly queryTimes: Histogram = new Histogram();
   readonly xactTimes: Histogram = new Histogram();
-  readonly total: PoolCounters = noCounts();
+  readonly total: PoolSums = noSums();
   averages: PoolCounters = noCounts();
   #atPeriodStart: PoolCounters = noCounts();
 
@@ -133,6 +182,14 @@ export class Counters {
     const xacts = this.total.xact_count - this.#atPeriodStart.xact_count;
     if (xacts > 0) return (this.total.xact_time - this.#atPeriodStart.xact_time) / xacts / 1000;
     return this.averages.xact_time > 0 ? this.averages.xact_time / 1000 : undefined;
+  }
+
+  /** What a server has counted for itself goes to the sums with its end. */
+  serverClosed(
+    { prepareHits, prepareMisses }: { prepareHits: number; prepareMisses: number },
+  ): void {
+    this.total.prepared_hits += prepareHits;
+    this.total.prepared_misses += prepareMisses;
   }
 
   /** Takes over what another process has counted. */

@@ -24,8 +24,13 @@ export const Shared = {
   /** TLS handshakes of clients begun in a hundredth of a second, and which one that is (worker/handshakes.ts). */
   HandshakesBegun: 10,
   HandshakeWindow: 11,
+  /** Connections refused at the login, a word each reason (rejections.ts). */
+  Rejections: 12,
+  /** Texts of statements that were let go of: named ones, and unnamed ones. */
+  NamedEvictions: 18,
+  AnonymousEvictions: 19,
   /** From here on each worker has words of its own. */
-  Workers: 16,
+  Workers: 20,
 } as const;
 
 /** Words of one worker; see `ofWorker`. */

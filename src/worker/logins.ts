@@ -19,6 +19,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import { readBuffer } from "../reactor/stream.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
+import { countRejection } from "../stats/rejections.ts";
 import { Shared, type Tally } from "../stats/shared.ts";
 
 /** A client that answers takes a round trip for each step. */
@@ -86,6 +87,7 @@ export class Logins implements LoginsUnderWay {
     libc.recv(fd, readBuffer, readBuffer.length);
     libc.close(fd);
     this.#refused++;
+    countRejection(shared, REASONS.tooManyClients.name);
     this.#lookLater();
     return false;
   }

@@ -72,7 +72,9 @@ export class Rounds {
     const place = this.#place;
     this.#in(place.general.query_interner_gc_interval_seconds * 1000 / 4, () => {
       const ttlMs = place.general.query_interner_anon_idle_ttl_seconds * 1000;
-      place.texts.sweep(place.sessions.values(), ttlMs, place.reactor.now);
+      const gone = place.texts.sweep(place.sessions.values(), ttlMs, place.reactor.now);
+      Atomics.add(place.shared, Shared.NamedEvictions, gone.named);
+      Atomics.add(place.shared, Shared.AnonymousEvictions, gone.anonymous);
       this.#sweepLater();
     });
   }

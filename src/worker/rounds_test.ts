@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { closePeriod, retain, Rounds, takeClosing } from "./rounds.ts";
 import { levelFilter } from "../log/filter.ts";
 import { createRecordLog } from "../log/log.ts";
-import { SHARED_WORDS } from "../stats/shared.ts";
+import { Shared, SHARED_WORDS } from "../stats/shared.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
@@ -79,7 +79,12 @@ class Clock {
   readonly sessions = new Map();
   readonly #came: string[] = [];
   readonly coordinator = { retain: () => this.#comes("retain") };
-  readonly texts = { sweep: (_: unknown, ttlMs: number) => this.#comes(`sweep ${ttlMs}`) };
+  readonly texts = {
+    sweep: (_: unknown, ttlMs: number) => {
+      this.#comes(`sweep ${ttlMs}`);
+      return { named: 2, anonymous: 3 };
+    },
+  };
   readonly directory = {
     all: (): Iterable<Pool> => {
       this.#comes("pools");
@@ -113,6 +118,8 @@ Deno.test("rounds: each comes again after its own period", () => {
   const times = (what: string) => came.filter((one) => one.endsWith(what)).map(parseFloat);
   assert.deepEqual(times("retain"), Array.from({ length: 15 }, (_, i) => (i + 1) * 1000));
   assert.deepEqual(times("sweep 60000"), [3000, 6000, 9000, 12_000, 15_000]);
+  assert.equal(clock.shared[Shared.NamedEvictions], 10);
+  assert.equal(clock.shared[Shared.AnonymousEvictions], 15);
   // With each retain, and for the averages at the end.
   assert.equal(times("pools").length, 16);
 });

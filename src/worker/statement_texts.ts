@@ -23,14 +23,17 @@ export class StatementTexts {
   readonly named: QueryInterner = new QueryInterner();
   readonly #unnamed = new QueryInterner();
 
-  /** From time to time: shares texts that rest, and forgets those that nobody has. */
-  sweep(sessions: Iterable<Session>, ttlMs: number, now: number): void {
+  /** From time to time: shares texts that rest, and forgets those that nobody has; returns how many those were. */
+  sweep(
+    sessions: Iterable<Session>,
+    ttlMs: number,
+    now: number,
+  ): { named: number; anonymous: number } {
     let left = MOST_SHARED_A_ROUND;
     for (const session of sessions) {
       left -= shareUnnamed(session, this.#unnamed, left > 0 && ttlMs > 0 ? now - ttlMs : -Infinity);
     }
-    this.named.sweep();
-    this.#unnamed.sweep();
+    return { named: this.named.sweep(), anonymous: this.#unnamed.sweep() };
   }
 
   /** Forgets at once what nobody has. */

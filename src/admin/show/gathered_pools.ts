@@ -4,17 +4,19 @@
  */
 
 import type { PoolCounters, PoolRow } from "../../mail.ts";
-import { addScaling } from "../../stats/counters.ts";
+import { addScaling, addSums } from "../../stats/counters.ts";
 import type { AdminEnvironment } from "../environment.ts";
 import { byPool } from "./show.ts";
 
 /** All pools, ordered by database and user. */
-export async function gatherPools(environment: AdminEnvironment): Promise<PoolRow[]> {
+export async function gatherPools(
+  environment: Pick<AdminEnvironment, "pools">,
+): Promise<PoolRow[]> {
   const merged = new Map<string, PoolRow>();
   for (const row of await environment.pools()) {
     const key = `${row.database}\0${row.user}`;
     const known = merged.get(key);
-    merged.set(key, known === undefined ? row : merge(known, row));
+    merged.set(key, known === undefined ? row : mergePools(known, row));
   }
   return [...merged.values()].sort(byPool);
 }
@@ -30,7 +32,7 @@ export async function gatherDatabases(environment: AdminEnvironment): Promise<Po
     merged.set(
       row.database,
       known === undefined ? row : {
-        ...merge(known, row),
+        ...mergePools(known, row),
         user: "",
         pool_size: Math.max(known.pool_size, row.pool_size),
         min_pool_size: Math.max(known.min_pool_size, row.min_pool_size),
@@ -42,7 +44,8 @@ export async function gatherDatabases(environment: AdminEnvironment): Promise<Po
   return [...merged.values()];
 }
 
-function merge(a: PoolRow, b: PoolRow): PoolRow {
+/** Two rows as one; it is called as the first one is. */
+export function mergePools(a: PoolRow, b: PoolRow): PoolRow {
   return {
     ...a,
     paused: a.paused || b.paused,
@@ -64,7 +67,11 @@ function merge(a: PoolRow, b: PoolRow): PoolRow {
     sv_replication: a.sv_replication + b.sv_replication,
     maxwait_us: Math.max(a.maxwait_us, b.maxwait_us),
     oldest_active_age_ms: Math.max(a.oldest_active_age_ms, b.oldest_active_age_ms),
-    total: add(a.total, b.total),
+    prepared: {
+      hits: a.prepared.hits + b.prepared.hits,
+      misses: a.prepared.misses + b.prepared.misses,
+    },
+    total: addSums(a.total, b.total),
     scaling: {
       ...addScaling(a.scaling, b.scaling),
       inflight: a.scaling.inflight + b.scaling.inflight,

@@ -1,12 +1,14 @@
 /** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
 
 import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
-import { noCounts, noScaling } from "../../stats/counters.ts";
+import { noCounts, noScaling, noSums, type PoolSums } from "../../stats/counters.ts";
 import { newUpgradeTotals } from "../../stats/upgrades.ts";
 import type { AdminEnvironment, PoolCommand } from "../environment.ts";
 
 /** A pool with nothing going on. */
-export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
+export function poolRow(
+  { total, ...changes }: Partial<Omit<PoolRow, "total">> & { total?: Partial<PoolSums> } = {},
+): PoolRow {
   return {
     database: "app",
     user: "alice",
@@ -40,7 +42,8 @@ export function poolRow(changes: Partial<PoolRow> = {}): PoolRow {
     sv_replication: 0,
     maxwait_us: 0,
     oldest_active_age_ms: 0,
-    total: counters(),
+    prepared: { hits: 0, misses: 0 },
+    total: { ...noSums(), ...total },
     averages: counters(),
     percentiles: { query: [0, 0, 0], xact: [0, 0, 0] },
     scaling: { ...noScaling(), inflight: 0 },

@@ -2,6 +2,7 @@
 
 import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
 import type { ClientView } from "../parts.ts";
+import { countRejection } from "../../stats/rejections.ts";
 import { peerAddress } from "../state.ts";
 import { placesTaken } from "./places.ts";
 
@@ -12,6 +13,7 @@ export function logFailure(
   first: string,
   second: string,
 ): void {
+  countRejection(context.shared, reason.name);
   const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
   context.log.provoked(
     "warn",

@@ -18,7 +18,7 @@ import type { ReceivedError } from "../../protocol/error_response.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet } from "../../server/parameters.ts";
-import { Shared, Tally } from "../../stats/shared.ts";
+import { Shared, SHARED_WORDS, Tally } from "../../stats/shared.ts";
 import { FakeReactor } from "../../testing/fake_reactor.ts";
 import type { ClientContext, PoolLookup } from "../context.ts";
 import { newSessionState, Stage } from "../state.ts";
@@ -76,7 +76,7 @@ class World {
   canceled: () => void = () => assert.fail("none came");
   readonly events: string[] = [];
   readonly state = newSessionState(7, this.reactor.now);
-  readonly shared = new Int32Array(32);
+  readonly shared = new Int32Array(SHARED_WORDS);
   readonly pool: FakePool;
   /** By the session. */
   written: Uint8Array[] = [];

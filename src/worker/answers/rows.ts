@@ -41,9 +41,12 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
   let beingCanceled = 0;
   let outdated = 0;
   let oldest = 0;
+  const prepared = { hits: 0, misses: 0 };
   for (const server of pool.servers()) {
     const { state, owed, cancelsUnderWay } = server;
     canceling += cancelsUnderWay;
+    prepared.hits += state.prepareHits;
+    prepared.misses += state.prepareMisses;
     if (pool.isOutdated(server)) outdated++;
     if (state.stage === ServerStage.Idle) continue;
     if (state.stage === ServerStage.Cleaning && owed.length === 0 && cancelsUnderWay > 0) {
@@ -87,6 +90,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     scaling: { ...pool.pacing.counters, inflight: pool.connecting },
     maxwait_us: Math.round(pool.longestWaitMs(now) * 1000),
     oldest_active_age_ms: Math.round(oldest),
+    prepared,
     total: { ...pool.counters.total },
     averages: { ...pool.counters.averages },
     percentiles: {

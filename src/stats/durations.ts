@@ -1,0 +1,54 @@
+// hot path
+/**
+ * How long queries, transactions and waits take, since the pool is there: counts by the bounds of upstream's histograms,
+ * beside the sums in `PoolCounters`. They are exact, never fall, and travel with the sums; for percentiles of the last
+ * seconds there is histogram.ts. Each count is of what is above the bound before it, the last one of all that is longer.
+ */
+
+/** Upper bounds in microseconds. */
+export const QUERY_BOUNDS_US = [500, 5_000, 50_000, 500_000, 5_000_000] as const;
+export const XACT_BOUNDS_US = [1_000, 10_000, 100_000, 1_000_000, 10_000_000] as const;
+export const WAIT_BOUNDS_US = [100, 1_000, 10_000, 100_000, 1_000_000] as const;
+
+type Bucket = 0 | 1 | 2 | 3 | 4 | 5;
+
+export type DurationCounts = Record<`${"query" | "xact" | "wait"}_${Bucket}`, number>;
+
+/** A query took so many microseconds. */
+export function countQueryDuration(counts: DurationCounts, us: number): void {
+  if (us <= 500) counts.query_0++;
+  else if (us <= 5_000) counts.query_1++;
+  else if (us <= 50_000) counts.query_2++;
+  else if (us <= 500_000) counts.query_3++;
+  else if (us <= 5_000_000) counts.query_4++;
+  else counts.query_5++;
+}
+
+/** A transaction took so many. One that took none is not counted. */
+export function countXactDuration(counts: DurationCounts, us: number): void {
+  if (us <= 0) return;
+  if (us <= 1_000) counts.xact_0++;
+  else if (us <= 10_000) counts.xact_1++;
+  else if (us <= 100_000) counts.xact_2++;
+  else if (us <= 1_000_000) counts.xact_3++;
+  else if (us <= 10_000_000) counts.xact_4++;
+  else counts.xact_5++;
+}
+
+/** A client has waited so many for its server. */
+export function countWaitDuration(counts: DurationCounts, us: number): void {
+  if (us <= 100) counts.wait_0++;
+  else if (us <= 1_000) counts.wait_1++;
+  else if (us <= 10_000) counts.wait_2++;
+  else if (us <= 100_000) counts.wait_3++;
+  else if (us <= 1_000_000) counts.wait_4++;
+  else counts.wait_5++;
+}
+
+/** The counts of one of the three. */
+export function durationCounts(
+  counts: DurationCounts,
+  of: "query" | "xact" | "wait",
+): number[] {
+  return ([0, 1, 2, 3, 4, 5] as const).map((bucket) => counts[`${of}_${bucket}`]);
+}
