@@ -273,7 +273,7 @@ export interface PoolRow {
   total: PoolSums;
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
-  /** Microseconds that 50, 95 and 99 % do not exceed, of the last 15 to 30 s. */
+  /** Microseconds that 50, 90, 95 and 99 % do not exceed, of the last 15 to 30 s. */
   percentiles: { query: number[]; xact: number[] };
   /** What the servers that are there now have counted: statements that they had, and had not. */
   prepared: { hits: number; misses: number };

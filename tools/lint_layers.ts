@@ -46,7 +46,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   worker: [...PURE_PARTS, "auth", "mail.ts", "handover", ...below("worker")],
   handover: [...PURE_PARTS, "os"],
   admin: [...PURE_PARTS, "auth", "mail.ts"],
-  web: [...PURE_PARTS, "auth", "mail.ts"],
+  web: [...PURE_PARTS, "auth", "mail.ts", "admin"],
   cli: [...PURE_PARTS, "auth"],
   control: [
     ...PURE_PARTS,

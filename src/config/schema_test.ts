@@ -194,7 +194,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "session_isolation",
     ...LIMITS,
   ]],
-  ["web", WEB, WEB_KEYS, 15, []],
+  ["web", WEB, WEB_KEYS, 15, ["metrics_max_pools"]],
   ["talos", TALOS, TALOS_KEYS, 2, []],
   ["include", "files path_list ", INCLUDE_KEYS, 1, []],
   ["pool", POOL, POOL_KEYS, 32, [

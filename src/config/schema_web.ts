@@ -11,7 +11,7 @@ const WEB_TABLE: KeyTable<WebConfig> = {
     type: "bool",
     default: false,
     reload: "R",
-    doc: "Serve `/metrics`, and the console with `ui`.",
+    doc: "Serve `/metrics`, `/healthz` and `/readyz`, and the console with `ui`.",
   },
   host: { type: "string", default: "0.0.0.0", reload: "R", doc: "IP address to listen on." },
   port: { type: "u16", default: 9127, reload: "R", doc: "Port to listen on." },
@@ -27,6 +27,12 @@ const WEB_TABLE: KeyTable<WebConfig> = {
     default: 8192,
     reload: "N",
     doc: "Log lines kept for the console; 0 = none.",
+  },
+  metrics_max_pools: {
+    type: "u32",
+    default: 1000,
+    reload: "A",
+    doc: "Pools with metrics of their own; those beyond are summed up as `other`. 0 = all.",
   },
   sso_enabled: { type: "bool", default: false, reload: "A", doc: "Accept RS256 tokens." },
   sso_proxy_url: {

@@ -144,6 +144,7 @@ export interface WebConfig {
   ui: boolean;
   ui_anonymous: boolean;
   log_tap_max_entries: number;
+  metrics_max_pools: number;
   sso_enabled: boolean;
   sso_proxy_url?: string;
   sso_public_key_file?: string;

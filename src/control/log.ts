@@ -31,6 +31,7 @@ export function startLog(options: RunOptions, config: Config): LineLog {
     filter: configuredFilter(options, config),
     format: lineFormat(options, config),
     write: (line) => sink.put(line),
+    later: (ms, action) => Deno.unrefTimer(setTimeout(action, ms)),
   });
   globalThis.addEventListener("unload", () => sink.flush(LAST_LINES_MS));
   return log;

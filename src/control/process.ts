@@ -47,6 +47,8 @@ import type { Succession } from "./upgrade/successor.ts";
 import { type Circumstances, Supervisor, type WorkerMail } from "./supervisor.ts";
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
 import { Upgrade } from "./upgrade/upgrade.ts";
+import { Web, webDescriptors } from "./web.ts";
+import type { Readiness } from "../web/environment.ts";
 import { WorkerRequests } from "./worker_requests.ts";
 
 const TARGET = "pg_doorman::app";
@@ -65,6 +67,7 @@ export class Doorman {
   readonly #losses: Losses;
   readonly #interrupt: Interrupt;
   readonly #upgrade: Upgrade;
+  readonly #web: Web;
   /** Ends when the last one that serves does. */
   readonly #first: FirstProcess | undefined = FirstProcess.find((name) => Deno.env.get(name));
   readonly #mockSecret: Uint8Array<ArrayBuffer>;
@@ -102,7 +105,7 @@ export class Doorman {
       crypto.getRandomValues(new Uint8Array(32));
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
-    this.#fileLimit = new FileLimit(config.general.worker_threads);
+    this.#fileLimit = new FileLimit(config.general.worker_threads, webDescriptors(config));
     const log = startLog(options, config);
     this.#log = log;
     this.#supervisor = new Supervisor({
@@ -123,6 +126,13 @@ export class Doorman {
     this.#shutdown = this.#makeShutdown();
     this.#upgrade = this.#makeUpgrade(program);
     this.#consoles = this.#makeConsoles();
+    this.#web = new Web({
+      log,
+      admin: this.#consoles,
+      supervisor: this.#supervisor,
+      readiness: () => this.#readiness(),
+      config: () => this.#reloader.config,
+    });
     this.#interrupt = interruptMeans({
       daemon: options.daemon,
       terminal: Deno.stdin.isTerminal(),
@@ -168,6 +178,7 @@ export class Doorman {
     for (const { transport, name } of this.#listeners) {
       if (transport === "unix") this.#socketFiles.set(name, inodeOf(name));
     }
+    if (succession === undefined) this.#web.open();
     await this.#supervisor.start({
       workers: config.general.worker_threads,
       ...this.#circumstances(),
@@ -211,6 +222,7 @@ export class Doorman {
         this.#first?.announce(Deno.pid);
         this.#log.info(TARGET, "accepting new connections");
       },
+      complete: (metrics) => this.#web.takeOver(metrics),
     });
     if (reload) this.#reloadWaits = true;
     if (this.#options.daemon) {
@@ -218,6 +230,13 @@ export class Doorman {
         fromStartDirectory(this.#configured.config.general.daemon_pid_file),
       );
     }
+  }
+
+  /** Whether clients that come to this process now are served. */
+  #readiness(): Readiness {
+    if (this.#shutdown.begun) return "draining";
+    if (this.#upgrade.phase === "moving") return "upgrading";
+    return this.#serving || this.#successor ? "ready" : "starting";
   }
 
   // ── signals ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -295,7 +314,8 @@ export class Doorman {
         this.#first?.announce(pid);
         this.#manager.mainProcess(pid);
       },
-      exit: () => Deno.exit(EXIT.ok),
+      metrics: () => this.#web.snapshot(),
+      exit: (gone) => void this.#web.leave(gone).then(() => Deno.exit(EXIT.ok)),
     });
   }
 

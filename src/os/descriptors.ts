@@ -5,6 +5,8 @@
 import type { Fd } from "./fd.ts";
 import * as libc from "./libc.ts";
 import {
+  AF_INET,
+  AF_INET6,
   F_DUPFD_CLOEXEC,
   F_SETFD,
   FD_CLOEXEC,
@@ -14,7 +16,7 @@ import {
   SOL_SOCKET,
 } from "./layout.ts";
 import { errnoText } from "./errno.ts";
-import { readAddress } from "./socket_address.ts";
+import { addressFamily, readAddress } from "./socket_address.ts";
 
 /** A second descriptor for the same open file, close-on-exec. Throws when the process has no descriptor left. */
 export function duplicate(fd: Fd): Fd {
@@ -59,4 +61,30 @@ export function findListener(local: string): Fd | undefined {
     if (readAddress(address, length[0]) === local) return fd;
   }
   return undefined;
+}
+
+const SHUT_RDWR = 2;
+
+/**
+ * Ends TCP connections between these ports, under the hands of who has them: Deno cancels no write that waits for the
+ * other side, not even when the connection is closed. Returns how many there were. Looks at every descriptor.
+ */
+export function severConnections(localPort: number, peerPorts: ReadonlySet<number>): number {
+  const address = new Uint8Array(SOCKADDR_BYTES);
+  const length = new Uint32Array(1);
+  const portBy = (name: typeof libc.getsockname, fd: Fd): number => {
+    length[0] = SOCKADDR_BYTES;
+    if (name(fd, address, length) < 0) return -1;
+    const family = addressFamily(address);
+    // sockaddr_in and sockaddr_in6 have it in the same place.
+    return family === AF_INET || family === AF_INET6 ? address[2]! << 8 | address[3]! : -1;
+  };
+  let severed = 0;
+  for (const fd of openDescriptors()) {
+    if (portBy(libc.getsockname, fd) !== localPort) continue;
+    if (!peerPorts.has(portBy(libc.getpeername, fd))) continue;
+    libc.shutdown(fd, SHUT_RDWR);
+    severed++;
+  }
+  return severed;
 }

@@ -18,25 +18,28 @@ export const showPoolCoordinator: Show = {
     numeric("exhaustions"),
   ],
   async rows(environment) {
-    const merged = new Map<string, LimitRow>();
-    for (const row of await environment.limits()) {
-      const known = merged.get(row.database);
-      merged.set(row.database, known === undefined ? row : merge(known, row));
-    }
-    return [...merged.values()]
-      .sort((a, b) => (a.database < b.database ? -1 : 1))
-      .map((row) => [
-        row.database,
-        row.max,
-        row.current,
-        row.reserve,
-        row.reserveUsed,
-        row.evictions,
-        row.reserveGrants,
-        row.exhaustions,
-      ]);
+    return mergeLimits(await environment.limits()).map((row) => [
+      row.database,
+      row.max,
+      row.current,
+      row.reserve,
+      row.reserveUsed,
+      row.evictions,
+      row.reserveGrants,
+      row.exhaustions,
+    ]);
   },
 };
+
+/** One row a database, by name. */
+export function mergeLimits(rows: readonly LimitRow[]): LimitRow[] {
+  const merged = new Map<string, LimitRow>();
+  for (const row of rows) {
+    const known = merged.get(row.database);
+    merged.set(row.database, known === undefined ? row : merge(known, row));
+  }
+  return [...merged.values()].sort((a, b) => (a.database < b.database ? -1 : 1));
+}
 
 /** A database may be on two workers for a moment: while a reload brings its pools together. */
 function merge(a: LimitRow, b: LimitRow): LimitRow {

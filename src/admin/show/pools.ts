@@ -71,6 +71,9 @@ export const showPools: Show = {
   },
 };
 
+/** Of 50, 90, 95 and 99 %. */
+type Percentiles = [number, number, number, number];
+
 /** `bytes_recieved` is spelt as in upstream. Percentiles are microseconds, of the last 15 to 30 s. */
 export const showPoolsExtended: Show = {
   name: "pools_extended",
@@ -99,8 +102,8 @@ export const showPoolsExtended: Show = {
   async rows(environment) {
     const pools = await gatherPools(environment);
     return pools.map((pool) => {
-      const [query50, query95, query99] = pool.percentiles.query as [number, number, number];
-      const [xact50, xact95, xact99] = pool.percentiles.xact as [number, number, number];
+      const [query50, , query95, query99] = pool.percentiles.query as Percentiles;
+      const [xact50, , xact95, xact99] = pool.percentiles.xact as Percentiles;
       return [
         pool.database,
         pool.user,

@@ -304,8 +304,12 @@ Deno.test("show: in the console of the name pgbouncer STATS and DATABASES have a
 
 Deno.test("show: POOLS_EXTENDED has the percentiles of a pool on two workers", async () => {
   const total = counters({ received: 11, sent: 12 });
-  const one = { maxwait_us: 1_250_000, total, percentiles: { query: [1, 2, 3], xact: [4, 5, 6] } };
-  const other = { total, percentiles: { query: [2, 1, 9], xact: [4, 8, 6] } };
+  const one = {
+    maxwait_us: 1_250_000,
+    total,
+    percentiles: { query: [1, 1, 2, 3], xact: [4, 4, 5, 6] },
+  };
+  const other = { total, percentiles: { query: [2, 7, 1, 9], xact: [4, 7, 8, 6] } };
   const shown = await show("POOLS_EXTENDED", {
     pools: () => Promise.resolve([poolRow(one), poolRow(other)]),
   });

@@ -65,7 +65,9 @@ function specOf(section: string, key: string): KeySpec | undefined {
 }
 
 function needOf(section: string, key: string): string {
-  if (section === "web") return "the listener of [web] stays as it was opened, it needs a restart";
+  if (section === "web") {
+    return "the listener of [web] stays as it was opened, it needs a binary upgrade or a restart";
+  }
   if (LISTENING.has(key)) return "the listening socket stays as it was opened, it needs a restart";
   if (key.startsWith("tls_")) {
     return "TLS towards clients stays as it was at the start, it needs a binary upgrade or a restart";

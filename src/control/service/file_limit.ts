@@ -72,10 +72,10 @@ export class FileLimit {
   readonly #own: number;
   readonly #workers: number;
 
-  /** Raises the limit as far as it goes. To be made before the workers start. */
-  constructor(workers: number) {
+  /** Raises the limit as far as it goes. To be made before the workers start. `more`: what will be open beside them. */
+  constructor(workers: number, more: number) {
     this.#limit = raiseFileLimit();
-    this.#own = openDescriptors().length;
+    this.#own = openDescriptors().length + more;
     this.#workers = workers;
   }
 

@@ -87,6 +87,8 @@ export interface DonePayload {
   /** A reload was asked for meanwhile. */
   reload: boolean;
   totals: UpgradeTotals;
+  /** Counts of its web listener. Absent from a program of before that. */
+  metrics?: unknown;
 }
 
 /** Old → new: frozen things; the items' descriptors came with the frame, in their order. */
@@ -188,9 +190,11 @@ export class Succession {
       settings: Pick<Settings, "pools">;
       log: Log;
       accepting: () => void;
+      /** Nothing more will come; the old process waits until this has returned. */
+      complete: (metrics: unknown) => void;
     },
   ): Promise<boolean> {
-    const { supervisor, settings, log, accepting } = options;
+    const { supervisor, settings, log, accepting, complete } = options;
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
@@ -218,6 +222,7 @@ export class Succession {
     if (done === undefined) upgradeFailed(this.totals, "old_process_ended");
     else this.#takeTotals(done.totals);
     supervisor.broadcast({ kind: "expect_over" });
+    complete(done?.metrics);
     this.#frames.close();
     return done?.reload === true;
   }

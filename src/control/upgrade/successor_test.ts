@@ -23,6 +23,9 @@ class NewProcess {
   readonly succession: Succession;
   readonly over: Promise<boolean>;
 
+  /** What it is to count on from, once nothing more will come. */
+  readonly completed: unknown[] = [];
+
   private constructor(old: FrameSocket, succession: Succession) {
     this.old = old;
     this.succession = succession;
@@ -41,6 +44,7 @@ class NewProcess {
         emit: ({ message }) => this.lines.push(message),
       }),
       accepting: () => void this.lines.push("accepting"),
+      complete: (metrics) => void this.completed.push(metrics),
     });
   }
 
@@ -94,7 +98,11 @@ class NewProcess {
   }
 
   async done(): Promise<boolean> {
-    await this.old.send(FrameKind.Done, { reload: true, totals: newUpgradeTotals() });
+    await this.old.send(FrameKind.Done, {
+      reload: true,
+      totals: newUpgradeTotals(),
+      metrics: { counted: 7 },
+    });
     const reload = await this.over;
     this.old.close();
     return reload;
@@ -153,6 +161,7 @@ Deno.test("succession: a batch is acknowledged when the workers hold it, and tha
   assert.deepEqual(thawed.payload, { worker: 1, batch: 4, failed: [2] });
   assert.ok(await process.done());
   assert.match(process.lines.at(-1)!, /hand-over from process 12 complete: took 1 clients/);
+  assert.deepEqual(process.completed, [{ counted: 7 }]);
   assert.equal(process.succession.totals.lost, 0);
   for (const [, { items, blobs }] of held) {
     libc.close(blobs as Fd);
@@ -210,6 +219,7 @@ Deno.test("succession: when the old process ends in the middle, what was taken s
   process.old.close();
   assert.ok(!(await process.over));
   assert.match(process.lines.at(-1)!, /the old process ended in the middle: took 0 clients/);
+  assert.deepEqual(process.completed, [undefined]);
   assert.equal(process.succession.totals.failed.old_process_ended, 1);
   assert.equal(process.sent.at(-1)![1].kind, "expect_over");
 });

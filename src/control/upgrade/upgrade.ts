@@ -94,8 +94,10 @@ export interface UpgradeEnvironment {
   serveOn(): void;
   /** The new process is the service from now on. */
   handedOver(pid: number): void;
-  /** Nothing is left here. */
-  exit(): void;
+  /** What the new process is to count on from. Plain data. */
+  metrics(): unknown;
+  /** Nothing is left here; `gone` resolves when the new process has all. */
+  exit(gone: Promise<unknown>): void;
 }
 
 export type Phase = "idle" | "validating" | "starting" | "moving";
@@ -291,7 +293,7 @@ export class Upgrade {
     if (how === "lost") await this.#takeBack();
     else {
       await this.#finish(pid, frames, { begunAt, how, understood });
-      await listening;
+      this.#environment.exit(listening);
     }
   }
 
@@ -373,7 +375,7 @@ export class Upgrade {
       understood: boolean;
     },
   ): Promise<void> {
-    const { log, supervisor, totals, handedOver, exit } = this.#environment;
+    const { log, supervisor, totals, handedOver, metrics } = this.#environment;
     const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
     const moved = movedSoFar(rows);
     const left = clientsLeft(rows, understood);
@@ -395,9 +397,8 @@ export class Upgrade {
     );
     // Before the new process speaks for the service itself.
     handedOver(pid);
-    const done: DonePayload = { reload: this.#reloadWanted, totals };
+    const done: DonePayload = { reload: this.#reloadWanted, totals, metrics: metrics() };
     await frames.send(FrameKind.Done, done).catch(() => {});
-    exit();
   }
 
   /** The new process died: what it has not taken comes back. */

@@ -73,6 +73,7 @@ class Service {
       shutdownTimeoutMs: () => this.shutdownTimeoutMs,
       serveOn: () => void this.told.push("serve on"),
       handedOver: (pid) => void this.told.push(`handed over to ${pid}`),
+      metrics: () => "metrics",
       exit: () => {
         this.told.push("exit");
         resolve();

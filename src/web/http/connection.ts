@@ -41,13 +41,15 @@ export interface HttpHost {
   admit(): Promise<void>;
   /** A request was answered, or could not be understood. */
   answered(head: RequestHead | undefined, answer: Answer, peer: string): void;
+  /** Ends a connection of whose ports a write waits: closing it would leave that waiting. */
+  sever(localPort: number, peerPort: number): void;
   /** The server closes: no further request. */
   readonly closing: boolean;
 }
 
 export class HttpConnection {
-  /** Since when nothing has come that is a whole request; `undefined` while one is answered. */
-  silentSinceMs: number | undefined = performance.now();
+  /** Since when the client is waited for: its request, or that it takes the answer. `undefined` while that is made. */
+  waitsSinceMs: number | undefined = performance.now();
   readonly #conn: Deno.Conn;
   readonly #host: HttpHost;
   readonly #peer: string;
@@ -55,6 +57,7 @@ export class HttpConnection {
   #filled = 0;
   #timer: number | undefined;
   #closed = false;
+  #writing = false;
 
   constructor(conn: Deno.Conn, host: HttpHost) {
     this.#conn = conn;
@@ -62,6 +65,11 @@ export class HttpConnection {
     const address = conn.remoteAddr;
     const { hostname, port } = address.transport === "tcp" ? address : { hostname: "?", port: 0 };
     this.#peer = hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+  }
+
+  /** No request is under way. */
+  get idle(): boolean {
+    return this.waitsSinceMs !== undefined && !this.#writing;
   }
 
   /** Resolves when the connection is closed; never rejects. */
@@ -80,6 +88,7 @@ export class HttpConnection {
     clearTimeout(this.#timer);
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#writing) this.#sever();
     try {
       this.#conn.close();
     } catch {
@@ -87,10 +96,16 @@ export class HttpConnection {
     }
   }
 
+  #sever(): void {
+    const { localAddr, remoteAddr } = this.#conn;
+    if (localAddr.transport !== "tcp" || remoteAddr.transport !== "tcp") return;
+    this.#host.sever(localAddr.port, remoteAddr.port);
+  }
+
   /** Returns whether there may be another request. */
   async #serveOne(served: number): Promise<boolean> {
     const host = this.#host;
-    this.silentSinceMs ??= performance.now();
+    this.waitsSinceMs = performance.now();
     this.#limit(host.times.idleMs);
     if (this.#filled === 0 && !await this.#readMore()) return false;
     this.#limit(host.times.headMs);
@@ -99,13 +114,12 @@ export class HttpConnection {
     if ("status" in head) {
       const answer = textAnswer(head.status, head.why);
       host.answered(undefined, answer, this.#peer);
-      this.silentSinceMs = undefined;
       await this.#write(formatAnswer(answer, { method: "", keepAlive: false }));
       await this.#letFinish();
       return false;
     }
     if (!await this.#skip(head.bodyBytes)) return false;
-    this.silentSinceMs = undefined;
+    this.waitsSinceMs = undefined;
     clearTimeout(this.#timer);
     await host.admit();
     const answer = await host.handle({ ...head, peer: this.#peer }).catch(() =>
@@ -166,9 +180,15 @@ export class HttpConnection {
   }
 
   async #write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    for (let at = 0; at < bytes.length;) {
-      this.#limit(this.#host.times.writeMs);
-      at += await this.#conn.write(bytes.subarray(at, at + WRITE_BYTES));
+    this.waitsSinceMs = performance.now();
+    this.#writing = true;
+    try {
+      for (let at = 0; at < bytes.length;) {
+        this.#limit(this.#host.times.writeMs);
+        at += await this.#conn.write(bytes.subarray(at, at + WRITE_BYTES));
+      }
+    } finally {
+      this.#writing = false;
     }
   }
 

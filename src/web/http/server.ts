@@ -3,8 +3,8 @@
  * how long a client may take for its head. It takes so many connections and requests a second at most, so that whoever
  * asks without end costs the process little.
  *
- * At the bound the connection makes way that has been without a whole request for the longest: a client that asks is
- * served, however many others just stay.
+ * At the bound the connection makes way whose client has been waited for the longest, for its request or to take its
+ * answer: a client that asks is served, however many others just stay.
  */
 
 import type { Answer, Handle } from "./answer.ts";
@@ -26,6 +26,7 @@ export interface HttpServerOptions {
   handle: Handle;
   /** Every answer, for the log and the counts; the head is absent when it could not be understood. */
   answered: (head: RequestHead | undefined, answer: Answer, peer: string) => void;
+  sever: HttpHost["sever"];
   /** An accept has failed. */
   failed: (why: string) => void;
   times?: HttpTimes;
@@ -36,6 +37,7 @@ export class HttpServer implements HttpHost {
   readonly handle: Handle;
   readonly times: HttpTimes;
   readonly answered: HttpHost["answered"];
+  readonly sever: HttpHost["sever"];
   closing = false;
   readonly #listener: Deno.Listener<Deno.TcpConn>;
   readonly #options: HttpServerOptions;
@@ -49,6 +51,7 @@ export class HttpServer implements HttpHost {
     this.#options = options;
     this.handle = options.handle;
     this.answered = options.answered;
+    this.sever = options.sever;
     this.times = options.times ?? HTTP_TIMES;
     void this.#accept();
   }
@@ -89,8 +92,8 @@ export class HttpServer implements HttpHost {
     if (this.#connections.size < (this.#options.mostConnections ?? MOST_CONNECTIONS)) return true;
     let longest: HttpConnection | undefined;
     for (const connection of this.#connections.keys()) {
-      const { silentSinceMs = Infinity } = connection;
-      if (silentSinceMs < (longest?.silentSinceMs ?? Infinity)) longest = connection;
+      const { waitsSinceMs = Infinity } = connection;
+      if (waitsSinceMs < (longest?.waitsSinceMs ?? Infinity)) longest = connection;
     }
     if (longest === undefined) return false;
     longest.close();
@@ -103,7 +106,7 @@ export class HttpServer implements HttpHost {
     this.closing = true;
     this.#listener.close();
     for (const connection of this.#connections.keys()) {
-      if (connection.silentSinceMs !== undefined) connection.close();
+      if (connection.idle) connection.close();
     }
     const timer = setTimeout(() => {
       for (const connection of this.#connections.keys()) connection.close();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { severConnections } from "../../os/descriptors.ts";
 import { type Answer, textAnswer } from "./answer.ts";
 import { Pace } from "./pace.ts";
 import { HttpServer, type HttpServerOptions } from "./server.ts";
@@ -17,6 +18,7 @@ function serve(options: Partial<HttpServerOptions> = {}) {
     handle: ({ method, path, query }) =>
       Promise.resolve(textAnswer(200, `${method} ${path} ${query}`)),
     answered: (head, { status }) => told.push(`${head?.path ?? "-"} ${status}`),
+    sever: (localPort, peerPort) => void severConnections(localPort, new Set([peerPort])),
     failed: (why) => told.push(why),
     ...options,
   });

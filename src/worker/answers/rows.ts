@@ -11,8 +11,8 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 
-/** Of the percentiles that SHOW POOLS_EXTENDED has. */
-const SHARES = [0.5, 0.95, 0.99];
+/** Of the percentiles that are told. */
+const SHARES = [0.5, 0.9, 0.95, 0.99];
 
 /** Rows of SHOW POOLS and its relatives. */
 export function poolRows(
