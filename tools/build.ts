@@ -184,10 +184,10 @@ async function layOut(stage: string): Promise<void> {
     imports[name] = entry;
   }
   const project = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
-  const { name, version, exports, compilerOptions } = project;
+  const { name, version, exports, compilerOptions, unstable } = project;
   await Deno.writeTextFile(
     join(stage, "deno.json"),
-    JSON.stringify({ name, version, exports, imports, compilerOptions }),
+    JSON.stringify({ name, version, exports, imports, compilerOptions, unstable }),
   );
 }
 

@@ -157,7 +157,6 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     compound: (_spec, node, nodePath) => decodeHba(node, nodePath, path, io, report),
   }, top["general"]) as unknown as GeneralConfig;
   const web = decodeSection({ ...around, rows: WEB_KEYS, path: "web" }, top["web"]);
-  if (web["enabled"] === true) report.warn("web", "not in effect yet: web");
   const pools = decodePools(top["pools"], around);
   const config: Config = {
     path,

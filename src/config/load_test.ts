@@ -260,6 +260,8 @@ server_tls_mode = "prefer"
 tls_rate_limit_per_second = 0
 [web]
 enabled = true
+ui = true
+sso_enabled = false
 [talos]
 keys = []
 databases = []
@@ -273,7 +275,7 @@ user = "x"
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
     "pools.app.auth_query",
     "talos",
-    "web",
+    "web.ui",
   ]);
   assert.ok(warningsOf(text).every((line) => line.includes("not in effect yet: ")));
   assert.deepEqual(

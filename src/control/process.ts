@@ -174,11 +174,11 @@ export class Doorman {
     const succession = this.#succession;
     this.#fileLimit.check();
     this.#fileLimit.apply(settings, this.#supervisor.shared, this.#log);
+    if (succession === undefined) this.#web.open();
     this.#listeners = succession?.listeners ?? await openListeners(config.general);
     for (const { transport, name } of this.#listeners) {
       if (transport === "unix") this.#socketFiles.set(name, inodeOf(name));
     }
-    if (succession === undefined) this.#web.open();
     await this.#supervisor.start({
       workers: config.general.worker_threads,
       ...this.#circumstances(),

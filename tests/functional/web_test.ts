@@ -15,6 +15,9 @@ import { WireClient } from "../support/wire_client.ts";
 import * as wire from "../support/wire_messages.ts";
 import { removeCopies, Service } from "../upgrade/support.ts";
 
+/** Of a machine that is busy with other tests. */
+const BUSY = /slow: scrape took/;
+
 let postgres: Postgres;
 
 Deno.test.beforeAll(async () => {
@@ -134,6 +137,11 @@ class Site {
     return response.status;
   }
 
+  /** Waits for the workers: a client may connect before they accept. */
+  async ready(): Promise<void> {
+    await waitFor("/readyz", 20_000, async () => await this.status("/readyz") === 200 || undefined);
+  }
+
   async scrape(): Promise<Scraped> {
     const response = await this.fetch("/metrics");
     assert.equal(response.status, 200);
@@ -214,7 +222,7 @@ Deno.test("web: names, types and labels are upstream's, and values move with wha
         }),
       },
     },
-    allowLog: [/refused/, /divi/],
+    allowLog: [BUSY, /refused/],
   });
   const before = await site.scrape();
   using client = await WireClient.login({
@@ -252,9 +260,10 @@ Deno.test("web: names, types and labels are upstream's, and values move with wha
 
   assertMonotonic(before, after);
   const [was, is] = [counted(before), counted(after)];
-  assert.equal(is.queries - was.queries, 10);
+  // BEGIN is answered without PostgreSQL.
+  assert.equal(is.queries - was.queries, 9);
   assert.equal(is.transactions - was.transactions, 8);
-  assert.equal(is.durations - was.durations, 10);
+  assert.equal(is.durations - was.durations, 9);
   assert.equal(is.xacts - was.xacts, 8);
   assert.equal(is.waits - was.waits, 8);
   assert.equal(is.syntax - was.syntax, 1);
@@ -272,6 +281,7 @@ Deno.test("web: formats and compression, read by promtool where it is installed"
   const site = new Site();
   await using _doorman = await Doorman.start({
     config: { web: site.config, pools: { app: poolOf(postgres) } },
+    allowLog: [BUSY],
   });
   const text = await (await site.fetch("/metrics", { headers: { "accept-encoding": "identity" } }))
     .text();
@@ -330,7 +340,10 @@ Deno.test("web: no counter falls through a reload and a binary upgrade, and no s
       ...more,
     },
   });
-  await using service = await Service.start({ config: config({ gone: poolOf(postgres) }) });
+  await using service = await Service.start({
+    config: config({ gone: poolOf(postgres) }),
+    allowLog: [BUSY],
+  });
   using client = await service.login();
   for (let i = 0; i < 20; i++) await client.query("SELECT 1");
   await client.query("SELECT nonsense");
@@ -370,7 +383,10 @@ Deno.test("web: a pool that a reload takes out of the configuration takes its se
     web: site.config,
     pools: { app: poolOf(postgres), ...more },
   });
-  await using doorman = await Doorman.start({ config: config({ gone: poolOf(postgres) }) });
+  await using doorman = await Doorman.start({
+    config: config({ gone: poolOf(postgres) }),
+    allowLog: [BUSY],
+  });
   using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
   await client.query("SELECT 1");
   const before = await site.scrape();
@@ -391,7 +407,7 @@ Deno.test("web: pools beyond metrics_max_pools are summed up", async () => {
       web: { ...site.config, metrics_max_pools: 2 },
       pools: Object.fromEntries(names.map((name) => [name, poolOf(postgres)])),
     },
-    allowLog: [/more than metrics_max_pools=2/],
+    allowLog: [BUSY, /more than metrics_max_pools=2/],
   });
   for (const database of names) {
     using client = await WireClient.login({ port: doorman.port, user: "postgres", database });
@@ -413,8 +429,9 @@ Deno.test("web: ready while clients are taken, alive until the end", async () =>
       general: { shutdown_timeout: "20s" },
       pools: { app: poolOf(postgres) },
     },
+    allowLog: [BUSY],
   });
-  assert.equal(await site.status("/readyz"), 200);
+  await site.ready();
   assert.equal(await site.status("/healthz"), 200);
   assert.equal(await site.status("/readyz", { method: "HEAD" }), 200);
   assert.equal(await site.status("/readyz", { method: "POST", body: "x" }), 405);
@@ -440,7 +457,9 @@ Deno.test("web: clients that want to do harm are bounded, and reach nobody else"
   const site = new Site();
   await using doorman = await Doorman.start({
     config: { web: site.config, pools: { app: poolOf(postgres) } },
+    allowLog: [BUSY],
   });
+  await site.ready();
   const rest = await restingSockets(doorman);
   const encoder = new TextEncoder();
   const conns: Deno.Conn[] = [];
