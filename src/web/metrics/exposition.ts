@@ -9,8 +9,13 @@
  * there, and keep their names.
  */
 
-/** Names and values of labels, by name. */
-export type Labels = readonly (readonly [name: string, value: string])[];
+/** Labels as they are written, by name: `a="1",b="2"`. Made by `label`, and once for all series that have them. */
+export type Labels = string;
+
+/** One label as it is written. */
+export function label(name: string, value: string): Labels {
+  return `${name}="${escapeLabel(value)}"`;
+}
 
 /** A series of one value. */
 export interface Point {
@@ -63,7 +68,7 @@ export function expose(families: readonly Family[], format: Format): string {
     if (family.type === "histogram") exposeHistogram(lines, family, format);
     else {
       for (const { labels, value } of family.points) {
-        lines.push(`${name}${inBraces(labelText(labels))} ${number(value)}`);
+        lines.push(`${name}${inBraces(labels)} ${number(value)}`);
       }
     }
   }
@@ -88,15 +93,14 @@ function exposeHistogram(
 ): void {
   const les = [...bounds.map((bound) => canonical(bound, format)), "+Inf"];
   for (const { labels, counts, sum } of points) {
-    const text = labelText(labels);
-    const before = text === "" ? "" : `${text},`;
+    const before = labels === "" ? "" : `${labels},`;
     let count = 0;
     les.forEach((le, i) => {
       count += counts[i] ?? 0;
       lines.push(`${name}_bucket{${before}le="${le}"} ${number(count)}`);
     });
-    lines.push(`${name}_sum${inBraces(text)} ${number(sum)}`);
-    lines.push(`${name}_count${inBraces(text)} ${number(count)}`);
+    lines.push(`${name}_sum${inBraces(labels)} ${number(sum)}`);
+    lines.push(`${name}_count${inBraces(labels)} ${number(count)}`);
   }
 }
 
@@ -113,10 +117,6 @@ function number(value: number): string {
 
 function inBraces(labels: string): string {
   return labels === "" ? "" : `{${labels}}`;
-}
-
-function labelText(labels: Labels): string {
-  return labels.map(([name, value]) => `${name}="${escapeLabel(value)}"`).join(",");
 }
 
 function escapeLabel(value: string): string {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { expose, type Family, formatFor, takesGzip } from "./exposition.ts";
+import { expose, type Family, formatFor, label, takesGzip } from "./exposition.ts";
 
 const FAMILIES: Family[] = [
   {
@@ -8,18 +8,18 @@ const FAMILIES: Family[] = [
     name: "things_total",
     help: 'Things\\\nof "all" kinds.',
     points: [
-      { labels: [["a", 'back\\slash "quote"\nline'], ["b", "ü"]], value: 7 },
-      { labels: [["a", ""], ["b", ""]], value: 2 ** 53 - 1 },
+      { labels: `${label("a", 'back\\slash "quote"\nline')},${label("b", "ü")}`, value: 7 },
+      { labels: 'a="",b=""', value: 2 ** 53 - 1 },
     ],
   },
-  { type: "gauge", name: "level", help: "Level.", points: [{ labels: [], value: 0.25 }] },
+  { type: "gauge", name: "level", help: "Level.", points: [{ labels: "", value: 0.25 }] },
   { type: "gauge", name: "nothing", help: "Not told.", points: [] },
   {
     type: "histogram",
     name: "took_seconds",
     help: "Took.",
     bounds: [0.001, 1],
-    points: [{ labels: [["x", "y"]], counts: [2, 0, 1], sum: 5.5 }],
+    points: [{ labels: 'x="y"', counts: [2, 0, 1], sum: 5.5 }],
   },
 ];
 
@@ -49,7 +49,7 @@ Deno.test("exposition: OpenMetrics calls counters without their end, but where a
     type: "gauge",
     name: "bytes",
     help: "Old.",
-    points: [{ labels: [], value: 1 }],
+    points: [{ labels: "", value: 1 }],
   };
   const counter: Family = { ...gauge, type: "counter", name: "bytes_total", help: "New." };
   const text = expose([...FAMILIES, gauge, counter], "openmetrics");
@@ -65,7 +65,7 @@ Deno.test("exposition: OpenMetrics calls counters without their end, but where a
 
 Deno.test("exposition: any label comes back as it was", () => {
   fc.assert(fc.property(fc.string({ unit: "binary" }), (value) => {
-    const labels = [["l", value]] as const;
+    const labels = label("l", value);
     const text = expose(
       [{ type: "gauge", name: "g", help: "", points: [{ labels, value: 1 }] }],
       "text",

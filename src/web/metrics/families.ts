@@ -16,7 +16,7 @@ import {
 import { ERROR_CLASSES } from "../../stats/error_classes.ts";
 import { REJECTIONS } from "../../stats/rejections.ts";
 import type { ConfiguredUser, ProcessCounts } from "../environment.ts";
-import type { Family, Labels, Point } from "./exposition.ts";
+import { type Family, label, type Point } from "./exposition.ts";
 
 /** All that one scrape tells of, merged over the workers, with pools beyond the bound as one. */
 export interface Gathered {
@@ -32,8 +32,8 @@ export interface Gathered {
   interner: readonly InternerRow[];
   counts: readonly CountsRow[];
   process: ProcessCounts;
-  /** Sums of the pools that are gone. */
-  ended: Pick<PoolSums, "check_queries_run" | "check_queries_answered">;
+  /** Of all pools, those that are gone, too. */
+  sums: Pick<PoolSums, "check_queries_run" | "check_queries_answered">;
   web: WebCounts;
 }
 
@@ -66,11 +66,11 @@ function family(
 }
 
 function single(value: number): Point[] {
-  return [{ labels: [], value }];
+  return [{ labels: "", value }];
 }
 
-function byLabel(label: string, values: Readonly<Record<string, number>>): Point[] {
-  return Object.entries(values).map(([name, value]) => ({ labels: [[label, name]], value }));
+function byLabel(name: string, values: Readonly<Record<string, number>>): Point[] {
+  return Object.entries(values).map(([kind, value]) => ({ labels: label(name, kind), value }));
 }
 
 /** Everything. */
@@ -92,19 +92,19 @@ function processFamilies(gathered: Gathered): Family[] {
   const { version, users, logLevel, residentBytes, sockets } = gathered;
   return [
     family("gauge", "build_info", "Version of the program; always 1.", [
-      { labels: [["version", version]], value: 1 },
+      { labels: label("version", version), value: 1 },
     ]),
     family(
       "gauge",
       "users_configured",
       "Users of pools in the configuration; 1 each.",
       users.map(({ user, database, pool_mode, count }) => ({
-        labels: [["database", database], ["pool_mode", pool_mode], ["user", user]],
+        labels: ofPool({ database, user }, label("pool_mode", pool_mode)),
         value: count,
       })),
     ),
     family("gauge", "log_level", "The log's filter; always 1.", [
-      { labels: [["level", logLevel]], value: 1 },
+      { labels: label("level", logLevel), value: 1 },
     ]),
     family(
       "gauge",
@@ -144,8 +144,19 @@ function clientFamilies({ counts, process }: Gathered): Family[] {
 
 type Value = (pool: PoolRow) => number;
 
-function ofPool({ database, user }: { database: string; user: string }, ...more: Labels): Labels {
-  return [["database", database], ...more, ["user", user]];
+/** A pool's own labels as they are written. Each is in some sixty series. */
+const written = new WeakMap<object, { database: string; user: string; both: string }>();
+
+/** The labels of a pool, with another one whose name is between theirs. */
+function ofPool(pool: { database: string; user: string }, between?: string): string {
+  let known = written.get(pool);
+  if (known === undefined) {
+    const database = label("database", pool.database);
+    const user = label("user", pool.user);
+    known = { database, user, both: `${database},${user}` };
+    written.set(pool, known);
+  }
+  return between === undefined ? known.both : `${known.database},${between},${known.user}`;
 }
 
 /** A series a pool. */
@@ -156,12 +167,12 @@ function each(pools: readonly PoolRow[], value: Value): Point[] {
 /** Several series a pool, told apart by one label. */
 function eachBy(
   pools: readonly PoolRow[],
-  label: string,
+  name: string,
   values: Readonly<Record<string, Value>>,
 ): Point[] {
-  const kinds = Object.entries(values);
+  const kinds = Object.entries(values).map(([kind, value]) => ({ is: label(name, kind), value }));
   return pools.flatMap((pool) =>
-    kinds.map(([kind, value]) => ({ labels: ofPool(pool, [label, kind]), value: value(pool) }))
+    kinds.map(({ is, value }) => ({ labels: ofPool(pool, is), value: value(pool) }))
   );
 }
 
@@ -250,11 +261,15 @@ function trafficFamilies({ pools }: Gathered): Family[] {
       "counter",
       "pools_errors_total",
       "Errors that clients were told, by SQLSTATE or its class.",
-      pools.flatMap((pool) =>
-        ERROR_CLASSES.map((name) => ({
-          labels: [["database", pool.database], ["sqlstate", name], ["user", pool.user]] as Labels,
-          value: pool.total[`errors_${name}`],
-        }))
+      eachBy(
+        pools,
+        "sqlstate",
+        Object.fromEntries(
+          ERROR_CLASSES.map((name): [string, Value] => [
+            name,
+            ({ total }) => total[`errors_${name}`],
+          ]),
+        ),
       ),
     ),
     histogram(pools, {
@@ -338,7 +353,7 @@ function scalingFamilies({ pools, limits }: Gathered): Family[] {
   const limit = (values: Readonly<Record<string, (row: LimitRow) => number>>): Point[] =>
     limits.flatMap((row) =>
       Object.entries(values).map(([type, value]) => ({
-        labels: [["database", row.database], ["type", type]] as Labels,
+        labels: `${label("database", row.database)},${label("type", type)}`,
         value: value(row),
       }))
     );
@@ -389,11 +404,9 @@ function scalingFamilies({ pools, limits }: Gathered): Family[] {
 
 // ── statements ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function preparedFamilies({ pools, memory, ended }: Gathered): Family[] {
+function preparedFamilies({ pools, memory, sums }: Gathered): Family[] {
   const eachMemory = (value: (row: PreparedMemoryRow) => number): Point[] =>
     memory.map((row) => ({ labels: ofPool(row), value: value(row) }));
-  const sum = (key: "check_queries_run" | "check_queries_answered") =>
-    single(pools.reduce((all, { total }) => all + total[key], ended[key]));
   return [
     family(
       "gauge",
@@ -459,13 +472,13 @@ function preparedFamilies({ pools, memory, ended }: Gathered): Family[] {
       "counter",
       "pooler_check_query_backend_total",
       "Times that pooler_check_query was sent to PostgreSQL.",
-      sum("check_queries_run"),
+      single(sums.check_queries_run),
     ),
     family(
       "counter",
       "pooler_check_query_cache_total",
       "Times that pooler_check_query was answered without PostgreSQL.",
-      sum("check_queries_answered"),
+      single(sums.check_queries_answered),
     ),
   ];
 }
@@ -489,10 +502,10 @@ function internerFamilies({ interner, process }: Gathered): Family[] {
       "Texts of statements that were let go of.",
       [
         {
-          labels: [["kind", "anonymous"], ["reason", "ttl_expired"]],
+          labels: 'kind="anonymous",reason="ttl_expired"',
           value: process.anonymousEvictions,
         },
-        { labels: [["kind", "named"], ["reason", "gc_passive"]], value: process.namedEvictions },
+        { labels: 'kind="named",reason="gc_passive"', value: process.namedEvictions },
       ],
     ),
   ];
@@ -508,12 +521,12 @@ function webFamilies({ web }: Gathered): Family[] {
       "web_requests_total",
       "Answers of the web listener.",
       Object.entries(web).filter(([, count]) => count > 0).map(([status, value]) => ({
-        labels: [["role", "anonymous"], ["status_class", status]],
+        labels: `role="anonymous",${label("status_class", status)}`,
         value,
       })),
     ),
     family("counter", "web_auth_attempts_total", "Who has asked the web listener.", [
-      { labels: [["role", "anonymous"], ["source", "none"]], value: answers },
+      { labels: 'role="anonymous",source="none"', value: answers },
     ]),
   ];
 }

@@ -34,7 +34,7 @@ export class Gathering {
   #before: ProcessCounts = { rejections: [], namedEvictions: 0, anonymousEvictions: 0 };
   /** Sums of pools that are gone. */
   #ended = noSums();
-  #lastPools: readonly PoolRow[] = [];
+  #lastPools: ReadonlyMap<string, PoolRow> = new Map();
   #sockets: { counts: SocketCounts; atMs: number } | undefined;
   #warned = false;
 
@@ -83,7 +83,7 @@ export class Gathering {
     ]);
     const most = environment.mostPools();
     const moving = environment.readiness() === "upgrading";
-    if (!moving) this.#noteEnded(all);
+    const sums = this.#sumUp(all, moving);
     const { rows: pools, beyond } = this.#others.bound(all, { most, moving });
     if (beyond > 0 && !this.#warned) {
       this.#warned = true;
@@ -105,18 +105,26 @@ export class Gathering {
       interner,
       counts,
       process: this.#process(),
-      ended: this.#ended,
+      sums,
       web: this.#web,
     };
   }
 
-  /** Metrics without a pool's name are sums over all that there ever were. */
-  #noteEnded(rows: readonly PoolRow[]): void {
-    const alive = new Set(rows.map(({ database, user }) => `${database}\0${user}`));
-    for (const { database, user, total } of this.#lastPools) {
-      if (!alive.has(`${database}\0${user}`)) this.#ended = addSums(this.#ended, total);
+  /** For metrics without a pool's name: sums over all pools that there ever were. */
+  #sumUp(rows: readonly PoolRow[], moving: boolean): Gathered["sums"] {
+    const alive = new Map(rows.map((row) => [`${row.database}\0${row.user}`, row]));
+    for (const [key, row] of this.#lastPools) {
+      if (alive.has(key)) continue;
+      if (moving) alive.set(key, row);
+      else this.#ended = addSums(this.#ended, row.total);
     }
-    this.#lastPools = rows;
+    this.#lastPools = alive;
+    let { check_queries_run, check_queries_answered } = this.#ended;
+    for (const { total } of alive.values()) {
+      check_queries_run += total.check_queries_run;
+      check_queries_answered += total.check_queries_answered;
+    }
+    return { check_queries_run, check_queries_answered };
   }
 
   #mergeMemory(rows: readonly PreparedMemoryRow[]): PreparedMemoryRow[] {

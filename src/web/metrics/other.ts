@@ -38,8 +38,9 @@ export class OtherPools {
     for (const key of named) this.#named.add(key);
     for (const key of others) this.#others.set(key, undefined);
     this.#ended = {
-      total: addSums(this.#ended.total, ended.total),
-      scaling: addScaling(this.#ended.scaling, ended.scaling),
+      // Of a program that counted less.
+      total: addSums(this.#ended.total, { ...noSums(), ...ended.total }),
+      scaling: addScaling(this.#ended.scaling, { ...noScaling(), ...ended.scaling }),
     };
   }
 

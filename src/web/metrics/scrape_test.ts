@@ -7,7 +7,7 @@ const decoder = new TextDecoder();
 
 function family(value: number, count = 100): Family[] {
   const points = Array.from({ length: count }, (_, at) => ({
-    labels: [["at", String(at)]] as const,
+    labels: `at="${at}"`,
     value,
   }));
   return [{ type: "gauge", name: "g", help: "G.", points }];
