@@ -439,13 +439,13 @@ Deno.test("web: ready while clients are taken, alive until the end", async () =>
   using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
   await client.query("BEGIN");
   await client.query("SELECT 1");
-  using console = await WireClient.login({
+  using admin = await WireClient.login({
     port: doorman.port,
     user: "admin",
     password: "admin-secret",
     database: "pgdoorman",
   });
-  await console.query("SHUTDOWN");
+  await admin.query("SHUTDOWN");
   await waitFor("not ready", 5000, async () => await site.status("/readyz") === 503 || undefined);
   assert.equal(await site.status("/healthz"), 200);
   assert.equal(await site.status("/metrics"), 200);

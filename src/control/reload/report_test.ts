@@ -48,7 +48,7 @@ Deno.test("reload report: each key that is not applied says what it needs", () =
     /^general\.tls_certificate \(content of the file\) has .* needs a binary upgrade or a restart$/,
   );
   assert.match(threads!, /needs a binary upgrade or a restart$/);
-  assert.match(web!, /^web\.port .* needs a restart$/);
+  assert.match(web!, /^web\.port .* needs a binary upgrade or a restart$/);
   assert.deepEqual(rest, [], "ignored keys and applied ones draw no warning");
 });
 

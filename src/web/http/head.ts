@@ -30,7 +30,7 @@ export interface HeadFault {
 export const MOST_HEAD_BYTES = 32 * 1024;
 const MOST_FIELDS = 100;
 /** No request that is served has a body: what is said to come is read and forgotten. */
-export const MOST_BODY_BYTES = 64 * 1024;
+const MOST_BODY_BYTES = 64 * 1024;
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const TARGET = /^\/[!-~]*$/;

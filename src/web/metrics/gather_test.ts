@@ -34,7 +34,7 @@ class Process {
       interner: () => Promise.resolve([]),
       sockets: () => new Array<number>(34).fill(1),
       logLevel: () => "info",
-      workersAnswer: () => Promise.resolve(true),
+      workersAnswer: () => Promise.reject(new Error("asked for health checks alone")),
       processCounts: () => ({
         rejections: this.rejections,
         namedEvictions: 0,
