@@ -19,6 +19,7 @@ import {
   randomNonce,
   saltFromBase64,
   SCRAM_MECHANISM,
+  SCRAM_PLUS_MECHANISM,
   sha256,
   toBase64,
   xor,
@@ -79,9 +80,6 @@ export function parseMechanisms(
   }
   return { kind: "mechanisms", names };
 }
-
-/** With channel binding. */
-export const SCRAM_PLUS_MECHANISM = "SCRAM-SHA-256-PLUS";
 
 /**
  * How to speak SCRAM with a server that offers these mechanisms; `undefined`: it can't be spoken. `endPoint` is that of

@@ -10,7 +10,7 @@ import type { LoadResult } from "../config/load.ts";
 import type { Config } from "../config/types.ts";
 import type { LogFilter } from "../log/filter.ts";
 import type { LineLog } from "../log/log.ts";
-import type { ListenerMail, PresenceRow } from "../mail.ts";
+import type { PresenceRow } from "../mail.ts";
 import { newUpgradeTotals, type UpgradeTotals } from "../stats/upgrades.ts";
 import type { Fd } from "../os/fd.ts";
 import * as libc from "../os/libc.ts";
@@ -30,9 +30,9 @@ import { FirstProcess } from "./service/first_process.ts";
 import { Hangs } from "./service/hangs.ts";
 import { Losses } from "./losses.ts";
 import { trimLater } from "./trim.ts";
-import { ListenError, type OpenListener, openListeners } from "./service/listeners.ts";
+import { ListenError, mailOf, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, startLog } from "./log.ts";
-import { PidFile, PidFileError, removeIfThere } from "./service/pid_file.ts";
+import { PidFile, PidFileError } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
 import { logRule, settingsRule } from "./reload/rules.ts";
@@ -43,6 +43,7 @@ import {
   type OperatorSignal,
   type Signals,
 } from "./service/signals.ts";
+import { SocketFiles } from "./service/socket_files.ts";
 import type { Succession } from "./upgrade/successor.ts";
 import { type Circumstances, Supervisor, type WorkerMail } from "./supervisor.ts";
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
@@ -79,8 +80,7 @@ export class Doorman {
   #successor = false;
   #configured: Configured;
   #listeners: OpenListener[] = [];
-  /** Files of unix sockets, by inode: a successor's file under the same name is not ours to remove. */
-  readonly #socketFiles = new Map<string, number | null | undefined>();
+  readonly #socketFiles = new SocketFiles();
   #pidFile: PidFile | undefined;
   readonly #fileLimit: FileLimit;
   /** Pools that a reload has taken out of the configuration may live on in these. */
@@ -176,14 +176,12 @@ export class Doorman {
     this.#fileLimit.apply(settings, this.#supervisor.shared, this.#log);
     if (succession === undefined) this.#web.open();
     this.#listeners = succession?.listeners ?? await openListeners(config.general);
-    for (const { transport, name } of this.#listeners) {
-      if (transport === "unix") this.#socketFiles.set(name, inodeOf(name));
-    }
+    this.#socketFiles.note(this.#listeners);
     await this.#supervisor.start({
       workers: config.general.worker_threads,
       ...this.#circumstances(),
       // A successor accepts when the old process has stopped to.
-      listeners: succession === undefined ? this.#acceptingOn() : [],
+      listeners: succession === undefined ? mailOf(this.#listeners) : [],
       listening: this.#listeners,
       mockSecret: this.#mockSecret,
       clientTls: clientTlsOf(config),
@@ -196,14 +194,10 @@ export class Doorman {
     );
   }
 
-  #acceptingOn(): ListenerMail[] {
-    return this.#listeners.map(({ fd, transport }) => ({ fd, transport }));
-  }
-
   /** What a worker that starts now is to know. */
   #circumstances(): Circumstances {
     return {
-      listeners: this.#acceptingOn(),
+      listeners: mailOf(this.#listeners),
       settings: this.#configured.settings,
       logFilter: this.#log.filter,
       successor: this.#succession !== undefined,
@@ -350,10 +344,7 @@ export class Doorman {
   /** While two processes have the same sockets, their files are the other one's, too. */
   #removeSocketFiles(): void {
     if (this.#succession !== undefined || this.#upgrade.phase === "moving") return;
-    for (const [path, inode] of this.#socketFiles) {
-      if (inodeOf(path) === inode) removeIfThere(path);
-    }
-    this.#socketFiles.clear();
+    this.#socketFiles.remove();
   }
 
   /** Gives back what would outlive the process. */
@@ -501,15 +492,6 @@ export class Doorman {
         totals: this.#upgradeTotals,
       }),
     });
-  }
-}
-
-function inodeOf(path: string): number | null | undefined {
-  try {
-    return Deno.lstatSync(path).ino;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
   }
 }
 

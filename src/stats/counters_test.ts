@@ -44,6 +44,9 @@ Deno.test("counters: averages of a period, a second or an event, truncated", () 
     server_assignments: 1,
     client_parses: 2,
     server_parses: 3,
+    server_tls_handshake_errors: 0,
+    server_tls_handshake_time: 0,
+    server_tls_handshakes: 0,
     binds: 4,
   });
   // Sums stay, and the next period counts from here.

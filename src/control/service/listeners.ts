@@ -36,6 +36,11 @@ export async function openListeners(settings: ListenConfig): Promise<OpenListene
   return listeners;
 }
 
+/** What of them a worker is told. */
+export function mailOf(listeners: readonly OpenListener[]): ListenerMail[] {
+  return listeners.map(({ fd, transport }) => ({ fd, transport }));
+}
+
 function openTcp({ host, port }: ListenConfig): OpenListener {
   const hostname = host.replace(/^\[(.*)\]$/, "$1");
   let listener: Deno.TcpListener;
