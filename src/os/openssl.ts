@@ -32,7 +32,7 @@ const SSL_SYMBOLS = {
   // void SSL_CTX_set_alpn_select_cb(SSL_CTX *ctx, int (*cb)(…), void *arg)
   SSL_CTX_set_alpn_select_cb: { parameters: ["pointer", "function", "pointer"], result: "void" },
   // void SSL_CTX_set_client_hello_cb(SSL_CTX *c, int (*cb)(SSL *s, int *al, void *arg), void *arg)
-  SSL_CTX_set_client_hello_cb: { parameters: ["pointer", "function", "pointer"], result: "void" },
+  SSL_CTX_set_client_hello_cb: { parameters: ["pointer", "pointer", "pointer"], result: "void" },
   // int SSL_client_hello_get0_ext(SSL *s, unsigned int type, const unsigned char **out, size_t *outlen)
   SSL_client_hello_get0_ext: { parameters: ["pointer", "u32", "buffer", "buffer"], result: "i32" },
   // void SSL_CTX_set_verify(SSL_CTX *ctx, int mode, int (*callback)(…))
@@ -88,6 +88,8 @@ const SSL_SYMBOLS = {
 const CRYPTO_SYMBOLS = {
   // unsigned long OpenSSL_version_num(void)
   OpenSSL_version_num: { parameters: [], result: "u32" },
+  // size_t OPENSSL_strnlen(const char *str, size_t maxlen)
+  OPENSSL_strnlen: { parameters: ["pointer", "u32"], result: "u32" },
   // const BIO_METHOD *BIO_s_mem(void)
   BIO_s_mem: { parameters: [], result: "pointer" },
   // BIO *BIO_new(const BIO_METHOD *type)

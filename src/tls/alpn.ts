@@ -24,11 +24,13 @@ const SSL_CLIENT_HELLO_ERROR = 0;
 const SSL_CLIENT_HELLO_SUCCESS = 1;
 const ALERT_NO_APPLICATION_PROTOCOL = 120;
 
-let required = false;
-
-/** Whether the handshake that goes on now is over unless the client offers ALPN. */
-export function requireAlpn(whether: boolean): void {
-  required = whether;
+/** From now on, whoever begins a handshake with this context must offer ALPN, or need not. Most never must. */
+export function requireAlpn(
+  context: Deno.PointerObject,
+  whether: "required" | "as they like",
+): void {
+  const callback = whether === "required" ? callbacks!.hello.pointer as Deno.PointerObject : null;
+  openssl().ssl.SSL_CTX_set_client_hello_cb(context, callback, null);
 }
 
 /** Whether a list of names (each after its length) has ours. */
@@ -48,7 +50,6 @@ export function installAlpn(context: Deno.PointerObject): void {
   const { ssl } = openssl();
   prepareAlpn();
   ssl.SSL_CTX_set_alpn_select_cb(context, callbacks!.select.pointer, null);
-  ssl.SSL_CTX_set_client_hello_cb(context, callbacks!.hello.pointer, null);
 }
 
 type Callbacks = ReturnType<typeof newCallbacks>;
@@ -81,7 +82,6 @@ function newCallbacks() {
     hello: new Deno.UnsafeCallback(
       { parameters: ["pointer", "pointer", "pointer"], result: "i32" },
       (handshake, alert) => {
-        if (!required) return SSL_CLIENT_HELLO_SUCCESS;
         const found = ssl.SSL_client_hello_get0_ext(handshake, EXTENSION_ALPN, outAt, outLength);
         if (found === 1) return SSL_CLIENT_HELLO_SUCCESS;
         const value = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(alert!, 4));

@@ -62,6 +62,7 @@ export class Handshake {
   state: "going" | "done" | "failed" = "going";
   /** Why it failed, in OpenSSL's words. */
   why = "";
+  readonly #context: Deno.PointerObject;
   readonly #role: "server" | "client";
   readonly #direct: boolean;
   readonly #log = new KeyLog();
@@ -75,6 +76,7 @@ export class Handshake {
     const { ssl, crypto } = openssl();
     const made = ssl.SSL_new(context);
     if (made === null) throw new Error(`OpenSSL begins no handshake: ${lastError()}`);
+    this.#context = context;
     this.#ssl = made;
     this.#role = role;
     this.#direct = direct;
@@ -171,9 +173,10 @@ export class Handshake {
     const { ssl, crypto } = openssl();
     crypto.ERR_clear_error();
     logKeysTo(this.#log);
-    requireAlpn(this.#direct);
+    if (this.#direct) requireAlpn(this.#context, "required");
     const result = ssl.SSL_do_handshake(this.#ssl!);
     logKeysTo(undefined);
+    if (this.#direct) requireAlpn(this.#context, "as they like");
     if (result === 1) {
       this.state = "done";
       return;

@@ -259,8 +259,12 @@ Deno.test("tls handshake: direct TLS without ALPN is refused with an alert, and 
   assert.match(why.client, /alert no application protocol/);
   const { server } = shakeHands(context, asking(), { alpn: true }, { direct: true });
   assert.equal(server.alpn, "postgresql");
-  // What one handshake asks for is nothing to the next.
+  // What one handshake asks for is nothing to the next, nor to one that goes on beside it.
   shakeHands(context, asking());
+  const beside = Handshake.accept(context, { direct: true });
+  shakeHands(context, asking());
+  const without = Handshake.connect(asking());
+  assert.match(failure(beside, without).client, /alert no application protocol/);
 });
 
 Deno.test("tls alpn: the name is found among others, and in no damaged list", () => {

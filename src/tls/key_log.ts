@@ -7,6 +7,8 @@
  * done, and no sooner.
  */
 
+import { openssl } from "../os/openssl.ts";
+
 /** What a key log has of one handshake. */
 export class KeyLog {
   /** Of TLS 1.3. */
@@ -38,6 +40,11 @@ export class KeyLog {
 }
 
 const SPACE = 0x20;
+/** Of `CLIENT_TRAFFIC…`, `SERVER_TRAFFIC…` and `CLIENT_RANDOM`; all labels are longer. */
+const LABEL_BYTES = 7;
+const CLIENT = 0x43;
+const TRAFFIC = 0x54;
+const RANDOM = 0x52;
 /** Longer than any line of a secret that is used. */
 const MOST_LINE_BYTES = 512;
 const decoder = new TextDecoder();
@@ -68,11 +75,13 @@ export function keyLogCallback(): Deno.PointerObject {
     (_ssl, text) => {
       if (current === undefined || text === null) return;
       const view = new Deno.UnsafePointerView(text);
-      let length = 0;
-      for (let byte = view.getUint8(0); byte !== 0 && length < line.length; length++) {
-        line[length] = byte;
-        byte = view.getUint8(length + 1);
-      }
+      // Most lines are of other secrets: a call back from OpenSSL takes its time, and so does each byte of a line.
+      const first = view.getUint8(0);
+      const eighth = view.getUint8(LABEL_BYTES);
+      const wanted = eighth === TRAFFIC || eighth === RANDOM && first === CLIENT;
+      if (!wanted) return;
+      const length = openssl().crypto.OPENSSL_strnlen(text, line.length);
+      view.copyInto(line.subarray(0, length));
       current.take(line.subarray(0, length));
       line.fill(0);
     },
