@@ -135,6 +135,23 @@ Deno.test("upgrade: who is there keeps the certificate he was shown, who comes g
   for (const client of [old, before, after]) assert.equal(await client.value("SELECT 2"), "2");
 });
 
+Deno.test("upgrade: a certificate without its key is refused before anything moves, by a reload, too", async () => {
+  await using service = await start();
+  using client = await service.login();
+  const other = service.authority!.issue({ name: "localhost" });
+  Deno.writeFileSync(`${service.dir}/server.crt`, other.certificate);
+  service.allowLog(/tls_private_key: is not the key of /, /BINARY UPGRADE ABORTED/, /rejected/);
+  service.allowLog(/Config parse error/);
+  assert.match(await service.failedUpgrade(), /tls_private_key: is not the key of /);
+  service.signal("SIGHUP");
+  await service.waitForLog(/configuration rejected, nothing has changed: 1 fault/);
+  using another = await service.login();
+  for (const one of [client, another]) assert.equal(await one.value("SELECT 1"), "1");
+  Deno.writeFileSync(`${service.dir}/server.key`, other.key);
+  await service.upgrade();
+  for (const one of [client, another]) assert.equal(await one.value("SELECT 2"), "2");
+});
+
 Deno.test("upgrade: a handshake under way ends where it began, and its client moves then", async () => {
   await using service = await start();
   using asking = await WireClient.open({ port: service.port });
