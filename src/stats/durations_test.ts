@@ -10,6 +10,7 @@ import {
   XACT_BOUNDS_US,
 } from "./durations.ts";
 import { countError } from "./error_classes.ts";
+import { REASONS } from "../reasons.ts";
 import { countRejection, readRejections, REJECTIONS } from "./rejections.ts";
 import { SHARED_WORDS } from "./shared.ts";
 
@@ -43,6 +44,12 @@ Deno.test("errors: two codes and three classes are told from the rest", () => {
   assert.equal(errors, 9);
   assert.deepEqual([errors_25P02, errors_26000], [1, 1]);
   assert.deepEqual([errors_08, errors_53, errors_57, errors_other], [2, 1, 1, 3]);
+});
+
+Deno.test("rejections: some reason leads to each of them", () => {
+  const shared = new Int32Array(SHARED_WORDS);
+  for (const { name } of Object.values(REASONS)) countRejection(shared, name);
+  readRejections(shared).forEach((count, at) => assert.ok(count > 0, REJECTIONS[at]));
 });
 
 Deno.test("rejections: by reason, and none for a wrong password", () => {

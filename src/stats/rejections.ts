@@ -20,6 +20,8 @@ export type Rejection = typeof REJECTIONS[number];
 /** Names of the reasons for which a login fails (reasons.ts), as far as they are counted here. */
 const OF_REASONS: ReadonlyMap<string, Rejection> = new Map([
   ["hba", "hba"],
+  ["tls_required", "tls_required"],
+  ["tls_handshake_fail", "tls_handshake_fail"],
   ["protocol_violation", "protocol_error"],
   ["unsupported_version", "invalid_startup"],
   ["invalid_startup", "invalid_startup"],

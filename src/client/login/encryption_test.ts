@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { CERTIFICATE, KEY } from "../../../tests/support/pem.ts";
+import { readRejections, REJECTIONS } from "../../stats/rejections.ts";
+import { SHARED_WORDS } from "../../stats/shared.ts";
 import { AskingContext, ServingContext } from "../../tls/context.ts";
 import { Handshake } from "../../tls/handshake.ts";
 import type { TlsState } from "../../tls/state.ts";
@@ -23,6 +25,7 @@ class World implements Disposable {
   readonly events: string[] = [];
   readonly state = newSessionState(7, 0);
   readonly warnings: string[] = [];
+  readonly shared = new Int32Array(SHARED_WORDS);
   /** On its way to the client. */
   sent: Uint8Array<ArrayBuffer>[] = [];
   kept: Uint8Array<ArrayBuffer> = new Uint8Array(0);
@@ -51,6 +54,7 @@ class World implements Disposable {
           stepped: () => {},
           over: () => this.handshakes--,
         },
+        shared: this.shared,
         log: {
           provoked: (_: string, _target: string, _by: object, message: string) =>
             this.warnings.push(message),
@@ -213,6 +217,7 @@ Deno.test("encryption: garbage in place of a handshake ends with an alert and no
   assert.deepEqual(world.happened(), ["say 0"]);
   for (const bytes of world.sent) assert.equal(bytes[0], 21, "an alert");
   assert.equal(world.warnings.length, 1);
+  assert.equal(readRejections(world.shared)[REJECTIONS.indexOf("tls_handshake_fail")], 1);
   assert.equal(world.handshakes, 0);
   assert.ok(world.session.handshaking, "nothing is said in clear from here on");
 });

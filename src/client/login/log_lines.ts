@@ -28,6 +28,7 @@ export function logHandshakeFailure(
   { context, name, state }: Pick<ClientView, "context" | "name" | "state">,
   why: string,
 ): void {
+  countRejection(context.shared, REASONS.tlsHandshakeFailed.name);
   context.log.provoked(
     "warn",
     "pg_doorman::auth",
