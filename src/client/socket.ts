@@ -27,6 +27,7 @@ import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ClientContext } from "./context.ts";
+import { paced, WORTH_BYTES } from "./pace.ts";
 import { type SessionState, Stage } from "./state.ts";
 
 /** Replies owed to one client beyond this: its next messages stay in its socket. */
@@ -78,6 +79,8 @@ export abstract class ClientSocket implements Handler, Sender {
   #tailLength = 0;
   /** The tail is the beginning of a long message: it is looked at when it has this many bytes. */
   #need = 0;
+  /** Bytes of one read; see pace.ts. */
+  #most = READ_BYTES;
   /** The tail waits for PostgreSQL to take bytes again, or for a cancel request that is under way. */
   #stalled = false;
   #events = EPOLLIN | EPOLLRDHUP;
@@ -276,13 +279,20 @@ export abstract class ClientSocket implements Handler, Sender {
       offset = this.#tailLength;
       readBuffer.set(this.#tail.subarray(0, offset));
     }
-    const n = this.stream.receive(offset);
+    const most = this.#most;
+    const n = this.stream.receive(offset, most);
     if (n <= 0) {
       this.#endOfStream(n);
       return;
     }
     if (offset > 0) this.dropTail();
+    if (n < WORTH_BYTES && n < most) {
+      this.take(readBuffer, 0, offset + n);
+      return;
+    }
+    const begunMs = performance.now();
     this.take(readBuffer, 0, offset + n);
+    this.#most = paced(most, n, performance.now() - begunMs);
   }
 
   #endOfStream(n: number): void {

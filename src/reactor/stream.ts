@@ -26,8 +26,11 @@ export interface ByteStream {
   readonly fd: Fd;
   /** Bytes that count as taken and that the kernel has not taken: the stream's own, not its owner's. */
   readonly unsent: number;
-  /** Reads into `readBuffer` at `offset` (< READ_BYTES): bytes read, 0 at the end of the stream, or −errno. */
-  receive(offset: number): number;
+  /**
+   * Reads into `readBuffer` at `offset` (< READ_BYTES): bytes read, 0 at the end of the stream, or −errno. `most`: so many
+   * (≤ READ_BYTES), where the stream can choose.
+   */
+  receive(offset: number, most?: number): number;
   /** Writes `bytes[start..end)`: bytes taken, or −errno. Even if all were, some may be left in `unsent`. */
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number;
   /**
@@ -58,9 +61,9 @@ export class PlainStream implements ByteStream, Sender {
     this.fd = fd;
   }
 
-  receive(offset: number): number {
-    if (offset === 0) return libc.recvTo(this.fd, readBufferAt, READ_BYTES);
-    return libc.recv(this.fd, readBuffer.subarray(offset), READ_BYTES);
+  receive(offset: number, most: number = READ_BYTES): number {
+    if (offset === 0) return libc.recvTo(this.fd, readBufferAt, most);
+    return libc.recv(this.fd, readBuffer.subarray(offset), most);
   }
 
   post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
