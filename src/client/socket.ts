@@ -281,18 +281,11 @@ export abstract class ClientSocket implements Handler, Sender {
     }
     const most = this.#most;
     const n = this.stream.receive(offset, most);
-    if (n <= 0) {
-      this.#endOfStream(n);
-      return;
-    }
+    if (n <= 0) return this.#endOfStream(n);
     if (offset > 0) this.dropTail();
-    if (n < WORTH_BYTES && n < most) {
-      this.take(readBuffer, 0, offset + n);
-      return;
-    }
-    const begunMs = performance.now();
+    const begunMs = n < WORTH_BYTES && n < most ? 0 : performance.now();
     this.take(readBuffer, 0, offset + n);
-    this.#most = paced(most, n, performance.now() - begunMs);
+    if (begunMs !== 0) this.#most = paced(most, n, performance.now() - begunMs);
   }
 
   #endOfStream(n: number): void {
@@ -305,10 +298,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   #readLong(): void {
     const n = this.stream.receive(0);
-    if (n <= 0) {
-      this.#endOfStream(n);
-      return;
-    }
+    if (n <= 0) return this.#endOfStream(n);
     this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
     this.#tailLength += n;
     this.requestMs = this.context.reactor.now;
