@@ -49,7 +49,6 @@ import { type Circumstances, Supervisor, type WorkerMail } from "./supervisor.ts
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
 import { Upgrade } from "./upgrade/upgrade.ts";
 import { Web, webDescriptors } from "./web.ts";
-import type { Readiness } from "../web/environment.ts";
 import { WorkerRequests } from "./worker_requests.ts";
 
 const TARGET = "pg_doorman::app";
@@ -130,7 +129,9 @@ export class Doorman {
       log,
       admin: this.#consoles,
       supervisor: this.#supervisor,
-      readiness: () => this.#readiness(),
+      shutdown: this.#shutdown,
+      upgrade: this.#upgrade,
+      accepting: () => this.#serving || this.#successor,
       config: () => this.#reloader.config,
     });
     this.#interrupt = interruptMeans({
@@ -224,13 +225,6 @@ export class Doorman {
         fromStartDirectory(this.#configured.config.general.daemon_pid_file),
       );
     }
-  }
-
-  /** Whether clients that come to this process now are served. */
-  #readiness(): Readiness {
-    if (this.#shutdown.begun) return "draining";
-    if (this.#upgrade.phase === "moving") return "upgrading";
-    return this.#serving || this.#successor ? "ready" : "starting";
   }
 
   // ── signals ─────────────────────────────────────────────────────────────────────────────────────────────────────

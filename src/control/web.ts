@@ -33,7 +33,10 @@ export interface WebHost {
   readonly log: Log;
   readonly admin: AdminEnvironment;
   readonly supervisor: Pick<Supervisor, "shared" | "workers" | "askInTime">;
-  readiness(): Readiness;
+  readonly shutdown: { readonly begun: boolean };
+  readonly upgrade: { readonly phase: string };
+  /** Workers accept. */
+  accepting(): boolean;
   /** As it was loaded last. */
   config(): Config;
 }
@@ -87,12 +90,18 @@ export class Web {
   }
 }
 
-function webEnvironment(
-  { log, admin, supervisor, readiness, config }: WebHost,
-): WebEnvironment {
+/** Whether clients that come to this process now are served. */
+function readinessOf({ shutdown, upgrade, accepting }: WebHost): Readiness {
+  if (shutdown.begun) return "draining";
+  if (upgrade.phase === "moving") return "upgrading";
+  return accepting() ? "ready" : "starting";
+}
+
+function webEnvironment(host: WebHost): WebEnvironment {
+  const { log, admin, supervisor, config } = host;
   return {
     log,
-    readiness,
+    readiness: () => readinessOf(host),
     version: admin.version,
     pools: () => admin.pools(),
     counts: () => admin.counts(),

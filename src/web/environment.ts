@@ -7,7 +7,7 @@ import type { AdminEnvironment } from "../admin/environment.ts";
 import type { Log } from "../log/log.ts";
 
 /** Whether clients that come now are served, and if not, why. */
-export type Readiness = "ready" | "starting" | "draining" | "stopping" | "upgrading";
+export type Readiness = "ready" | "starting" | "draining" | "upgrading";
 
 /** Counts of the whole process that no pool has. They only grow. */
 export interface ProcessCounts {
