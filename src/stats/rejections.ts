@@ -15,7 +15,7 @@ export const REJECTIONS = [
   "too_many_clients",
 ] as const;
 
-export type Rejection = typeof REJECTIONS[number];
+type Rejection = typeof REJECTIONS[number];
 
 /** Names of the reasons for which a login fails (reasons.ts), as far as they are counted here. */
 const OF_REASONS: ReadonlyMap<string, Rejection> = new Map([
