@@ -3,8 +3,6 @@ import { CERTIFICATE, KEY } from "../../../tests/support/pem.ts";
 import { readRejections, REJECTIONS } from "../../stats/rejections.ts";
 import { SHARED_WORDS } from "../../stats/shared.ts";
 import { AskingContext, ServingContext } from "../../tls/context.ts";
-import { readRejections, REJECTIONS } from "../../stats/rejections.ts";
-import { SHARED_WORDS } from "../../stats/shared.ts";
 import { Handshake } from "../../tls/handshake.ts";
 import type { TlsState } from "../../tls/state.ts";
 import { newSessionState, Stage } from "../state.ts";
@@ -38,8 +36,6 @@ class World implements Disposable {
   readonly session: EncryptingSession;
   readonly encryption: Encryption;
   client: Handshake | undefined;
-
-  readonly shared = new Int32Array(SHARED_WORDS);
 
   constructor({ tls = true, unix = false } = {}) {
     this.state.unix = unix;
