@@ -269,6 +269,12 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "A",
     doc: "Log every client's leaving.",
   },
+  log_file: {
+    type: "path",
+    reload: "R",
+    unset: "log to standard error",
+    doc: "Append the log to this file, which SIGHUP opens anew. Not in upstream.",
+  },
   syslog_prog_name: {
     type: "string",
     reload: "R",

@@ -101,6 +101,7 @@ export interface GeneralConfig
   log_format?: ConfigLogFormat;
   log_client_connections: boolean;
   log_client_disconnections: boolean;
+  log_file?: string;
   syslog_prog_name?: string;
 
   worker_threads: number;

@@ -1,17 +1,20 @@
 /**
- * The log of the process: lines on standard error, in the shape that the command line or, where it says nothing, the
- * configuration asks for.
+ * The log of the process: lines on standard error or in a file, in the shape that the command line or, where it says
+ * nothing, the configuration asks for.
  */
 
-import type { RunOptions } from "../cli/args.ts";
+import { EXIT, type RunOptions } from "../cli/args.ts";
 import type { Config } from "../config/types.ts";
 import { levelFilter, type LogFilter } from "../log/filter.ts";
 import { lineFormatter, usesColour } from "../log/format.ts";
 import type { LineFormatter } from "../log/format.ts";
 import { LineSink } from "../log/line_sink.ts";
-import { createLog, type LineLog } from "../log/log.ts";
+import { createLog, type LineLog, type Log } from "../log/log.ts";
 import { errnoText } from "../os/errno.ts";
+import { LogFile, LogFileError } from "../os/log_file.ts";
 import { StandardError } from "../os/standard_error.ts";
+import { fromStartDirectory } from "./configuration.ts";
+import { ListenError } from "./service/listeners.ts";
 
 const TARGET = "pg_doorman::log";
 /** So long the end of the process waits for standard error to take the last lines. */
@@ -20,12 +23,17 @@ const LAST_LINES_MS = 200;
 const LAST_WORDS_MS = 2000;
 
 /** Opens the log. It never waits for standard error, but for a moment at the end of the process. */
-export function startLog(options: RunOptions, config: Config): LineLog {
+export function startLog(
+  options: RunOptions,
+  config: Config,
+): { log: LineLog; file: LogFile | undefined } {
+  const file = openFile(config.general.log_file);
+  const where = file === undefined ? "standard error" : "log_file";
   const sink = new LineSink({
-    output: new StandardError(),
+    output: file ?? new StandardError(),
     later: (ms, action) => Deno.unrefTimer(setTimeout(action, ms)),
     tellLost: (lines, errno) =>
-      log.error(TARGET, `${lines} lines of the log were lost: standard error: ${errnoText(errno)}`),
+      log.error(TARGET, `${lines} lines of the log were lost: ${where}: ${errnoText(errno)}`),
   });
   const log = createLog({
     filter: configuredFilter(options, config),
@@ -34,7 +42,26 @@ export function startLog(options: RunOptions, config: Config): LineLog {
     later: (ms, action) => Deno.unrefTimer(setTimeout(action, ms)),
   });
   globalThis.addEventListener("unload", () => sink.flush(LAST_LINES_MS));
-  return log;
+  return { log, file };
+}
+
+function openFile(path: string | undefined): LogFile | undefined {
+  try {
+    return path === undefined ? undefined : new LogFile(fromStartDirectory(path));
+  } catch (error) {
+    if (error instanceof LogFileError) throw new ListenError(error.message, EXIT.failure, error);
+    throw error;
+  }
+}
+
+/** Opens the log's file anew, after somebody may have moved it away. */
+export function reopenLog(log: Log, file: LogFile | undefined): void {
+  try {
+    file?.reopen();
+  } catch (error) {
+    if (!(error instanceof LogFileError)) throw error;
+    log.error(TARGET, `${error.message}: the log goes on in the file that it had`);
+  }
 }
 
 /** Says something on standard error without a log, shortly before the end. */

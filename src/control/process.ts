@@ -31,7 +31,7 @@ import { Hangs } from "./service/hangs.ts";
 import { Losses } from "./losses.ts";
 import { trimLater } from "./trim.ts";
 import { ListenError, mailOf, type OpenListener, openListeners } from "./service/listeners.ts";
-import { configuredFilter, startLog } from "./log.ts";
+import { configuredFilter, reopenLog, startLog } from "./log.ts";
 import { PidFile, PidFileError } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
@@ -52,9 +52,11 @@ import { Web, webDescriptors } from "./web.ts";
 import { WorkerRequests } from "./worker_requests.ts";
 
 const TARGET = "pg_doorman::app";
+const LOG_ENDS = "serving in the background: the log of this process ends here";
 
 export class Doorman {
   readonly #log: LineLog;
+  readonly #logFile: ReturnType<typeof startLog>["file"];
   readonly #supervisor: Supervisor;
   readonly #requests: WorkerRequests;
   readonly #consoles: Consoles;
@@ -105,7 +107,8 @@ export class Doorman {
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
     this.#fileLimit = new FileLimit(config.general.worker_threads, webDescriptors(config));
-    const log = startLog(options, config);
+    const { log, file } = startLog(options, config);
+    this.#logFile = file;
     this.#log = log;
     this.#supervisor = new Supervisor({
       mail: (mail, worker) => this.#mail(mail, worker),
@@ -158,7 +161,7 @@ export class Doorman {
       throw error;
     }
     if (this.#options.daemon) {
-      this.#log.info(TARGET, "serving in the background: the log of this process ends here");
+      if (this.#logFile === undefined) this.#log.info(TARGET, LOG_ENDS);
       letGoOfLauncher();
     }
     this.#serving = true;
@@ -367,7 +370,10 @@ export class Doorman {
           workers: config.general.worker_threads,
         }),
       ],
-      begun: () => this.#manager.reloading(),
+      begun: () => {
+        reopenLog(log, this.#logFile);
+        this.#manager.reloading();
+      },
       ended: ({ ok }) => {
         if (!this.#shutdown.begun) {
           this.#manager.ready(ok ? this.#status() : `${this.#status()}; last reload was rejected`);

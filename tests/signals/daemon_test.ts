@@ -224,3 +224,29 @@ for (
     await place.stop();
   });
 }
+
+Deno.test("--daemon: with log_file the log goes on, in a new file after SIGHUP, and in the next process", async () => {
+  await using place = await Place.make('log_file = "doorman.log"');
+  const { code, stderr } = await place.launch();
+  assert.equal(code, 0, stderr);
+  const file = `${place.dir}/doorman.log`;
+  const log = () => readIfThere(file) ?? "";
+  assert.match(log(), /Accepting connections/);
+  assert.doesNotMatch(log(), /the log of this process ends here/);
+  Deno.renameSync(file, `${file}.1`);
+  const old = place.pid;
+  Deno.kill(old, "SIGHUP");
+  await waitFor(
+    "reload in the new file",
+    5000,
+    () => /configuration reloaded/.test(log()) || undefined,
+  );
+  Deno.kill(old, "SIGUSR2");
+  await waitFor(
+    "the next process",
+    20_000,
+    () => place.pid !== old && !isRunning(old) || undefined,
+  );
+  await place.stop();
+  assert.match(log(), /binary upgrade: done .*hand-over from process .*SIGTERM received/s);
+});
