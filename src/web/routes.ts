@@ -75,6 +75,8 @@ export class Routes {
 
   async #ready(): Promise<Answer> {
     const readiness = this.#environment.readiness();
+    // Who comes now is the new process's client: whoever ended connections for it would undo what the upgrade keeps.
+    if (readiness === "upgrading") return textAnswer(200, "ready: handing over");
     if (readiness !== "ready") return textAnswer(503, `not ready: ${readiness}`);
     if (!await this.#environment.workersAnswer()) {
       return textAnswer(503, "not ready: a worker does not answer");
