@@ -1,7 +1,8 @@
 /**
  * The TLS handshakes that clients of this worker have under way: each takes some tens of kilobytes and a signature, so
  * their number is bounded, and so is, by `tls_rate_limit_per_second`, how many begin in a hundredth of a second, over all
- * workers. Who comes beyond waits in line, within `client_login_timeout`.
+ * workers. Few begin in one turn, too: hundreds of signatures at once would keep everybody else waiting for a second. Who
+ * comes beyond waits in line, within `client_login_timeout`.
  *
  * What must hold: whoever has begun is in `#underWay`, in the order of their last steps, until `over`. Where all places are
  * taken and somebody waits, the one that has been silent for longest, and too long, is ended: half handshakes can't keep
@@ -24,6 +25,8 @@ export function encryptionOf({ mode, files, limits }: ClientTls): ClientEncrypti
 
 /** At a time, of this worker. */
 const MOST_UNDER_WAY = 512;
+/** In one turn: some milliseconds. */
+const MOST_A_TURN = 8;
 /** A client that goes on takes a round trip for each step. */
 const SILENT_MS = 1000;
 const LOOK_MS = 100;
@@ -41,33 +44,36 @@ export class Handshakes implements HandshakesUnderWay {
   readonly #place: HandshakePlace;
   readonly #perWindow: number;
   readonly #most: number;
+  readonly #mostATurn: number;
   /** One that all threads have. */
   readonly #clock: () => number;
   /** When each has last gone on. */
   readonly #underWay = new Map<EncryptingClient, number>();
   readonly #waiting = new Set<EncryptingClient>();
   #timer: Timer | undefined = undefined;
+  #begunThisTurn = 0;
   #looksSoon = false;
 
   /** @param perSecond a multiple of 100; 0: as many as come */
   constructor(
     place: HandshakePlace,
     perSecond: number,
-    { most = MOST_UNDER_WAY, clock = Date.now } = {},
+    { most = MOST_UNDER_WAY, mostATurn = MOST_A_TURN, clock = Date.now } = {},
   ) {
     this.#place = place;
     this.#perWindow = perSecond / WINDOWS;
     this.#most = most;
+    this.#mostATurn = mostATurn;
     this.#clock = clock;
   }
 
   begin(client: EncryptingClient): boolean {
-    if (this.#waiting.size === 0 && this.#underWay.size < this.#most && this.#admit()) {
-      this.stepped(client);
+    if (this.#waiting.size === 0 && this.#hasRoom && this.#admit()) {
+      this.#begins(client);
       return true;
     }
     this.#waiting.add(client);
-    this.#lookLater(this.#underWay.size < this.#most ? WINDOW_MS : LOOK_MS);
+    this.#lookAgain();
     return false;
   }
 
@@ -78,12 +84,33 @@ export class Handshakes implements HandshakesUnderWay {
 
   over(client: EncryptingClient): void {
     this.#waiting.delete(client);
-    if (!this.#underWay.delete(client) || this.#waiting.size === 0 || this.#looksSoon) return;
+    if (this.#underWay.delete(client) && this.#waiting.size > 0) this.#lookSoon();
+  }
+
+  get #hasRoom(): boolean {
+    return this.#underWay.size < this.#most && this.#begunThisTurn < this.#mostATurn;
+  }
+
+  #begins(client: EncryptingClient): void {
+    this.#begunThisTurn++;
+    this.#lookSoon();
+    this.stepped(client);
+  }
+
+  #lookSoon(): void {
+    if (this.#looksSoon) return;
     this.#looksSoon = true;
     this.#place.reactor.atEndOfTurn(() => {
       this.#looksSoon = false;
+      this.#begunThisTurn = 0;
       this.#look();
     });
+  }
+
+  #lookAgain(): void {
+    // With all of a turn's handshakes begun it looks at the end of the turn anyway.
+    if (this.#begunThisTurn >= this.#mostATurn) return;
+    this.#lookLater(this.#underWay.size < this.#most ? WINDOW_MS : LOOK_MS);
   }
 
   /** Takes one of those that may begin now, over all workers. */
@@ -111,13 +138,12 @@ export class Handshakes implements HandshakesUnderWay {
   #look(): void {
     this.#endSilent();
     for (const client of this.#waiting) {
-      if (this.#underWay.size >= this.#most || !this.#admit()) break;
+      if (!this.#hasRoom || !this.#admit()) break;
       this.#waiting.delete(client);
-      this.stepped(client);
+      this.#begins(client);
       client.proceed();
     }
-    if (this.#waiting.size === 0) return;
-    this.#lookLater(this.#underWay.size < this.#most ? WINDOW_MS : LOOK_MS);
+    if (this.#waiting.size > 0) this.#lookAgain();
   }
 
   #endSilent(): void {

@@ -12,10 +12,15 @@ class Clients {
   readonly happened: string[] = [];
   readonly #clients: EncryptingClient[] = [];
 
-  constructor(perSecond: number, most: number, shared = new Int32Array(SHARED_WORDS)) {
+  constructor(
+    perSecond: number,
+    most: number,
+    shared = new Int32Array(SHARED_WORDS),
+    mostATurn?: number,
+  ) {
     const reactor = this.reactor as unknown as Reactor;
     const clock = () => this.reactor.now;
-    this.handshakes = new Handshakes({ reactor, shared }, perSecond, { most, clock });
+    this.handshakes = new Handshakes({ reactor, shared }, perSecond, { most, mostATurn, clock });
   }
 
   client(n: number): EncryptingClient {
@@ -58,6 +63,35 @@ Deno.test("handshakes: who comes beyond their number waits in line", () => {
   assert.deepEqual(clients.happened.splice(0), ["4 proceeds"]);
   clients.over(4, 5);
   assert.deepEqual(clients.pass(10_000), []);
+});
+
+Deno.test("handshakes: few begin in one turn, and the others in the turns after it", () => {
+  const clients = new Clients(0, 100, undefined, 3);
+  assert.deepEqual(clients.begin(0, 1, 2, 3, 4, 5, 6), [
+    true,
+    true,
+    true,
+    false,
+    false,
+    false,
+    false,
+  ]);
+  assert.deepEqual(clients.pass(0), ["3 proceeds", "4 proceeds", "5 proceeds"]);
+  // Behind whoever waits.
+  assert.deepEqual(clients.begin(7), [false]);
+  assert.deepEqual(clients.pass(0), ["6 proceeds", "7 proceeds"]);
+  assert.deepEqual(clients.pass(0), []);
+  assert.deepEqual(clients.begin(8, 9, 10, 11), [true, true, true, false]);
+  assert.deepEqual(clients.pass(0), ["11 proceeds"]);
+});
+
+Deno.test("handshakes: places that come free are taken by few in each turn", () => {
+  const clients = new Clients(0, 5, undefined, 2);
+  clients.begin(0, 1, 2, 3, 4, 5, 6, 7, 8);
+  assert.deepEqual(clients.pass(0), ["2 proceeds", "3 proceeds"]);
+  assert.deepEqual(clients.pass(0), ["4 proceeds"]);
+  clients.over(0, 1, 2, 3);
+  assert.deepEqual(clients.pass(0), ["5 proceeds", "6 proceeds", "7 proceeds", "8 proceeds"]);
 });
 
 Deno.test("handshakes: who is silent for too long makes room, if somebody waits", () => {
