@@ -58,6 +58,9 @@ const MOST_TO_SERVER = 16384;
 /** The last record of a handshake that TLS 1.2 ends with, a Finished under AES-GCM: header, nonce, message, tag. */
 const FINISHED_1_2_BYTES = 5 + 8 + 16 + 16;
 
+const NO_ALPN =
+  `no application protocol: without SSLRequest a client must offer "${ALPN_PROTOCOL}" by ALPN`;
+
 export class Handshake {
   state: "going" | "done" | "failed" = "going";
   /** Why it failed, in OpenSSL's words. */
@@ -193,6 +196,8 @@ export class Handshake {
 
   #reason(error: number): string {
     const words = lastError();
+    // That of alpn.ts is the only one that fails.
+    if (this.#direct && words === "callback failed") return NO_ALPN;
     if (error !== SSL_ERROR_SSL) return words || `OpenSSL's error ${error}`;
     const verified = openssl().ssl.SSL_get_verify_result(this.#ssl!);
     if (verified === X509_V_OK || !words.includes("verify failed")) return words;

@@ -257,6 +257,7 @@ Deno.test("tls handshake: direct TLS without ALPN is refused with an alert, and 
   const context = serving(certificate);
   const why = failure(Handshake.accept(context, { direct: true }), Handshake.connect(asking()));
   assert.match(why.client, /alert no application protocol/);
+  assert.match(why.server, /^no application protocol: .*ALPN/);
   const { server } = shakeHands(context, asking(), { alpn: true }, { direct: true });
   assert.equal(server.alpn, "postgresql");
   // What one handshake asks for is nothing to the next, nor to one that goes on beside it.
