@@ -5,7 +5,7 @@
  * comes beyond waits in line, within `client_login_timeout`.
  *
  * What must hold: whoever has begun is in `#underWay`, in the order of their last steps, until `over`. Where all places are
- * taken and somebody waits, the one that has been silent for longest, and too long, is ended: half handshakes can't keep
+ * taken and somebody waits, the one whose last step is the oldest, and too old, is ended: half handshakes can't keep
  * others out.
  */
 

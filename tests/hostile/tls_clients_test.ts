@@ -163,7 +163,31 @@ Deno.test("hundreds of half handshakes keep nobody out and take little memory", 
   } finally {
     for (const client of clients) client.close();
   }
-  await doorman.waitForLog(/failed: the client was silent for too long, and others wait/);
+  await doorman.waitForLog(/failed: the client made no step for too long, and others wait/);
+});
+
+Deno.test("handshakes that go on byte by byte keep nobody out", async () => {
+  await using doorman = await start({ max_connections: 2000, worker_threads: 1 });
+  const clients: WireClient[] = [];
+  let sent = 11;
+  const drip = setInterval(() => {
+    sent++;
+    for (const client of clients) client.send(hello.subarray(sent - 1, sent));
+  }, 400);
+  try {
+    for (let i = 0; i < 600; i++) {
+      const client = await asking(doorman);
+      client.send(hello.subarray(0, sent));
+      clients.push(client);
+    }
+    const login = { port: doorman.port, user: "postgres", database: "app", tls };
+    using client = await WireClient.login(login);
+    assert.equal(await client.value("SELECT 1"), "1");
+  } finally {
+    clearInterval(drip);
+    for (const client of clients) client.close();
+  }
+  await doorman.waitForLog(/failed: the client made no step for too long, and others wait/);
 });
 
 Deno.test("tls_rate_limit_per_second paces handshakes, and all of them come through", async () => {

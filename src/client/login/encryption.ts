@@ -134,7 +134,7 @@ export class Encryption implements EncryptingClient {
   }
 
   giveWay(): void {
-    this.#failed("the client was silent for too long, and others wait");
+    this.#failed("the client made no step for too long, and others wait");
     this.#session.close(REASONS.clientTerminated, "");
   }
 
@@ -148,7 +148,8 @@ export class Encryption implements EncryptingClient {
     if (session.state.stage !== Stage.Startup) return;
     if (handshake.state === "done") this.#done(handshake);
     else if (handshake.state === "failed") this.#failed(handshake.why);
-    else {
+    else if (output !== undefined) {
+      // Pieces of a message are no step: whoever sends one now and then would keep its place.
       session.context.handshakes.stepped(this);
       this.#login.waits();
     }

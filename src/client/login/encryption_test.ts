@@ -33,6 +33,7 @@ class World implements Disposable {
   /** Whether there is a place for a handshake. */
   room = true;
   handshakes = 0;
+  steps = 0;
   readonly session: EncryptingSession;
   readonly encryption: Encryption;
   client: Handshake | undefined;
@@ -51,7 +52,7 @@ class World implements Disposable {
             if (this.room) this.handshakes++;
             return this.room;
           },
-          stepped: () => {},
+          stepped: () => this.steps++,
           over: () => this.handshakes--,
         },
         shared: this.shared,
@@ -220,6 +221,19 @@ Deno.test("encryption: garbage in place of a handshake ends with an alert and no
   assert.equal(readRejections(world.shared)[REJECTIONS.indexOf("tls_handshake_fail")], 1);
   assert.equal(world.handshakes, 0);
   assert.ok(world.session.handshaking, "nothing is said in clear from here on");
+});
+
+Deno.test("encryption: what is answered is a step, and pieces of a message are none", () => {
+  using world = new World();
+  world.request("ssl_request");
+  world.told();
+  const client = Handshake.connect(ASKING);
+  const hello = client.output()!;
+  for (const byte of hello.subarray(0, -1)) assert.ok(world.take(Uint8Array.of(byte)));
+  assert.equal(world.steps, 0);
+  assert.ok(world.take(hello.slice(-1)));
+  assert.equal(world.steps, 1);
+  client.end();
 });
 
 Deno.test("encryption: without a place the ClientHello waits, and may leave", () => {
