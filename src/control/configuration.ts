@@ -29,6 +29,10 @@ export interface Configured {
   verifiers: Map<string, string>;
 }
 
+const PIECE_BYTES = 65_536;
+/** Of a file that is read: that many are hundreds of thousands of users. */
+const MOST_BYTES = 64 << 20;
+
 const homes = new Map<string, number>();
 /** Verifiers made ahead of the next `resolve`. */
 const madeAhead = new Map<string, string>();
@@ -103,7 +107,19 @@ function serverTlsFaults({ mode, files }: ServerTls): string[] {
 }
 
 function readText(file: string): string {
-  return Deno.readTextFileSync(fromStartDirectory(file));
+  using opened = Deno.openSync(fromStartDirectory(file));
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const piece = new Uint8Array(PIECE_BYTES);
+  let text = "";
+  let length = 0;
+  for (;;) {
+    const count = opened.readSync(piece);
+    if (count === null) return text + decoder.decode();
+    length += count;
+    // A device has no end, and the process would not survive a reload that reads it.
+    if (length > MOST_BYTES) throw new Error(`it has more than ${MOST_BYTES >> 20} MB`);
+    text += decoder.decode(piece.subarray(0, count), { stream: true });
+  }
 }
 
 /** Reads and checks the config at `path`, with all that it names. */

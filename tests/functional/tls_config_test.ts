@@ -109,6 +109,17 @@ function cutInside({ certificate }: Certificate): Uint8Array {
   return new TextEncoder().encode(text.replace(/(CERTIFICATE-----\n.{40}).{8}/, "$1AAAAAAAA"));
 }
 
+Deno.test("tls config: a file without end, or nearly so, is a fault", async () => {
+  const path = file("large.crt", new Uint8Array());
+  Deno.truncateSync(path, (64 << 20) + 1);
+  for (const name of [path, "/dev/zero"]) {
+    assert.match(
+      await check(pair(name, certificate.keyPath)),
+      /tls_certificate: could not open ".*": it has more than 64 MB/,
+    );
+  }
+});
+
 Deno.test("tls config: what OpenSSL refuses is a fault before anybody is served", async () => {
   const key = join(folder, "small.key");
   const small = join(folder, "small.crt");
