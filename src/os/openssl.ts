@@ -140,14 +140,16 @@ const CRYPTO_SYMBOLS = {
   EVP_get_digestbyname: { parameters: ["pointer"], result: "pointer" },
   // const EVP_MD *EVP_sha256(void)
   EVP_sha256: { parameters: [], result: "pointer" },
-  // const EVP_MD *EVP_sha384(void)
-  EVP_sha384: { parameters: [], result: "pointer" },
-  // unsigned char *HMAC(const EVP_MD *md, const void *key, int len, const unsigned char *d, size_t n,
-  //                     unsigned char *out, unsigned int *outlen)
-  HMAC: {
-    parameters: ["pointer", "buffer", "i32", "buffer", "u32", "buffer", "pointer"],
-    result: "pointer",
-  },
+  // EVP_MAC *EVP_MAC_fetch(OSSL_LIB_CTX *libctx, const char *algorithm, const char *properties)
+  EVP_MAC_fetch: { parameters: ["pointer", "buffer", "pointer"], result: "pointer" },
+  // EVP_MAC_CTX *EVP_MAC_CTX_new(EVP_MAC *mac)
+  EVP_MAC_CTX_new: { parameters: ["pointer"], result: "pointer" },
+  // int EVP_MAC_init(EVP_MAC_CTX *ctx, const unsigned char *key, size_t keylen, const OSSL_PARAM params[])
+  EVP_MAC_init: { parameters: ["pointer", "pointer", "u32", "pointer"], result: "i32" },
+  // int EVP_MAC_update(EVP_MAC_CTX *ctx, const unsigned char *data, size_t datalen)
+  EVP_MAC_update: { parameters: ["pointer", "pointer", "u32"], result: "i32" },
+  // int EVP_MAC_final(EVP_MAC_CTX *ctx, unsigned char *out, size_t *outl, size_t outsize)
+  EVP_MAC_final: { parameters: ["pointer", "pointer", "pointer", "u32"], result: "i32" },
   // unsigned long ERR_get_error(void): a library and a reason, in 32 bits
   ERR_get_error: { parameters: [], result: "u32" },
   // unsigned long ERR_peek_last_error(void)
@@ -328,18 +330,30 @@ const additionalAt: Deno.PointerObject = Deno.UnsafePointer.of(additional)!;
 export const tag: Uint8Array<ArrayBuffer> = fixedBytes(TAG_BYTES);
 const tagAt: Deno.PointerObject = Deno.UnsafePointer.of(tag)!;
 
-/** OSSL_CIPHER_PARAM_AEAD_TAG. */
-const tagName = fixedBytes(4);
-tagName.set(cString("tag"));
-const OSSL_PARAM_OCTET_STRING = 5n;
-
 /** `OSSL_PARAM[2]`, of five words each: name, type, value, its size, the size that came back; and the end of the list. */
-const tagParameters = new BigUint64Array(fixedBytes(80).buffer);
-tagParameters[0] = Deno.UnsafePointer.value(Deno.UnsafePointer.of(tagName));
-tagParameters[1] = OSSL_PARAM_OCTET_STRING;
-tagParameters[2] = Deno.UnsafePointer.value(tagAt);
-tagParameters[3] = BigInt(TAG_BYTES);
-const tagParametersAt: Deno.PointerObject = Deno.UnsafePointer.of(tagParameters)!;
+function parameters(name: string, type: bigint, value: Uint8Array): Deno.PointerObject {
+  const words = new BigUint64Array(fixedBytes(80).buffer);
+  words[0] = addressOf(fixedString(name));
+  words[1] = type;
+  words[2] = addressOf(value);
+  words[3] = BigInt(value.length);
+  return Deno.UnsafePointer.of(words)!;
+}
+
+function addressOf(bytes: Uint8Array): bigint {
+  return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes as Uint8Array<ArrayBuffer>)));
+}
+
+function fixedString(text: string): Uint8Array {
+  const bytes = fixedBytes(text.length + 1);
+  bytes.set(cString(text));
+  return bytes;
+}
+
+const OSSL_PARAM_UTF8_STRING = 4n;
+const OSSL_PARAM_OCTET_STRING = 5n;
+/** OSSL_CIPHER_PARAM_AEAD_TAG. */
+const tagParametersAt = parameters("tag", OSSL_PARAM_OCTET_STRING, tag);
 
 /** Seals `length` bytes, with `nonce` and the first `additionalLength` bytes of `additional`; the tag goes to `tag`. */
 export function seal(
@@ -369,4 +383,43 @@ export function open(
     (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
     records.set(cipher, tagParametersAt) === 1 &&
     records.finish(cipher, tagAt, outLengthAt) === 1;
+}
+
+// ── HMAC ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** HMAC with one hash, kept: OpenSSL looks for both by their names whenever it makes one. */
+export type Hmac = Deno.PointerObject & { readonly __hmac: unique symbol };
+
+/** Where key and message of an HMAC are, and where it goes. */
+export const macKey: Uint8Array<ArrayBuffer> = fixedBytes(64);
+const macKeyAt: Deno.PointerObject = Deno.UnsafePointer.of(macKey)!;
+export const macMessage: Uint8Array<ArrayBuffer> = fixedBytes(256);
+const macMessageAt: Deno.PointerObject = Deno.UnsafePointer.of(macMessage)!;
+export const mac: Uint8Array<ArrayBuffer> = fixedBytes(64);
+const macAt: Deno.PointerObject = Deno.UnsafePointer.of(mac)!;
+
+/** An HMAC by OpenSSL's name of its hash (`SHA2-384`), for as long as the thread. */
+export function newHmac(hash: string): Hmac {
+  const { crypto } = openssl();
+  const algorithm = crypto.EVP_MAC_fetch(null, cString("HMAC"), null);
+  if (algorithm === null) throw new Error(`OpenSSL has no HMAC: ${lastError()}`);
+  const hmac = crypto.EVP_MAC_CTX_new(algorithm) as Hmac | null;
+  if (hmac === null) throw new Error("OpenSSL is out of memory");
+  const name = fixedString(hash).subarray(0, hash.length);
+  const digest = parameters("digest", OSSL_PARAM_UTF8_STRING, name);
+  if (crypto.EVP_MAC_init(hmac, macKeyAt, macKey.length, digest) !== 1) {
+    throw new Error(`HMAC with ${hash}: ${lastError()}`);
+  }
+  return hmac;
+}
+
+/** HMAC of the first bytes of `macMessage` by the first of `macKey`, to `mac`. Both are overwritten, in OpenSSL too. */
+export function computeHmac(hmac: Hmac, keyLength: number, messageLength: number): boolean {
+  const { crypto } = libraries!;
+  const done = crypto.EVP_MAC_init(hmac, macKeyAt, keyLength, null) === 1 &&
+    crypto.EVP_MAC_update(hmac, macMessageAt, messageLength) === 1 &&
+    crypto.EVP_MAC_final(hmac, macAt, null, mac.length) === 1;
+  macKey.fill(0);
+  macMessage.fill(0);
+  return crypto.EVP_MAC_init(hmac, macKeyAt, macKey.length, null) === 1 && done;
 }

@@ -3,7 +3,7 @@
  * beginning and when its keys change, never for a record.
  */
 
-import { fixedBytes, openssl } from "../os/openssl.ts";
+import { computeHmac, type Hmac, mac, macKey, macMessage, newHmac } from "../os/openssl.ts";
 import type { Suite } from "./suites.ts";
 
 type Hash = Suite["hash"];
@@ -13,26 +13,29 @@ export const IV_BYTES = 12;
 
 const encoder = new TextEncoder();
 
-/** Where HMAC finds its key and message, and puts its result: nothing else of a secret is left behind. */
-const keyScratch = fixedBytes(64);
-const messageScratch = fixedBytes(256);
 /** What was derived last, from its beginning on. Whoever has used it overwrites it. */
-export const derived: Uint8Array<ArrayBuffer> = fixedBytes(64);
+export const derived: Uint8Array<ArrayBuffer> = mac;
+
+const hmacs = new Map<Hash, Hmac>();
+
+function hmacOf(hash: Hash): Hmac {
+  let hmac = hmacs.get(hash);
+  if (hmac === undefined) {
+    hmacs.set(hash, hmac = newHmac(hash === "sha256" ? "SHA2-256" : "SHA2-384"));
+  }
+  return hmac;
+}
 
 /** HMAC of the parts in a row, to `derived`. */
 function hmac(hash: Hash, key: Uint8Array, ...parts: Uint8Array[]): void {
-  const { crypto } = openssl();
-  keyScratch.set(key);
+  const kept = hmacOf(hash);
+  macKey.set(key);
   let length = 0;
   for (const part of parts) {
-    messageScratch.set(part, length);
+    macMessage.set(part, length);
     length += part.length;
   }
-  const method = hash === "sha256" ? crypto.EVP_sha256() : crypto.EVP_sha384();
-  const done = crypto.HMAC(method, keyScratch, key.length, messageScratch, length, derived, null);
-  keyScratch.fill(0);
-  messageScratch.fill(0);
-  if (done === null) throw new Error(`OpenSSL has no HMAC with ${hash}`);
+  if (!computeHmac(kept, key.length, length)) throw new Error(`OpenSSL has no HMAC with ${hash}`);
 }
 
 const infos = new Map<string, Uint8Array>();
