@@ -77,6 +77,8 @@ const SSL_SYMBOLS = {
   SSL_ctrl: { parameters: ["pointer", "i32", "i64", "buffer"], result: "i64" },
   // int SSL_set1_host(SSL *s, const char *hostname)
   SSL_set1_host: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int SSL_add1_host(SSL *s, const char *hostname): where it is, for key_log.ts
+  SSL_add1_host: { type: "pointer" },
   // X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl)
   SSL_get0_param: { parameters: ["pointer"], result: "pointer" },
   // long SSL_get_verify_result(const SSL *ssl)
@@ -90,6 +92,8 @@ const CRYPTO_SYMBOLS = {
   OpenSSL_version_num: { parameters: [], result: "u32" },
   // size_t OPENSSL_strnlen(const char *str, size_t maxlen)
   OPENSSL_strnlen: { parameters: ["pointer", "u32"], result: "u32" },
+  // void OPENSSL_cleanse(void *ptr, size_t len)
+  OPENSSL_cleanse: { parameters: ["pointer", "u32"], result: "void" },
   // const BIO_METHOD *BIO_s_mem(void)
   BIO_s_mem: { parameters: [], result: "pointer" },
   // BIO *BIO_new(const BIO_METHOD *type)
@@ -123,6 +127,8 @@ const CRYPTO_SYMBOLS = {
   X509_STORE_add_cert: { parameters: ["pointer", "pointer"], result: "i32" },
   // int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *param, const char *ipasc)
   X509_VERIFY_PARAM_set1_ip_asc: { parameters: ["pointer", "buffer"], result: "i32" },
+  // char *X509_VERIFY_PARAM_get0_host(X509_VERIFY_PARAM *param, int idx)
+  X509_VERIFY_PARAM_get0_host: { parameters: ["pointer", "i32"], result: "pointer" },
   // void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *param, unsigned int flags)
   X509_VERIFY_PARAM_set_hostflags: { parameters: ["pointer", "u32"], result: "void" },
   // const char *X509_verify_cert_error_string(long n)

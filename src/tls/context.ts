@@ -7,7 +7,7 @@
 import { cString, lastError, openssl } from "../os/openssl.ts";
 import { installAlpn } from "./alpn.ts";
 import { tlsServerEndPoint } from "./channel_binding.ts";
-import { keyLogCallback } from "./key_log.ts";
+import { keyLogCallback, lineKeeper } from "./key_log.ts";
 import { derOf, freeCertificates, type PemFile, readCertificates, readKey } from "./pem.ts";
 import { allSuites, faultOfSuites, TLS_1_2, TLS_1_3 } from "./suites.ts";
 
@@ -186,7 +186,7 @@ export class ServingContext {
         SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
         null,
       );
-    }
+    } else ssl.SSL_CTX_set_keylog_callback(builder.pointer, lineKeeper());
     const pointer = builder.done();
     if (pointer === undefined) return builder.faults;
     return new ServingContext(pointer, tlsServerEndPoint(builder.leaf!), files.ca !== undefined);

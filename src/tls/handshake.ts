@@ -10,7 +10,7 @@ import { isIP } from "node:net";
 import { cString, lastError, openssl, textAt } from "../os/openssl.ts";
 import { ALPN_PROTOCOL, ALPN_WIRE, requireAlpn } from "./alpn.ts";
 import type { AskingContext, ServingContext } from "./context.ts";
-import { KeyLog, logKeysTo } from "./key_log.ts";
+import { KeyLog, logKeysTo, takeKept } from "./key_log.ts";
 import { IV_BYTES, keyBlock, type RecordKeys } from "./key_schedule.ts";
 import { derOf } from "./pem.ts";
 import {
@@ -69,6 +69,8 @@ export class Handshake {
   readonly #role: "server" | "client";
   readonly #direct: boolean;
   readonly #log = new KeyLog();
+  /** Lines of its key log are kept with it, until they are taken. */
+  #keepsLines = false;
   #ssl: Deno.PointerObject | undefined;
   #input: Deno.PointerValue;
   #output: Deno.PointerValue;
@@ -91,6 +93,7 @@ export class Handshake {
   /** A handshake with a client, which begins it. */
   static accept(context: ServingContext, options: ServingOptions = {}): Handshake {
     const handshake = new Handshake(context.pointer, "server", options.direct === true);
+    handshake.#keepsLines = !context.verifies;
     openssl().ssl.SSL_set_accept_state(handshake.#ssl!);
     return handshake;
   }
@@ -148,6 +151,7 @@ export class Handshake {
     if (openssl().crypto.BIO_ctrl_pending(this.#output) > 0) {
       throw new Error("a handshake whose last output was not sent");
     }
+    this.#takeKept();
     const state = this.#newState();
     const certificate = openssl().ssl.SSL_get1_peer_certificate(this.#ssl!);
     const finished: Finished = { state, info: infoOf(state) };
@@ -163,12 +167,19 @@ export class Handshake {
 
   /** Frees what OpenSSL has of it, and overwrites what it has told. */
   end(): void {
+    this.#takeKept();
     this.#log.end();
     if (this.#ssl === undefined) return;
     // With both BIOs.
     openssl().ssl.SSL_free(this.#ssl);
     this.#ssl = undefined;
     this.#lastOutput = undefined;
+  }
+
+  #takeKept(): void {
+    if (!this.#keepsLines) return;
+    this.#keepsLines = false;
+    takeKept(this.#ssl!, this.#log);
   }
 
   #step(): void {

@@ -9,11 +9,12 @@ import {
   type KeyKind,
   runOpenssl,
 } from "../../tests/support/certificates.ts";
+import { openssl, textAt } from "../os/openssl.ts";
 import { offersPostgres } from "./alpn.ts";
 import { tlsServerEndPoint } from "./channel_binding.ts";
 import { AskingContext, ServingContext } from "./context.ts";
 import { Handshake } from "./handshake.ts";
-import { KeyLog } from "./key_log.ts";
+import { KeyLog, lineKeeper, takeKept } from "./key_log.ts";
 import type { PemFile } from "./pem.ts";
 import { asking, converse, pem, serving, shakeHands } from "./testing/ends.ts";
 
@@ -385,6 +386,40 @@ Deno.test("tls key log: takes the secrets that it knows, and overwrites them", (
 });
 
 // ── of certificates ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+Deno.test("tls key log: lines that OpenSSL keeps are taken once, and overwritten", () => {
+  const { ssl, crypto } = openssl();
+  const handshake = ssl.SSL_new(serving(certificate).pointer)!;
+  const form = { parameters: ["pointer", "buffer"], result: "void" } as const;
+  const keep = new Deno.UnsafeFnPointer(lineKeeper() as Deno.PointerObject<typeof form>, form);
+  const random = "ab".repeat(32);
+  const labels = [
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    "SERVER_TRAFFIC_SECRET_0",
+    "EXPORTER_SECRET",
+    "CLIENT_TRAFFIC_SECRET_0",
+  ];
+  for (const [i, label] of labels.entries()) {
+    keep.call(handshake, encoder.encode(`${label} ${random} 0${i}ff\0`));
+  }
+  const log = new KeyLog();
+  takeKept(handshake, log);
+  assert.deepEqual(log.serverTraffic, Uint8Array.of(2, 255));
+  assert.deepEqual(log.clientTraffic, Uint8Array.of(4, 255));
+  assert.equal(log.master, undefined);
+  const names = ssl.SSL_get0_param(handshake);
+  for (let i = 0; i < labels.length; i++) {
+    const line = crypto.X509_VERIFY_PARAM_get0_host(names, i);
+    assert.notEqual(line, null);
+    assert.equal(textAt(line), "");
+  }
+  const again = new KeyLog();
+  takeKept(handshake, again);
+  assert.equal(again.clientTraffic, undefined);
+  ssl.SSL_free(handshake);
+  log.end();
+});
 
 Deno.test("tls channel binding: the hash is that of the signature, SHA-256 at least", () => {
   const hash = (name: string, { der }: Certificate) =>

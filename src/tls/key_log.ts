@@ -3,6 +3,11 @@
  * written anywhere. The callback is one of the thread; it is called inside of SSL_do_handshake alone, so whoever calls
  * that says before whose secrets they are.
  *
+ * A call back into this program takes longer than all that is done with a line, and four of five lines are of other
+ * secrets or come at another time. So where no name of a peer is ever looked at, towards clients without certificates,
+ * OpenSSL calls a function of its own that has a callback's form and keeps a copy of each line with the handshake: the
+ * one that adds to the names that the peer's certificate may have. `takeKept` reads and overwrites them.
+ *
  * The line of the client's application secret may come long after the server's: both are there when the handshake is
  * done, and no sooner.
  */
@@ -22,10 +27,11 @@ export class KeyLog {
     const first = line.indexOf(SPACE);
     const second = line.indexOf(SPACE, first + 1);
     if (first < 0 || second < 0) return;
-    const label = decoder.decode(line.subarray(0, first));
-    if (label === "CLIENT_TRAFFIC_SECRET_0") this.clientTraffic = fromHex(line, second + 1);
-    else if (label === "SERVER_TRAFFIC_SECRET_0") this.serverTraffic = fromHex(line, second + 1);
-    else if (label === "CLIENT_RANDOM") this.master = fromHex(line, second + 1);
+    const of = line[0];
+    const eighth = line[LABEL_BYTES];
+    if (eighth === TRAFFIC && of === CLIENT) this.clientTraffic = fromHex(line, second + 1);
+    else if (eighth === TRAFFIC && of === SERVER) this.serverTraffic = fromHex(line, second + 1);
+    else if (eighth === RANDOM && of === CLIENT) this.master = fromHex(line, second + 1);
   }
 
   /** Overwrites what it has. */
@@ -40,14 +46,14 @@ export class KeyLog {
 }
 
 const SPACE = 0x20;
-/** Of `CLIENT_TRAFFIC…`, `SERVER_TRAFFIC…` and `CLIENT_RANDOM`; all labels are longer. */
+/** Of `CLIENT_TRAFFIC…`, `SERVER_TRAFFIC…` and `CLIENT_RANDOM`, which no other label begins like; all are longer. */
 const LABEL_BYTES = 7;
 const CLIENT = 0x43;
+const SERVER = 0x53;
 const TRAFFIC = 0x54;
 const RANDOM = 0x52;
 /** Longer than any line of a secret that is used. */
 const MOST_LINE_BYTES = 512;
-const decoder = new TextDecoder();
 
 /** The digits from `at` on: lower-case hexadecimal, as OpenSSL writes it. */
 function fromHex(line: Uint8Array, at: number): Uint8Array<ArrayBuffer> {
@@ -68,22 +74,43 @@ let callback:
   | undefined;
 const line = new Uint8Array(MOST_LINE_BYTES);
 
+function takeLine(text: Deno.PointerObject, log: KeyLog): void {
+  const view = new Deno.UnsafePointerView(text);
+  // Each byte of a line takes its time.
+  const first = view.getUint8(0);
+  const eighth = view.getUint8(LABEL_BYTES);
+  if (eighth !== TRAFFIC && (eighth !== RANDOM || first !== CLIENT)) return;
+  const length = openssl().crypto.OPENSSL_strnlen(text, line.length);
+  const bytes = line.subarray(0, length);
+  view.copyInto(bytes);
+  log.take(bytes);
+  bytes.fill(0);
+}
+
+/** The function that keeps lines with their handshakes, to be given to SSL_CTX_set_keylog_callback instead. */
+export function lineKeeper(): Deno.PointerObject {
+  return openssl().ssl.SSL_add1_host as Deno.PointerObject;
+}
+
+/** Takes the lines that were kept with a handshake, and overwrites them. */
+export function takeKept(handshake: Deno.PointerObject, log: KeyLog): void {
+  const { ssl, crypto } = openssl();
+  const names = ssl.SSL_get0_param(handshake);
+  for (let i = 0;; i++) {
+    const text = crypto.X509_VERIFY_PARAM_get0_host(names, i);
+    if (text === null) return;
+    const length = crypto.OPENSSL_strnlen(text, MOST_LINE_BYTES);
+    if (length > LABEL_BYTES) takeLine(text, log);
+    crypto.OPENSSL_cleanse(text, length);
+  }
+}
+
 /** The callback to be given to SSL_CTX_set_keylog_callback; it lasts as long as the thread. */
 export function keyLogCallback(): Deno.PointerObject {
   callback ??= new Deno.UnsafeCallback(
     { parameters: ["pointer", "pointer"], result: "void" },
     (_ssl, text) => {
-      if (current === undefined || text === null) return;
-      const view = new Deno.UnsafePointerView(text);
-      // Most lines are of other secrets: a call back from OpenSSL takes its time, and so does each byte of a line.
-      const first = view.getUint8(0);
-      const eighth = view.getUint8(LABEL_BYTES);
-      const wanted = eighth === TRAFFIC || eighth === RANDOM && first === CLIENT;
-      if (!wanted) return;
-      const length = openssl().crypto.OPENSSL_strnlen(text, line.length);
-      view.copyInto(line.subarray(0, length));
-      current.take(line.subarray(0, length));
-      line.fill(0);
+      if (current !== undefined && text !== null) takeLine(text, current);
     },
   );
   return callback.pointer as Deno.PointerObject;
