@@ -103,8 +103,20 @@ export class HbaMatcher {
   }
 }
 
-// The kernel names a link-local peer with its zone, `fe80::1%eth0`; rules have none.
+/** Addresses that were parsed: clients log in again and again from the same few hosts. */
+const peers = new Map<string, IpAddress | undefined>();
+const MOST_PEERS = 1000;
+
 function parsePeer(text: string): IpAddress | undefined {
+  if (peers.has(text)) return peers.get(text);
+  const peer = newPeer(text);
+  if (peers.size >= MOST_PEERS) peers.clear();
+  peers.set(text, peer);
+  return peer;
+}
+
+// The kernel names a link-local peer with its zone, `fe80::1%eth0`; rules have none.
+function newPeer(text: string): IpAddress | undefined {
   const zone = text.indexOf("%");
   return parseAddress(zone < 0 ? text : text.slice(0, zone));
 }

@@ -25,8 +25,16 @@ export interface Claim {
   shape: PasswordShape;
 }
 
-/** What a challenge tells of a stored password. */
+const shapes = new WeakMap<StoredPassword, PasswordShape>();
+
+/** What a challenge tells of a stored password; each log-in asks. */
 export function shapeOf(password: StoredPassword): PasswordShape {
+  let shape = shapes.get(password);
+  if (shape === undefined) shapes.set(password, shape = newShape(password));
+  return shape;
+}
+
+function newShape(password: StoredPassword): PasswordShape {
   const { kind } = password;
   const verifier = kind === "scram" || kind === "plain"
     ? parseVerifier(password.verifier)
