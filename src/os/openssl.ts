@@ -146,13 +146,13 @@ const CRYPTO_SYMBOLS = {
   EVP_get_digestbyname: { parameters: ["pointer"], result: "pointer" },
   // const EVP_MD *EVP_sha256(void)
   EVP_sha256: { parameters: [], result: "pointer" },
-  // EVP_MAC *EVP_MAC_fetch(OSSL_LIB_CTX *libctx, const char *algorithm, const char *properties)
+  // EVP_MAC *EVP_MAC_fetch(OSSL_LIB_CTX *ctx, const char *algorithm, const char *properties)
   EVP_MAC_fetch: { parameters: ["pointer", "buffer", "pointer"], result: "pointer" },
   // EVP_MAC_CTX *EVP_MAC_CTX_new(EVP_MAC *mac)
   EVP_MAC_CTX_new: { parameters: ["pointer"], result: "pointer" },
   // int EVP_MAC_init(EVP_MAC_CTX *ctx, const unsigned char *key, size_t keylen, const OSSL_PARAM params[])
   EVP_MAC_init: { parameters: ["pointer", "pointer", "u32", "pointer"], result: "i32" },
-  // int EVP_MAC_update(EVP_MAC_CTX *ctx, const unsigned char *data, size_t datalen)
+  // int EVP_MAC_update(EVP_MAC_CTX *ctx, const unsigned char *data, size_t length)
   EVP_MAC_update: { parameters: ["pointer", "pointer", "u32"], result: "i32" },
   // int EVP_MAC_final(EVP_MAC_CTX *ctx, unsigned char *out, size_t *outl, size_t outsize)
   EVP_MAC_final: { parameters: ["pointer", "pointer", "pointer", "u32"], result: "i32" },

@@ -16,12 +16,12 @@ const encoder = new TextEncoder();
 /** What was derived last, from its beginning on. Whoever has used it overwrites it. */
 export const derived: Uint8Array<ArrayBuffer> = mac;
 
-const hmacs = new Map<Hash, Hmac>();
+const byHash = new Map<Hash, Hmac>();
 
 function hmacOf(hash: Hash): Hmac {
-  let hmac = hmacs.get(hash);
+  let hmac = byHash.get(hash);
   if (hmac === undefined) {
-    hmacs.set(hash, hmac = newHmac(hash === "sha256" ? "SHA2-256" : "SHA2-384"));
+    byHash.set(hash, hmac = newHmac(hash === "sha256" ? "SHA2-256" : "SHA2-384"));
   }
   return hmac;
 }
