@@ -101,7 +101,7 @@ Deno.test("what does not reload: client-facing TLS certificates", async () => {
 async function makeCertificate(certificate: string, key: string): Promise<void> {
   const { success } = await new Deno.Command("openssl", {
     args: ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-      .concat(["-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", certificate]),
+      .concat(["-subj", "/CN=localhost", "-days", "365", "-keyout", key, "-out", certificate]),
     stdout: "null",
     stderr: "null",
   }).output();

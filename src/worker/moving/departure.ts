@@ -127,10 +127,11 @@ export class Departure {
       if (known === undefined) linked.set(session.pool, [session]);
       else known.push(session);
     }
-    for (const pool of pools) {
+    // Thousands of pools, most of them empty, are not as many batches.
+    this.#ship(pools.flatMap((pool) => {
       this.#pools.add(pool);
-      this.#ship(this.#freezePool(pool, linked.get(pool) ?? []));
-    }
+      return this.#freezePool(pool, linked.get(pool) ?? []);
+    }));
     this.#sweep();
   }
 

@@ -68,6 +68,16 @@ function busyWorld(): World {
   return world;
 }
 
+Deno.test("departure: pools without servers and clients don't take a batch each", () => {
+  const world = new World({ pool_size: 2 });
+  const leaving = new Leaving(world);
+  leaving.departure.start(
+    Array.from({ length: 50 }, (_, i) => ({ database: `db${i}`, user: "me" })),
+  );
+  assert.equal(leaving.batches.length, 1);
+  assert.equal(leaving.batches[0]!.items.filter(({ type }) => type === "pool").length, 50);
+});
+
 Deno.test("departure: all is sent once, servers with their clients", () => {
   const world = busyWorld();
   const leaving = new Leaving(world);
