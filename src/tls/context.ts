@@ -7,7 +7,7 @@
 import { cString, lastError, openssl } from "../os/openssl.ts";
 import { installAlpn } from "./alpn.ts";
 import { tlsServerEndPoint } from "./channel_binding.ts";
-import { keyLogCallback, lineKeeper } from "./key_log.ts";
+import { keepsLines, keyLogCallback, lineKeeper } from "./key_log.ts";
 import { derOf, freeCertificates, type PemFile, readCertificates, readKey } from "./pem.ts";
 import { allSuites, faultOfSuites, TLS_1_2, TLS_1_3 } from "./suites.ts";
 
@@ -159,18 +159,18 @@ export class ServingContext {
   readonly pointer: Deno.PointerObject;
   /** Channel binding `tls-server-end-point`, where the certificate has one. */
   readonly endPoint: Uint8Array<ArrayBuffer> | undefined;
-  /** Whether clients must have a certificate. */
-  readonly verifies: boolean;
+  /** Whether lines of the key log stay with their handshakes (key_log.ts). */
+  readonly keepsLines: boolean;
   #ended = false;
 
   private constructor(
     pointer: Deno.PointerObject,
     endPoint: Uint8Array<ArrayBuffer> | undefined,
-    verifies: boolean,
+    keepsLines: boolean,
   ) {
     this.pointer = pointer;
     this.endPoint = endPoint;
-    this.verifies = verifies;
+    this.keepsLines = keepsLines;
   }
 
   /** The context, or all that is wrong with the files and limits. */
@@ -186,10 +186,12 @@ export class ServingContext {
         SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
         null,
       );
-    } else ssl.SSL_CTX_set_keylog_callback(builder.pointer, lineKeeper());
+    }
     const pointer = builder.done();
     if (pointer === undefined) return builder.faults;
-    return new ServingContext(pointer, tlsServerEndPoint(builder.leaf!), files.ca !== undefined);
+    const keeps = files.ca === undefined && keepsLines(pointer);
+    if (keeps) ssl.SSL_CTX_set_keylog_callback(pointer, lineKeeper());
+    return new ServingContext(pointer, tlsServerEndPoint(builder.leaf!), keeps);
   }
 
   /** Frees it; handshakes that go on keep what they need. */

@@ -93,7 +93,7 @@ export class Handshake {
   /** A handshake with a client, which begins it. */
   static accept(context: ServingContext, options: ServingOptions = {}): Handshake {
     const handshake = new Handshake(context.pointer, "server", options.direct === true);
-    handshake.#keepsLines = !context.verifies;
+    handshake.#keepsLines = context.keepsLines;
     openssl().ssl.SSL_set_accept_state(handshake.#ssl!);
     return handshake;
   }

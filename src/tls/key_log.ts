@@ -12,7 +12,7 @@
  * done, and no sooner.
  */
 
-import { openssl } from "../os/openssl.ts";
+import { cString, openssl } from "../os/openssl.ts";
 
 /** What a key log has of one handshake. */
 export class KeyLog {
@@ -90,6 +90,23 @@ function takeLine(text: Deno.PointerObject, log: KeyLog): void {
 /** The function that keeps lines with their handshakes, to be given to SSL_CTX_set_keylog_callback instead. */
 export function lineKeeper(): Deno.PointerObject {
   return openssl().ssl.SSL_add1_host as Deno.PointerObject;
+}
+
+const TRIAL_LINE = "CLIENT_RANDOM 00 00";
+
+/** Whether this OpenSSL keeps lines so. What another version makes of them nobody promises. */
+export function keepsLines(context: Deno.PointerObject): boolean {
+  const { ssl, crypto } = openssl();
+  const handshake = ssl.SSL_new(context);
+  if (handshake === null) return false;
+  const form = { parameters: ["pointer", "buffer"], result: "i32" } as const;
+  const keep = new Deno.UnsafeFnPointer(lineKeeper() as Deno.PointerObject<typeof form>, form);
+  for (let i = 0; i < 2; i++) keep.call(handshake, cString(TRIAL_LINE));
+  const names = ssl.SSL_get0_param(handshake);
+  const texts = [0, 1, 2].map((i) => crypto.X509_VERIFY_PARAM_get0_host(names, i));
+  const read = texts.map((text) => text && Deno.UnsafePointerView.getCString(text));
+  ssl.SSL_free(handshake);
+  return read[0] === TRIAL_LINE && read[1] === TRIAL_LINE && read[2] === null;
 }
 
 /** Takes the lines that were kept with a handshake, and overwrites them. */
