@@ -25,6 +25,8 @@ const NOTHING_LEFT: MovingRow = {
 
 /** An old process without workers of its own, and a new one that the test plays. */
 class Service {
+  /** Resolves when the new process has all, once this one has nothing left. */
+  leaving: Promise<unknown> | undefined = undefined;
   readonly lines: string[] = [];
   readonly sent: [worker: number, mail: ControlToWorker][] = [];
   readonly commands: WorkerCommand["name"][] = [];
@@ -74,8 +76,9 @@ class Service {
       serveOn: () => void this.told.push("serve on"),
       handedOver: (pid) => void this.told.push(`handed over to ${pid}`),
       metrics: () => "metrics",
-      exit: () => {
+      exit: (gone) => {
         this.told.push("exit");
+        this.leaving = gone;
         resolve();
       },
     };
@@ -182,6 +185,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
   );
   service.end();
   await over;
+  await service.leaving;
   for (const fd of [fds[0] as Fd, ...frame.descriptors!]) libc.close(fd);
   assert.ok(libc.write(fds[1] as Fd, new Uint8Array(8), 8) < 0, "the file was closed when sent");
 });
@@ -201,6 +205,7 @@ Deno.test("upgrade: what does not go into a frame stays, and nothing ends for it
   assert.equal((await service.theirs!.receive())!.kind, FrameKind.Done);
   service.end();
   await over;
+  await service.leaving;
 });
 
 Deno.test("upgrade: when the new process dies all comes back, and it can be tried again", async () => {
@@ -212,6 +217,7 @@ Deno.test("upgrade: when the new process dies all comes back, and it can be trie
   await service.theirs!.receive();
   service.end();
   await over;
+  await service.leaving;
   assert.deepEqual(service.sent.slice(-2).map(([, { kind }]) => kind), ["move_failed", "listen"]);
   assert.deepEqual(service.told, ["serve on"]);
   assert.deepEqual([service.upgrade.obstacle(), service.totals.failed.died], [undefined, 1]);
@@ -226,6 +232,7 @@ Deno.test("upgrade: shutdown_timeout ends nobody who is frozen while the new pro
   await service.ready();
   service.freeze([session()]);
   await over;
+  await service.leaving;
   assert.ok(!service.commands.includes("send_home"));
   assert.deepEqual([service.totals.failed.stuck, service.told], [1, ["serve on"]]);
   assert.match(service.lines.join("\n"), /has taken nothing for 5000 ms: killing it/);
@@ -240,6 +247,7 @@ Deno.test("upgrade: at shutdown_timeout what is left is sent home, and counted",
   await service.exited;
   service.end();
   await over;
+  await service.leaving;
   assert.ok(service.commands.includes("send_home"));
   assert.match(service.lines.at(-1)!, /left behind 6$/);
   assert.equal(service.totals.left.refused, 2);
@@ -263,6 +271,7 @@ Deno.test("upgrade: a batch is taken when the new process has thawed it, if it s
   assert.equal((await service.theirs!.receive())!.kind, FrameKind.Done);
   service.end();
   await over;
+  await service.leaving;
 });
 
 Deno.test("upgrade: a worker that hangs is not waited for beyond shutdown_timeout", async () => {
@@ -274,5 +283,6 @@ Deno.test("upgrade: a worker that hangs is not waited for beyond shutdown_timeou
   await service.exited;
   service.end();
   await over;
+  await service.leaving;
   assert.match(service.lines.join("\n"), /left behind and closed: .*all that 1 workers have/);
 });
