@@ -142,7 +142,9 @@ Deno.test("when the log can be written again it says how many lines were lost, a
   const lines = pipe.log.trimEnd().split("\n");
   for (const line of lines) assert.match(line, /^\d{4}-\S+Z +[A-Z]+ \S+:\d+: .*$/);
   const written = lines.filter((line) => /invalid input syntax/.test(line)).length;
-  assert.equal(written + Number(said[1]), 1200);
+  // Statistics, for one, come at their own time, and may be among the lost.
+  const all = written + Number(said[1]);
+  assert.ok(all >= 1200 && all < 1210, `${written} lines written, ${said[1]} lost`);
   await client.terminate();
 });
 
