@@ -48,10 +48,9 @@ export interface ByteStream {
   end(): void;
 }
 
-/** A plain socket. */
-export class PlainStream implements ByteStream, Sender {
+/** The sends of a stream that are put off: one at a time on its socket, and done before anything else is sent there. */
+export abstract class PuttingOff implements Sender {
   readonly fd: Fd;
-  readonly unsent: number = 0;
   /** The batch of its last post, and whose bytes that were. */
   #batch = 0;
   #sender: Sender | undefined = undefined;
@@ -61,17 +60,23 @@ export class PlainStream implements ByteStream, Sender {
     this.fd = fd;
   }
 
-  receive(offset: number, most: number = READ_BYTES): number {
-    if (offset === 0) return libc.recvTo(this.fd, readBufferAt, most);
-    return libc.recv(this.fd, readBuffer.subarray(offset), most);
-  }
+  /** Of what was put off the kernel has not taken `bytes[start..end)`; the sender is to hear of it. */
+  protected abstract refused(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    sender: Sender,
+  ): void;
 
-  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
-    if (!isPutOff(end - start)) return this.send(bytes, start, end);
-    if (!this.settle()) return -EAGAIN;
+  /** Puts off a send of `bytes[start..end)`, when all before it is settled. */
+  protected putOff(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    sender: Sender,
+  ): void {
     this.#sender = sender;
     this.#batch = post(this.fd, bytes, start, end, this);
-    return end - start;
   }
 
   settle(): boolean {
@@ -83,7 +88,33 @@ export class PlainStream implements ByteStream, Sender {
 
   notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     this.#refused = true;
-    this.#sender!.notTaken(bytes, start, end);
+    this.refused(bytes, start, end, this.#sender!);
+  }
+}
+
+/** A plain socket. */
+export class PlainStream extends PuttingOff implements ByteStream {
+  readonly unsent: number = 0;
+
+  receive(offset: number, most: number = READ_BYTES): number {
+    if (offset === 0) return libc.recvTo(this.fd, readBufferAt, most);
+    return libc.recv(this.fd, readBuffer.subarray(offset), most);
+  }
+
+  post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
+    if (!isPutOff(end - start)) return this.send(bytes, start, end);
+    if (!this.settle()) return -EAGAIN;
+    this.putOff(bytes, start, end, sender);
+    return end - start;
+  }
+
+  protected refused(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    sender: Sender,
+  ): void {
+    sender.notTaken(bytes, start, end);
   }
 
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {

@@ -13,8 +13,8 @@ import type { Fd } from "../os/fd.ts";
 import { SHUT_RD } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import { copyBytes } from "../reactor/copy.ts";
-import { currentBatch, isPutOff, post, type Sender, settle } from "../reactor/posts.ts";
-import { type ByteStream, READ_BYTES } from "../reactor/stream.ts";
+import { isPutOff, type Sender } from "../reactor/posts.ts";
+import { type ByteStream, PuttingOff, READ_BYTES } from "../reactor/stream.ts";
 import { CLOSE_NOTIFY } from "./alerts.ts";
 import {
   BATCH_BYTES,
@@ -29,8 +29,7 @@ import {
 import { RecordLayer } from "./record_layer.ts";
 import { infoOf, isTlsState, type TlsInfo, type TlsState } from "./state.ts";
 
-export class TlsStream implements ByteStream, Sender {
-  readonly fd: Fd;
+export class TlsStream extends PuttingOff implements ByteStream {
   /** Bytes of ciphertext that the kernel has not taken. */
   unsent = 0;
   readonly #state: TlsState;
@@ -40,10 +39,6 @@ export class TlsStream implements ByteStream, Sender {
   #undecoded: Uint8Array<ArrayBuffer> | undefined;
   #undecodedLength = 0;
   #ended = false;
-  /** The batch of its last post, and whose bytes that were. */
-  #batch = 0;
-  #sender: Sender | undefined = undefined;
-  #refused = false;
 
   /**
    * The state is the stream's from now on, and its secrets are overwritten in the end. Throws at one that can't be gone on
@@ -51,7 +46,7 @@ export class TlsStream implements ByteStream, Sender {
    */
   constructor(fd: Fd, state: TlsState) {
     if (!isTlsState(state)) throw new Error("a TLS connection that this program can't go on with");
-    this.fd = fd;
+    super(fd);
     this.#state = state;
     this.#records = new RecordLayer(state);
     this.#unsentBytes = state.unsent;
@@ -126,22 +121,18 @@ export class TlsStream implements ByteStream, Sender {
     const refusal = this.#refusal();
     if (refusal !== 0) return refusal;
     const length = this.#records.sealData(bytes, start, end);
-    this.#sender = sender;
-    this.#batch = post(this.fd, sealed, 0, length, this);
+    this.putOff(sealed, 0, length, sender);
     return end - start;
   }
 
-  settle(): boolean {
-    if (this.#batch !== currentBatch()) return true;
-    this.#refused = false;
-    settle();
-    return !this.#refused;
-  }
-
-  notTaken(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
-    this.#refused = true;
+  protected refused(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+    sender: Sender,
+  ): void {
     this.#keepUnsent(bytes, start, end);
-    this.#sender!.notTaken(bytes, end, end);
+    sender.notTaken(bytes, end, end);
   }
 
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number {
