@@ -361,6 +361,20 @@ const OSSL_PARAM_OCTET_STRING = 5n;
 /** OSSL_CIPHER_PARAM_AEAD_TAG. */
 const tagParametersAt = parameters("tag", OSSL_PARAM_OCTET_STRING, tag);
 
+/** All of a record but its tag, which is told before or after: with `nonce` and what is associated. */
+function passes(
+  cipher: Cipher,
+  direction: typeof SEALS | typeof OPENS,
+  additionalLength: number,
+  source: Deno.PointerObject,
+  target: Deno.PointerObject,
+  length: number,
+): boolean {
+  return records.begin(cipher, 0, 0, 0, nonceAt, direction) === 1 &&
+    records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
+    (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1);
+}
+
 /** Seals `length` bytes, with `nonce` and the first `additionalLength` bytes of `additional`; the tag goes to `tag`. */
 export function seal(
   cipher: Cipher,
@@ -369,9 +383,7 @@ export function seal(
   target: Deno.PointerObject,
   length: number,
 ): boolean {
-  return records.begin(cipher, 0, 0, 0, nonceAt, SEALS) === 1 &&
-    records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
-    (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
+  return passes(cipher, SEALS, additionalLength, source, target, length) &&
     records.finish(cipher, tagAt, outLengthAt) === 1 &&
     records.get(cipher, tagParametersAt) === 1;
 }
@@ -384,9 +396,7 @@ export function open(
   target: Deno.PointerObject,
   length: number,
 ): boolean {
-  return records.begin(cipher, 0, 0, 0, nonceAt, OPENS) === 1 &&
-    records.associate(cipher, 0, outLengthAt, additionalAt, additionalLength) === 1 &&
-    (length === 0 || records.update(cipher, target, outLengthAt, source, length) === 1) &&
+  return passes(cipher, OPENS, additionalLength, source, target, length) &&
     records.set(cipher, tagParametersAt) === 1 &&
     records.finish(cipher, tagAt, outLengthAt) === 1;
 }
