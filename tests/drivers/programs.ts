@@ -10,6 +10,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { say } from "../../tools/say.ts";
 import type { Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { available, PYTHON as DEBIAN_PYTHON, run } from "./environment.ts";
@@ -103,7 +104,27 @@ export async function makeSharedTable(postgres: Postgres): Promise<void> {
   );
 }
 
-/** All programs; what this machine lacks is told at once. */
+/** Those that this machine can run; what it lacks for others is told. */
+export async function readyPrograms(): Promise<Program[]> {
+  const programs = await findPrograms();
+  for (const { name, ready } of programs) {
+    if (!ready) say(`this machine lacks what ${name} needs: left out`);
+  }
+  return programs.filter(({ ready }) => ready);
+}
+
+/** Waits until all of them have ended; throws if one has told of something wrong, with its name. */
+export async function endOfAll(
+  runs: readonly { program: Pick<Program, "name">; result: Promise<void> }[],
+): Promise<void> {
+  const ends = await Promise.allSettled(runs.map(({ result }) => result));
+  const wrong = ends.flatMap((end, i) =>
+    end.status === "fulfilled" ? [] : [new Error(runs[i]!.program.name, { cause: end.reason })]
+  );
+  assert.deepEqual(wrong, []);
+}
+
+/** All programs, and whether this machine can run them. */
 export async function findPrograms(): Promise<Program[]> {
   const python = await Promise.all(
     ["asyncpg", "psycopg", "psycopg2"].map(async (driver): Promise<Program> => ({

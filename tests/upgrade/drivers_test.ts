@@ -8,9 +8,10 @@ import { join } from "node:path";
 import { say } from "../../tools/say.ts";
 import { CLIENTS } from "../drivers/node_programs.ts";
 import {
-  findPrograms,
+  endOfAll,
   makeSharedTable,
   type Program,
+  readyPrograms,
   removeCompiled,
 } from "../drivers/programs.ts";
 import { waitFor } from "../support/detached_process.ts";
@@ -41,50 +42,38 @@ async function tablesOf(prefix: string): Promise<number> {
   return Number(tables);
 }
 
-/** A program that runs; its failure is told by `end`. */
+/** A program that runs. */
 class Running {
   readonly program: Program;
-  readonly #result: Promise<void>;
+  readonly result: Promise<void>;
   #ended = false;
 
   constructor(program: Program, result: Promise<void>) {
     this.program = program;
-    this.#result = result;
+    this.result = result;
+    // Its failure is told at the end.
     result.finally(() => this.#ended = true).catch(() => {});
   }
 
   async begun(): Promise<void> {
     const { name, tables } = this.program;
     await waitFor(`all clients of ${name} have begun`, 120_000, async () => {
-      if (this.#ended) await this.#result;
+      if (this.#ended) await this.result;
       return await tablesOf(tables) === CLIENTS || undefined;
     });
   }
-
-  /** Throws what was wrong, with the program's name. */
-  async end(): Promise<void> {
-    try {
-      await this.#result;
-    } catch (error) {
-      throw new Error(this.program.name, { cause: error });
-    }
-  }
 }
 
-const programs = await findPrograms();
-for (const { name, ready } of programs) {
-  if (!ready) say(`this machine lacks what ${name} needs: left out`);
-}
+const programs = await readyPrograms();
 
 Deno.test("upgrade: the drivers' programs through five of them", async () => {
-  const ready = programs.filter((program) => program.ready);
   // Each has its own servers.
-  const pools = ready.map(({ tables }) => [tables, poolOf(postgres, {}, { pool_size: 4 })]);
+  const pools = programs.map(({ tables }) => [tables, poolOf(postgres, {}, { pool_size: 4 })]);
   await using service = await Service.start({
     config: { general: { query_wait_timeout: "60s" }, pools: Object.fromEntries(pools) },
   });
   const file = join(service.dir, "enough");
-  const running = ready.map((program) =>
+  const running = programs.map((program) =>
     new Running(program, program.run({ port: service.port, database: program.tables, file }))
   );
   try {
@@ -97,12 +86,10 @@ Deno.test("upgrade: the drivers' programs through five of them", async () => {
       await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
     }
     say(`${moved} clients moved`);
-    assert.equal(moved, UPGRADES * CLIENTS * ready.length);
+    assert.equal(moved, UPGRADES * CLIENTS * programs.length);
   } finally {
     // An answer that was wrong is told before what has come of it.
     await Deno.writeTextFile(file, "");
-    const ends = await Promise.allSettled(running.map((one) => one.end()));
-    const wrong = ends.filter((end) => end.status === "rejected").map(({ reason }) => reason);
-    assert.deepEqual(wrong, []);
+    await endOfAll(running);
   }
 });
