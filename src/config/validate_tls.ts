@@ -7,7 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import { readCertificates, readPrivateKey, validityWarning } from "./certificates.ts";
 import { type Checked, checkPem } from "./checks.ts";
 import type { Report } from "./report.ts";
-import { ServerTlsReader } from "./server_tls.ts";
+import { mergedTls, ServerTlsReader } from "./server_tls.ts";
 import type { ClientTls, ServerTlsMode } from "./settings.ts";
 import { keyPath } from "./source.ts";
 import { suitesFault, TLS12_SUITES, TLS13_SUITES } from "./tls_suites.ts";
@@ -110,21 +110,21 @@ export function checkServerTls(checked: Checked): void {
 /** Pool keys override the general ones one by one, so the effective set is judged. */
 export function checkPoolTls(path: string, pool: PoolConfig, checked: Checked): void {
   const { report } = checked;
-  const { general } = checked.config;
-  const mode = pool.server_tls_mode ?? general.server_tls_mode;
-  const ca = pool.server_tls_ca_cert ?? general.server_tls_ca_cert;
-  if (pool.server_tls_mode !== undefined) checkServerCa(mode, ca, path, report);
-  const direct = pool.server_tls_direct ?? general.server_tls_direct;
+  const merged = mergedTls(checked.config.general, pool);
+  const { server_tls_mode: mode } = merged;
+  if (pool.server_tls_mode !== undefined) {
+    checkServerCa(mode, merged.server_tls_ca_cert, path, report);
+  }
   const setsDirect = pool.server_tls_direct !== undefined || pool.server_tls_mode !== undefined;
-  if (direct && setsDirect) checkDirect(mode, path, report);
-  if (mode !== "disable" && mode.startsWith("verify-") && pool.server_tls_ca_cert !== undefined) {
+  if (merged.server_tls_direct && setsDirect) checkDirect(mode, path, report);
+  if (mode.startsWith("verify-") && pool.server_tls_ca_cert !== undefined) {
     checkCertificates(`${path}.server_tls_ca_cert`, pool.server_tls_ca_cert, checked);
   }
   const { server_tls_certificate, server_tls_private_key } = pool;
   if (server_tls_certificate === undefined && server_tls_private_key === undefined) return;
   const files = {
-    certificate: server_tls_certificate ?? general.server_tls_certificate,
-    key: server_tls_private_key ?? general.server_tls_private_key,
+    certificate: merged.server_tls_certificate,
+    key: merged.server_tls_private_key,
   };
   checkPair(report, `${path}.server_tls_certificate`, `${path}.server_tls_private_key`, files);
   if (mode !== "disable") checkCertificatePair(path, "server_tls_", files, checked);

@@ -3,6 +3,8 @@
  * else. Others are never offered.
  */
 
+import { TLS12_SUITES, TLS13_SUITES, type TlsSuiteName } from "../config/tls_suites.ts";
+
 export const TLS_1_2 = 0x0303;
 export const TLS_1_3 = 0x0304;
 
@@ -26,32 +28,42 @@ const AEADS = {
   chacha: { cipher: "ChaCha20-Poly1305", keyBytes: 32, hash: "sha256" },
 } as const;
 
-function suite(id: number, name: string, aead: keyof typeof AEADS): Suite {
-  const version = name.startsWith("TLS_") ? TLS_1_3 : TLS_1_2;
+/** Numbers, and what they are made of. */
+const TRAITS: Readonly<Record<TlsSuiteName, readonly [id: number, aead: keyof typeof AEADS]>> = {
+  "TLS_AES_256_GCM_SHA384": [0x1302, "aes256"],
+  "TLS_CHACHA20_POLY1305_SHA256": [0x1303, "chacha"],
+  "TLS_AES_128_GCM_SHA256": [0x1301, "aes128"],
+  "ECDHE-ECDSA-AES256-GCM-SHA384": [0xc02c, "aes256"],
+  "ECDHE-RSA-AES256-GCM-SHA384": [0xc030, "aes256"],
+  "ECDHE-ECDSA-CHACHA20-POLY1305": [0xcca9, "chacha"],
+  "ECDHE-RSA-CHACHA20-POLY1305": [0xcca8, "chacha"],
+  "ECDHE-ECDSA-AES128-GCM-SHA256": [0xc02b, "aes128"],
+  "ECDHE-RSA-AES128-GCM-SHA256": [0xc02f, "aes128"],
+};
+
+function suite(name: TlsSuiteName, version: number): Suite {
+  const [id, aead] = TRAITS[name];
   const explicitNonceBytes = version === TLS_1_2 && aead !== "chacha" ? 8 : 0;
   return { id, name, version, explicitNonceBytes, ...AEADS[aead] };
 }
 
 /** In the order in which they are preferred. */
 export const SUITES: readonly Suite[] = [
-  suite(0x1302, "TLS_AES_256_GCM_SHA384", "aes256"),
-  suite(0x1303, "TLS_CHACHA20_POLY1305_SHA256", "chacha"),
-  suite(0x1301, "TLS_AES_128_GCM_SHA256", "aes128"),
-  suite(0xc02c, "ECDHE-ECDSA-AES256-GCM-SHA384", "aes256"),
-  suite(0xc030, "ECDHE-RSA-AES256-GCM-SHA384", "aes256"),
-  suite(0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305", "chacha"),
-  suite(0xcca8, "ECDHE-RSA-CHACHA20-POLY1305", "chacha"),
-  suite(0xc02b, "ECDHE-ECDSA-AES128-GCM-SHA256", "aes128"),
-  suite(0xc02f, "ECDHE-RSA-AES128-GCM-SHA256", "aes128"),
+  ...TLS13_SUITES.map((name) => suite(name, TLS_1_3)),
+  ...TLS12_SUITES.map((name) => suite(name, TLS_1_2)),
 ];
 
 export function suiteOf(id: number): Suite | undefined {
   return SUITES.find((each) => each.id === id);
 }
 
+function namesOf(version: number): readonly string[] {
+  return version === TLS_1_3 ? TLS13_SUITES : TLS12_SUITES;
+}
+
 /** OpenSSL's list of all suites of a version. */
 export function allSuites(version: number): string {
-  return SUITES.filter((each) => each.version === version).map((each) => each.name).join(":");
+  return namesOf(version).join(":");
 }
 
 /**
@@ -59,7 +71,7 @@ export function allSuites(version: number): string {
  * undefined.
  */
 export function faultOfSuites(list: string, version: number): string | undefined {
-  const known = SUITES.filter((each) => each.version === version).map((each) => each.name);
+  const known = namesOf(version);
   for (const name of list.split(":")) {
     if (known.includes(name)) continue;
     return `"${name}" is not a suite that can be used: those are ${known.join(", ")}`;
