@@ -10,9 +10,8 @@
 
 import { EMFILE, ENFILE, errnoText } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
-import { AF_UNIX, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
+import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
-import { addressFamily } from "../os/socket_address.ts";
 import { beginConnect, connectOutcome, openSocket } from "../reactor/connecting.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
 import { type ByteStream, PlainStream, readBuffer } from "../reactor/stream.ts";
@@ -25,6 +24,7 @@ import {
   Encryption,
   type EncryptionFailure,
   type HandshakeCounts,
+  isUnix,
   type TlsSource,
 } from "./encryption.ts";
 
@@ -92,7 +92,7 @@ export class Dial implements Handler {
       this.#stage = "over";
       return this.#dialer.noSocket(errnoText(-fd), fd === -EMFILE || fd === -ENFILE);
     }
-    tune(fd, addressFamily(address) === AF_UNIX);
+    tune(fd, isUnix(address));
     const result = beginConnect(fd, address);
     if (result < 0) {
       this.#stage = "over";

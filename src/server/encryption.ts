@@ -16,10 +16,9 @@ import type { ServerTls } from "../config/settings.ts";
 import { AF_UNIX } from "../os/layout.ts";
 import { addressFamily } from "../os/socket_address.ts";
 import { sslRequest } from "../protocol/startup.ts";
+import { ALPN_PROTOCOL } from "../tls/alpn.ts";
 import type { Finished, Handshake } from "../tls/handshake.ts";
 
-/** The name that PostgreSQL's protocol has in ALPN. */
-const ALPN = "postgresql";
 const YES = 0x53;
 const NO = 0x4e;
 const ERROR = 0x45;
@@ -190,8 +189,8 @@ export class Encryption {
     if (handshake.state === "failed") return this.#failed(handshake.why);
     const finished = handshake.finish();
     this.end();
-    if (tls.direct && finished.alpn !== ALPN) {
-      return this.#failed(`the server does not say that it speaks "${ALPN}" (ALPN)`);
+    if (tls.direct && finished.alpn !== ALPN_PROTOCOL) {
+      return this.#failed(`the server does not say that it speaks "${ALPN_PROTOCOL}" (ALPN)`);
     }
     this.#counts.server_tls_handshakes++;
     this.#counts.server_tls_handshake_time += Math.round(
