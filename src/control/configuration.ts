@@ -88,22 +88,26 @@ export function clientTlsOf({ general }: Config): ClientTls | undefined {
 
 /** What OpenSSL says against serving clients with this. */
 function clientTlsFaults({ files, limits }: ClientTls): string[] {
+  return faultsOf(() => ServingContext.open(files, limits));
+}
+
+/** What OpenSSL says against asking PostgreSQL for TLS with this. */
+function serverTlsFaults({ mode, files }: ServerTls): string[] {
+  return faultsOf(() => AskingContext.open(files, { verification: verificationOf(mode) }));
+}
+
+function faultsOf(open: () => { end(): void } | string[]): string[] {
   const missing = openOpenssl();
   if (missing !== undefined) return [missing];
-  const context = ServingContext.open(files, limits);
+  const context = open();
   if (Array.isArray(context)) return context;
   context.end();
   return [];
 }
 
-/** What OpenSSL says against asking PostgreSQL for TLS with this. */
-function serverTlsFaults({ mode, files }: ServerTls): string[] {
-  const missing = openOpenssl();
-  if (missing !== undefined) return [missing];
-  const context = AskingContext.open(files, { verification: verificationOf(mode) });
-  if (Array.isArray(context)) return context;
-  context.end();
-  return [];
+/** The contents of a file that the configuration names. */
+export function readFile(file: string): Uint8Array<ArrayBuffer> {
+  return Deno.readFileSync(fromStartDirectory(file));
 }
 
 function readText(file: string): string {
@@ -198,7 +202,7 @@ export function resolve(config: Config, workers: number, before?: Configured): C
     verifiers,
     legacyHbaRules,
     md5Hash,
-    readFile: (file) => Deno.readFileSync(fromStartDirectory(file)),
+    readFile,
     tlsFiles: new Map(
       before?.settings.pools.map(({ server_tls: { files } }) => [files.digest, files]),
     ),

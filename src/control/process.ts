@@ -20,6 +20,7 @@ import {
   currentSaltSecret,
   fromStartDirectory,
   load,
+  readFile,
   resolve,
   verifiersToHand,
 } from "./configuration.ts";
@@ -359,7 +360,7 @@ export class Doorman {
       log,
       config,
       load: () => load(this.#options.configFile),
-      readFile: (file) => Deno.readFileSync(fromStartDirectory(file)),
+      readFile,
       rules: [
         logRule(log, this.#options, (filter) => this.#setFilter(filter)),
         settingsRule({

@@ -13,14 +13,9 @@ export function logFailure(
   first: string,
   second: string,
 ): void {
-  countRejection(context.shared, reason.name);
   const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
-  context.log.provoked(
-    "warn",
-    "pg_doorman::auth",
-    { kind: reason.name, address: peerAddress(state) },
-    `${name} login from ${state.address} ${claim} failed: ${reasonText(reason, first, second)}`,
-  );
+  const why = reasonText(reason, first, second);
+  tell({ context, state }, reason, `${name} login from ${state.address} ${claim} failed: ${why}`);
 }
 
 /** A TLS handshake came to nothing. */
@@ -28,13 +23,18 @@ export function logHandshakeFailure(
   { context, name, state }: Pick<ClientView, "context" | "name" | "state">,
   why: string,
 ): void {
-  countRejection(context.shared, REASONS.tlsHandshakeFailed.name);
-  context.log.provoked(
-    "warn",
-    "pg_doorman::auth",
-    { kind: REASONS.tlsHandshakeFailed.name, address: peerAddress(state) },
-    `${name} ${reasonText(REASONS.tlsHandshakeFailed, state.address, why)}`,
-  );
+  const reason = REASONS.tlsHandshakeFailed;
+  tell({ context, state }, reason, `${name} ${reasonText(reason, state.address, why)}`);
+}
+
+/** Counts a refusal and logs it. */
+function tell(
+  { context, state }: Pick<ClientView, "context" | "state">,
+  { name: kind }: Reason,
+  line: string,
+): void {
+  countRejection(context.shared, kind);
+  context.log.provoked("warn", "pg_doorman::auth", { kind, address: peerAddress(state) }, line);
 }
 
 /** `max_connections` is reached. */
