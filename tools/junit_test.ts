@@ -25,9 +25,19 @@ Deno.test("junit: counts what passed, failed and was skipped", () => {
     failed: 2,
     skipped: 1,
     skippedNames: ['needs "psql" & more'],
+    failures: [
+      "fails\nError: <skipped\n    at file:///a_test.ts:3:34",
+      "fails too\nx",
+    ],
   });
 });
 
 Deno.test("junit: an empty report counts nothing", () => {
-  assert.deepEqual(parseReport(""), { passed: 0, failed: 0, skipped: 0, skippedNames: [] });
+  assert.deepEqual(parseReport(""), {
+    passed: 0,
+    failed: 0,
+    skipped: 0,
+    skippedNames: [],
+    failures: [],
+  });
 });

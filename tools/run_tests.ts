@@ -1,7 +1,7 @@
 /**
  * `./denow task test`: everything that must hold before a change lands, in the order in which it fails fastest: format,
  * lint, spelling, types, unit tests, build, then the tests that start real servers. Ends with one line that sums up every test;
- * a stage that is no test run and fails counts as one failure.
+ * a stage that is no test run and fails counts as one failure. What has failed is told again before that line.
  *
  * Not called `test`: `deno test` would take it for a test and run it, and it would run `deno test`.
  *
@@ -85,7 +85,7 @@ function existing(paths: string[]): string[] {
 }
 
 async function check(args: string[]): Promise<Partial<Tally>> {
-  return await deno(args) ? {} : { failed: 1 };
+  return await deno(args) ? {} : { failed: 1, failures: [`deno ${args[0]}`] };
 }
 
 interface TestRun {
@@ -106,16 +106,33 @@ async function runTests(
     );
     const tally = parseReport(await Deno.readTextFile(report));
     // A file that cannot be loaded, or a run that was cut off, is in no report.
-    if (!success && tally.failed === 0) tally.failed = 1;
+    if (!success && tally.failed === 0) fail(tally, `${paths.join(", ")}: the run was cut off`);
     if (success && tally.passed + tally.skipped === 0) {
-      say(`no test ran in ${paths.join(", ")}`);
-      tally.failed = 1;
+      fail(tally, `no test ran in ${paths.join(", ")}`);
     }
     for (const name of tally.skippedNames) say(`skipped: ${name}`);
     return tally;
   } finally {
     await Deno.remove(report);
   }
+}
+
+function fail(tally: Tally, why: string): void {
+  tally.failed++;
+  tally.failures.push(why);
+}
+
+function noTests(): Tally {
+  return { passed: 0, failed: 0, skipped: 0, skippedNames: [], failures: [] };
+}
+
+/** What the runs of several files tell together. */
+function add(to: Tally, from: Tally): void {
+  to.passed += from.passed;
+  to.failed += from.failed;
+  to.skipped += from.skipped;
+  to.skippedNames.push(...from.skippedNames);
+  to.failures.push(...from.failures);
 }
 
 function* testFiles(folder: string): Iterable<string> {
@@ -148,7 +165,7 @@ async function versionTests(): Promise<Partial<Tally>> {
 async function runFiles(files: readonly string[], times: TestTimes): Promise<Tally> {
   const result = await build();
   say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
-  const sum: Tally = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
+  const sum = noTests();
   await runRows(schedule(files, times), async (file) => {
     const started = performance.now();
     const { result: tally, cpuSeconds } = await measureCpu(
@@ -162,10 +179,7 @@ async function runFiles(files: readonly string[], times: TestTimes): Promise<Tal
     const seconds = (performance.now() - started) / 1000;
     // What has failed took another time than it will.
     if (tally.failed === 0 && tally.passed > 0) times[file] = { seconds, cpuSeconds };
-    sum.passed += tally.passed;
-    sum.failed += tally.failed;
-    sum.skipped += tally.skipped;
-    sum.skippedNames.push(...tally.skippedNames);
+    add(sum, { ...tally, failures: tally.failures.map((failure) => `${file}: ${failure}`) });
   });
   return sum;
 }
@@ -197,15 +211,13 @@ const EXTRA_STAGES: Record<string, Stage> = { versions: versionTests };
 async function runStage(name: string, stage: Stage): Promise<Outcome> {
   say(`\n=== ${name}`);
   const started = performance.now();
-  let tally: Partial<Tally>;
+  const tally = noTests();
   try {
-    tally = await stage();
+    Object.assign(tally, await stage());
   } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    tally = { failed: 1 };
+    fail(tally, error instanceof Error ? error.message : String(error));
   }
-  const seconds = (performance.now() - started) / 1000;
-  return { name, seconds, passed: 0, failed: 0, skipped: 0, skippedNames: [], ...tally };
+  return { name, seconds: (performance.now() - started) / 1000, ...tally };
 }
 
 function sum(outcomes: Outcome[], field: "passed" | "failed" | "skipped"): number {
@@ -224,6 +236,9 @@ const outcomes: Outcome[] = [];
 for (const name of asked) outcomes.push(await runStage(name, known[name]!));
 
 say("");
+for (const { name, failures } of outcomes) {
+  for (const failure of failures) say(`FAILED in ${name}: ${failure}\n`);
+}
 for (const { name, seconds, passed, failed } of outcomes) {
   const verdict = failed > 0 ? `${failed} FAILED` : "ok";
   say(
