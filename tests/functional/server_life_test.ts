@@ -117,8 +117,11 @@ Deno.test("retain_connections_max: that many servers at most are closed a round"
     await waitFor("all are closed", 5000, async () => (await backends()).length === 0 || undefined);
     const times = [...doorman.logs.matchAll(/^(\S+) .*idle_timeout reached/gm)]
       .map(([, time]) => Date.parse(time!));
-    assert.equal(times.length, 3);
-    for (let i = 1; i < 3; i++) assert.ok(times[i]! - times[i - 1]! > 200, String(times));
+    // One that waited for the others' logins may have been closed before.
+    assert.ok(times.length >= 3, String(times));
+    for (const [i, time] of times.entries()) {
+      if (i > 0) assert.ok(time - times[i - 1]! > 200, String(times));
+    }
   } finally {
     for (const client of clients) client.close();
   }
