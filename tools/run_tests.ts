@@ -5,8 +5,8 @@
  *
  * Not called `test`: `deno test` would take it for a test and run it, and it would run `deno test`.
  *
- * Files in tests/ run one after the other: they measure times and start servers, and two cores are all there is. Those
- * that wait for most of their time run beside the others (`test_times.ts`). What a file prints comes when it is through.
+ * Files in tests/ start servers and keep processors busy: as many run at once as the machine has room for
+ * (`test_times.ts`). What a file prints comes when it is through.
  */
 
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { build } from "./build.ts";
 import { measureCpu } from "./cpu_meter.ts";
 import { parseReport, type Tally } from "./junit.ts";
 import { print, say } from "./say.ts";
-import { readTimes, runRows, schedule, type TestTimes, writeTimes } from "./test_times.ts";
+import { readTimes, runBeside, type TestTimes, writeTimes } from "./test_times.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Folders with TypeScript of ours; one that does not exist yet is passed over. */
@@ -38,6 +38,8 @@ const VERSION_TESTS = [
 const OTHER_POSTGRES = "PG_DOORMAN_TEST_POSTGRES";
 /** What files took the last time, on this machine. */
 const TIMES = join(ROOT, "dist/test_times.json");
+/** What they took where the project was measured: a copy of the former. */
+const FIRST_TIMES = join(ROOT, "tests/times.json");
 /** Has the file in it, in the environment of all that a file of tests starts. */
 const MARKER = "PG_DOORMAN_TEST_FILE";
 
@@ -145,11 +147,9 @@ function* testFiles(folder: string): Iterable<string> {
 
 async function systemTests(): Promise<Partial<Tally>> {
   const files = [...testFiles(SYSTEM_TESTS)];
-  const times = await readTimes(TIMES);
-  const sum = await runFiles(files, times);
-  const known = Object.entries(times).filter(([file]) => files.includes(file));
-  await writeTimes(TIMES, Object.fromEntries(known));
-  return sum;
+  const times = await knownTimes();
+  for (const file of Object.keys(times)) if (!files.includes(file)) delete times[file];
+  return await runFiles(files, times, () => writeTimes(TIMES, times));
 }
 
 /** What a version of PostgreSQL may change, against the one that the environment names. */
@@ -157,16 +157,27 @@ async function versionTests(): Promise<Partial<Tally>> {
   const { [OTHER_POSTGRES]: bin } = Deno.env.toObject();
   if (!bin) throw new Error(`${OTHER_POSTGRES} names no folder with a PostgreSQL to run against`);
   say(`PostgreSQL of ${bin}`);
-  // Times are those of the default version.
-  return await runFiles(VERSION_TESTS, { ...await readTimes(TIMES) });
+  // Times that are kept are those of the default version.
+  return await runFiles(VERSION_TESTS, await knownTimes(), () => {});
 }
 
-/** Runs files of system tests with the executable of the present sources, and writes their times into `times`. */
-async function runFiles(files: readonly string[], times: TestTimes): Promise<Tally> {
+async function knownTimes(): Promise<TestTimes> {
+  return { ...await readTimes(FIRST_TIMES), ...await readTimes(TIMES) };
+}
+
+/**
+ * Runs files of system tests with the executable of the present sources, and writes their times into `times`; `keep` is
+ * called with each that is new.
+ */
+async function runFiles(
+  files: readonly string[],
+  times: TestTimes,
+  keep: () => void,
+): Promise<Tally> {
   const result = await build();
   say(`${result.path}: ${result.built ? "built" : "up to date"}, ${result.sha256}`);
   const sum = noTests();
-  await runRows(schedule(files, times), async (file) => {
+  await runBeside(files, { times, cores: navigator.hardwareConcurrency }, async (file) => {
     const started = performance.now();
     const { result: tally, cpuSeconds } = await measureCpu(
       `${MARKER}=${file}`,
@@ -178,7 +189,11 @@ async function runFiles(files: readonly string[], times: TestTimes): Promise<Tal
     );
     const seconds = (performance.now() - started) / 1000;
     // What has failed took another time than it will.
-    if (tally.failed === 0 && tally.passed > 0) times[file] = { seconds, cpuSeconds };
+    if (tally.failed === 0 && tally.passed > 0) {
+      times[file] = { seconds, cpuSeconds };
+      keep();
+    }
+    say(`${file}: ${seconds.toFixed(1)} s, ${cpuSeconds.toFixed(1)} s of CPU time`);
     add(sum, { ...tally, failures: tally.failures.map((failure) => `${file}: ${failure}`) });
   });
   return sum;

@@ -1,7 +1,7 @@
 /**
- * Which files of tests run beside others. Files that start servers and measure times want the machine for themselves;
- * those that wait for most of their time leave it to them. Which these are the runner has measured the last time that
- * it ran them on this machine (`dist/test_times.json`); before that it takes a guess.
+ * Which files of tests run beside each other. Files that wait for most of their time leave the processors to others; one
+ * that keeps them busy wants them for itself. What each takes the runner has measured the last time that it ran it on this
+ * machine (`dist/test_times.json`); before that, what it took where the project was measured (`tests/times.json`).
  */
 
 /** What the last good run of a file took. */
@@ -14,63 +14,64 @@ export interface TestTime {
 /** Last times by file. */
 export type TestTimes = Record<string, TestTime>;
 
-/** Files in two rows that run at the same time, each in its order. */
-export interface Schedule {
-  /** One after the other; when they are through, what is left of the others. */
-  alone: string[];
-  /** Beside them, the longest first. */
-  beside: string[];
+/** A file that nobody has measured. */
+const UNKNOWN: TestTime = { seconds: 30, cpuSeconds: 30 };
+/** Bursts of several files come together: this much of a machine is given away. */
+const GIVEN_SHARE = 0.8;
+/** Files at once for each processor. */
+const MOST_PER_CORE = 2;
+/** Folders whose tests use what the machine has once: its service manager, its package database. */
+const ONE_AT_A_TIME = ["tests/systemd/", "tests/packaging/"];
+
+/** Processors that a file keeps busy on average. */
+function share(file: string, times: TestTimes): number {
+  const { seconds, cpuSeconds } = times[file] ?? UNKNOWN;
+  return seconds > 0 ? cpuSeconds / seconds : 0;
 }
 
-/** Less of one core than this on average, and a file waits. */
-const WAITING_SHARE = 0.4;
-/** Shorter ones are not worth it. */
-const LEAST_SECONDS = 5;
-
-/** What a machine that has measured nothing takes for waiting: limits of many seconds, systemd, dpkg and rpm. */
-export const FIRST_GUESS: readonly string[] = [
-  "tests/functional/checkout_test.ts",
-  "tests/functional/limits_test.ts",
-  "tests/functional/replacement_test.ts",
-  "tests/functional/server_life_test.ts",
-  "tests/functional/shared_limits_test.ts",
-  "tests/hostile/broken_servers_test.ts",
-  "tests/hostile/silent_connections_test.ts",
-  "tests/packaging/deb_test.ts",
-  "tests/packaging/rpm_test.ts",
-  "tests/systemd/deb_test.ts",
-  "tests/systemd/rpm_test.ts",
-  "tests/upgrade/failures_test.ts",
-  "tests/upgrade/launcher_test.ts",
-  "tests/upgrade/many_users_test.ts",
-  "tests/upgrade/program_test.ts",
-  "tests/upgrade/signals_test.ts",
-];
-
-/** Divides files into those that run alone and those that run beside them. */
-export function schedule(files: readonly string[], times: TestTimes): Schedule {
-  const waits = (file: string): boolean => {
-    const time = times[file];
-    if (time === undefined) return FIRST_GUESS.includes(file);
-    return time.seconds >= LEAST_SECONDS && time.cpuSeconds < WAITING_SHARE * time.seconds;
-  };
-  const beside = files.filter(waits);
-  // One that is not measured may be the longest.
-  const seconds = (file: string) => times[file]?.seconds ?? Infinity;
-  beside.sort((a, b) => seconds(a) === seconds(b) ? 0 : seconds(b) - seconds(a));
-  return { alone: files.filter((file) => !waits(file)), beside };
+function isSingle(file: string): boolean {
+  return ONE_AT_A_TIME.some((folder) => file.startsWith(folder));
 }
 
-/** Runs two rows: who is through with `alone` helps with what is left of `beside`. */
-export async function runRows(
-  { alone, beside }: Schedule,
+/** The files, what takes the longest first. */
+export function byLength(files: readonly string[], times: TestTimes): string[] {
+  const seconds = (file: string) => (times[file] ?? UNKNOWN).seconds;
+  return [...files].sort((a, b) => seconds(b) - seconds(a));
+}
+
+/** The first of `left` that may begin beside `running`; with nothing running, the first. */
+export function next(
+  left: readonly string[],
+  running: ReadonlySet<string>,
+  { times, cores }: { times: TestTimes; cores: number },
+): string | undefined {
+  if (running.size === 0) return left[0];
+  if (running.size >= MOST_PER_CORE * cores) return undefined;
+  const single = [...running].some(isSingle);
+  let room = GIVEN_SHARE * cores;
+  for (const file of running) room -= share(file, times);
+  return left.find((file) => share(file, times) <= room && !(single && isSingle(file)));
+}
+
+/** Runs all files, as many at once as the machine has room for. */
+export async function runBeside(
+  files: readonly string[],
+  { times, cores }: { times: TestTimes; cores: number },
   run: (file: string) => Promise<void>,
 ): Promise<void> {
-  const [first, left] = [[...alone], [...beside]];
-  const row = async (next: () => string | undefined) => {
-    for (let file = next(); file !== undefined; file = next()) await run(file);
-  };
-  await Promise.all([row(() => first.shift() ?? left.shift()), row(() => left.shift())]);
+  // What is measured meanwhile may not change what is counted.
+  const known = { ...times };
+  const left = byLength(files, known);
+  const running = new Map<string, Promise<void>>();
+  while (left.length > 0 || running.size > 0) {
+    const file = next(left, new Set(running.keys()), { times: known, cores });
+    if (file === undefined) {
+      await Promise.race(running.values());
+      continue;
+    }
+    left.splice(left.indexOf(file), 1);
+    running.set(file, run(file).finally(() => running.delete(file)));
+  }
 }
 
 /** Reads times; none if nothing was measured yet, or by a runner that wrote them otherwise. */
@@ -89,12 +90,12 @@ export async function readTimes(path: string): Promise<TestTimes> {
 }
 
 /** Writes times in the order of their files' names. */
-export async function writeTimes(path: string, times: TestTimes): Promise<void> {
+export function writeTimes(path: string, times: TestTimes): void {
   const sorted = Object.fromEntries(
     Object.entries(times).sort(([a], [b]) => a < b ? -1 : 1).map(([file, time]) => [file, {
       seconds: Number(time.seconds.toFixed(1)),
       cpuSeconds: Number(time.cpuSeconds.toFixed(1)),
     }]),
   );
-  await Deno.writeTextFile(path, JSON.stringify(sorted, null, 1) + "\n");
+  Deno.writeTextFileSync(path, JSON.stringify(sorted, null, 1) + "\n");
 }
