@@ -221,7 +221,8 @@ export type WorkerToControl =
     salt: Uint8Array;
     iterations: number;
   }
-  | { kind: "answer"; request: number; rows: unknown[]; error?: string }
+  /** `more`: other rows follow. */
+  | { kind: "answer"; request: number; rows: unknown[]; more?: boolean; error?: string }
   /** Much garbage was collected: the allocator may give its memory back. */
   | { kind: "collected" }
   /** The loop has ended by an exception: the last that is heard of this thread. */
@@ -273,8 +274,8 @@ export interface PoolRow {
   total: PoolSums;
   /** Of the last closed 15 s period. */
   averages: PoolCounters;
-  /** Microseconds that 50, 90, 95 and 99 % do not exceed, of the last 15 to 30 s. */
-  percentiles: { query: number[]; xact: number[] };
+  /** Where the times of the last 15 to 30 s are counted: see `stats/recent_times.ts`. */
+  times: readonly SharedArrayBuffer[];
   /** What the servers that are there now have counted: statements that they had, and had not. */
   prepared: { hits: number; misses: number };
   /** Connections that are being opened, and how they came to be. */

@@ -17,8 +17,9 @@ interface Session extends ClientView, ClientTimes {}
 /** It has waited for a server. */
 export function countWait({ context, pool, state, waitStartMs }: Session): void {
   const waitedUs = Math.round((context.reactor.now - waitStartMs) * 1000);
-  const { total } = pool!.counters;
+  const { total, times } = pool!.counters;
   total.wait_time += waitedUs;
+  times.addWait(waitedUs);
   countWaitDuration(total, waitedUs);
   if (waitedUs > state.maxWaitUs) state.maxWaitUs = waitedUs;
 }
@@ -31,14 +32,14 @@ export function queryBegins(session: Pick<ClientView, "context"> & ClientTimes):
 /** A ReadyForQuery of the client's was delivered. */
 export function countQuery(session: Session, settled: boolean): void {
   const { now } = session.context.reactor;
-  const { total, queryTimes } = session.pool!.counters;
+  const { total, times } = session.pool!.counters;
   session.readyMs = now;
   session.state.queryCount++;
   total.query_count++;
   if (session.queryStartMs !== 0) {
     const us = Math.round((now - session.queryStartMs) * 1000);
     total.query_time += us;
-    queryTimes.add(us);
+    times.addQuery(us);
     countQueryDuration(total, us);
     session.queryStartMs = settled ? 0 : now;
   }
@@ -48,12 +49,12 @@ export function countQuery(session: Session, settled: boolean): void {
 /** Its transaction has ended. */
 export function countTransaction(session: Session): void {
   const { now } = session.context.reactor;
-  const { total, xactTimes } = session.pool!.counters;
+  const { total, times } = session.pool!.counters;
   const us = Math.round((now - session.xactStartMs) * 1000);
   session.state.xactCount++;
   total.xact_count++;
   total.xact_time += us;
-  xactTimes.add(us);
+  times.addXact(us);
   countXactDuration(total, us);
   session.xactStartMs = now;
   if (session.server !== undefined) session.server.state.xactCount++;

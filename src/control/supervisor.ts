@@ -177,7 +177,7 @@ export class Supervisor {
           member.starting = false;
           resolve();
         } else if (mail.kind === "died") died(mail.message);
-        else if (mail.kind === "answer") this.#answered(index, mail.request, mail.rows);
+        else if (mail.kind === "answer") this.#answered(index, mail.request, mail);
         else this.#events.mail(mail, index);
       };
       thread.postMessage(start, [start.control, ...start.peers.map(({ port }) => port)]);
@@ -230,7 +230,9 @@ export class Supervisor {
     member.life = ++this.#lastLife;
     beginLife(this.#words, worker, member.life);
     this.#newPorts(worker);
-    for (const request of [...this.#gathering.keys()]) this.#answered(worker, request, []);
+    for (const request of [...this.#gathering.keys()]) {
+      this.#answered(worker, request, { rows: [] });
+    }
     loss.connections = sever(remains, estate);
     bury(remains, estate, { restless: (obstacle) => this.#events.restless(worker, obstacle) });
     return loss;
@@ -382,10 +384,16 @@ export class Supervisor {
     });
   }
 
-  #answered(worker: number, request: number, rows: unknown[]): void {
+  #answered(
+    worker: number,
+    request: number,
+    { rows, more }: { rows: unknown[]; more?: boolean },
+  ): void {
     const gathering = this.#gathering.get(request);
-    if (gathering === undefined || !gathering.missing.delete(worker)) return;
+    if (gathering === undefined || !gathering.missing.has(worker)) return;
     for (const row of rows) gathering.rows.push(row);
+    if (more) return;
+    gathering.missing.delete(worker);
     if (gathering.missing.size > 0) return;
     this.#gathering.delete(request);
     gathering.done(gathering.rows);

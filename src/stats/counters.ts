@@ -6,7 +6,7 @@
 
 import type { DurationCounts } from "./durations.ts";
 import type { ErrorCounts } from "./error_classes.ts";
-import { Histogram } from "./histogram.ts";
+import { RecentTimes } from "./recent_times.ts";
 
 /** Sums of one pool. Times in microseconds. */
 export interface PoolCounters {
@@ -170,9 +170,8 @@ export function addSums(a: PoolSums, b: PoolSums): PoolSums {
 }
 
 export class Counters {
-  /** How long queries and transactions take, in microseconds. */
-  readonly queryTimes: Histogram = new Histogram();
-  readonly xactTimes: Histogram = new Histogram();
+  /** How long queries, transactions and waits take. */
+  readonly times: RecentTimes = new RecentTimes();
   readonly total: PoolSums = noSums();
   averages: PoolCounters = noCounts();
   #atPeriodStart: PoolCounters = noCounts();
@@ -244,7 +243,6 @@ export class Counters {
       ),
     };
     this.#atPeriodStart = { ...total };
-    this.queryTimes.closePeriod();
-    this.xactTimes.closePeriod();
+    this.times.closePeriod();
   }
 }

@@ -2,7 +2,7 @@
 /**
  * How long queries, transactions and waits take, since the pool is there: counts by the bounds of upstream's histograms,
  * beside the sums in `PoolCounters`. They are exact, never fall, and travel with the sums; for percentiles of the last
- * seconds there is histogram.ts. Each count is of what is above the bound before it, the last one of all that is longer.
+ * seconds there is recent_times.ts. Each count is of what is above the bound before it, the last one of all that is longer.
  */
 
 /** Upper bounds in microseconds. */

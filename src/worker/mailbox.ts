@@ -62,9 +62,12 @@ export interface Recipients {
   peerReplaced(worker: number): void;
   consoleAnswer(client: number, bytes: Uint8Array, close: boolean): void;
   apply(change: SettingsChange): SettingsApplied;
-  rows(what: WorkerQuestion, most: number | undefined): unknown[];
+  rows(what: WorkerQuestion, most: number | undefined): Pieces;
   obey(command: WorkerCommand): number;
 }
+
+/** Rows in pieces, each of a moment's work; the last one is what it returns. */
+export type Pieces = Iterator<unknown[], unknown[]>;
 
 /** A worker's own end of the mail. */
 export type MailStart = Pick<WorkerStart, "control" | "peers"> & {
@@ -79,6 +82,8 @@ export class Mailbox implements Handler {
   readonly #control: MessagePort;
   readonly #peers = new Map<number, { wakeFd: Fd; port: MessagePort }>();
   readonly #recipients: Recipients;
+  /** Answers of which more is to be made. */
+  readonly #unfinished: { request: number; pieces: Pieces }[] = [];
 
   /** Nothing is delivered before `open`. */
   constructor({ mail, control, peers }: MailStart, recipients: Recipients) {
@@ -106,10 +111,26 @@ export class Mailbox implements Handler {
   onReady(): void {
     settle();
     libc.read(this.#wakeFd, readBuffer, 8);
+    this.#goOn();
     for (const mail of received<ControlToWorker>(this.#control)) this.#fromControl(mail);
     for (const [peer, { port }] of this.#peers) {
       for (const mail of received<WorkerToWorker>(port)) this.#fromPeer(mail, peer);
     }
+  }
+
+  /** Makes a piece of an answer; what is left waits for the next turn, behind what clients want meanwhile. */
+  #goOn(): void {
+    const next = this.#unfinished.shift();
+    if (next === undefined) return;
+    this.#piece(next.request, next.pieces);
+  }
+
+  #piece(request: number, pieces: Pieces): void {
+    const { value, done } = pieces.next();
+    if (done) return this.#answer(request, value);
+    this.toControl({ kind: "answer", request, rows: value, more: true });
+    this.#unfinished.push({ request, pieces });
+    libc.write(this.#wakeFd, ONE, 8);
   }
 
   toControl(mail: WorkerToControl): void {
@@ -229,7 +250,7 @@ export class Mailbox implements Handler {
         to.requests.derived(mail.request, mail.saltedPassword);
         return;
       case "ask":
-        this.#answer(mail.request, to.rows(mail.what, mail.most));
+        this.#piece(mail.request, to.rows(mail.what, mail.most));
         return;
       case "command":
         this.#answer(mail.request, [to.obey(mail.command)]);

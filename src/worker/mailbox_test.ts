@@ -61,7 +61,10 @@ class Post {
       peerReplaced: note("peerReplaced"),
       consoleAnswer: note("consoleAnswer"),
       apply: () => ({ worker: 1, tookMs: 5 }),
-      rows: (what, most) => [what, most],
+      *rows(what, most) {
+        for (let piece = 1; what === "clients" && piece < 3; piece++) yield [piece];
+        return [what, most];
+      },
       obey: ({ name }) => name.length,
     };
     this.mailbox = new Mailbox({
@@ -153,6 +156,22 @@ Deno.test("mailbox: what an upgrade says goes to the departure that is under way
       ["departureFailed"],
     ],
   );
+});
+
+Deno.test("mailbox: of a long answer one piece a turn is made", () => {
+  using post = new Post();
+  const told = () => taken(post.control.port1);
+  post.deliver({ kind: "ask", request: 4, what: "clients" });
+  assert.deepEqual(told(), { kind: "answer", request: 4, rows: [1], more: true });
+  assert.equal(told(), undefined);
+  post.deliver({ kind: "ask", request: 5, what: "presence", most: 7 });
+  assert.deepEqual(told(), { kind: "answer", request: 4, rows: [2], more: true });
+  assert.deepEqual(told(), { kind: "answer", request: 5, rows: ["presence", 7] });
+  // It has woken itself.
+  assert.equal(libc.read(post.wakeFd, new Uint8Array(8), 8), 8);
+  post.mailbox.onReady();
+  assert.deepEqual(told(), { kind: "answer", request: 4, rows: ["clients", undefined] });
+  assert.equal(told(), undefined);
 });
 
 Deno.test("mailbox: questions and orders are answered under their number", () => {

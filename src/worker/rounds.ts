@@ -12,9 +12,15 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
+import { timePercentiles } from "../stats/recent_times.ts";
 import { Shared } from "../stats/shared.ts";
 import type { Directory } from "./directory.ts";
 import type { StatementTexts } from "./statement_texts.ts";
+
+/** Of percentiles in the log. */
+const SHARES = [0.5, 0.9, 0.95, 0.99];
+/** Pools whose period is closed in one go: more would keep clients waiting. */
+const POOLS_AT_ONCE = 64;
 
 /** What comes round needs of its worker. */
 export interface RoundsPlace {
@@ -63,9 +69,15 @@ export class Rounds {
 
   #closePeriodLater(): void {
     this.#in(PERIOD_SECONDS * 1000, () => {
-      closePeriod(this.#place.directory.all(), this.#place.log);
+      this.#closePeriod([...this.#place.directory.all()]);
       this.#closePeriodLater();
     });
+  }
+
+  /** Some now, the others behind what clients want meanwhile. */
+  #closePeriod(pools: Pool[]): void {
+    closePeriod(pools.splice(0, POOLS_AT_ONCE), this.#place.log);
+    if (pools.length > 0) this.#in(0, () => this.#closePeriod(pools));
   }
 
   #sweepLater(): void {
@@ -88,16 +100,29 @@ export class Rounds {
 /** Averages of the period that ends now, and a line for each pool with clients. */
 export function closePeriod(pools: Iterable<Pool>, log: Log): void {
   for (const pool of pools) {
+    const { buffer } = pool.counters.times;
+    const wanted = pool.clients > 0 && log.enabled("info", "pg_doorman::stats");
+    const times = wanted ? timesLine(buffer === undefined ? [] : [buffer]) : "";
     pool.counters.closePeriod();
-    if (pool.clients === 0) continue;
+    if (!wanted) continue;
     const { averages } = pool.counters;
     log.info(
       "pg_doorman::stats",
       `[${pool.name}] qps=${averages.query_count} tps=${averages.xact_count} | ` +
         `clients=${pool.clients} wait=${pool.waiting} | servers=${pool.size} idle=${pool.idle} | ` +
+        `${times} | ` +
         `avg_wait=${(averages.wait_time / 1000).toFixed(3)}ms`,
     );
   }
+}
+
+/** Percentiles in milliseconds, as upstream writes them. */
+function timesLine(buffers: SharedArrayBuffer[]): string {
+  return (["query", "xact", "wait"] as const).map((kind) => {
+    const [p50, p90, p95, p99] = timePercentiles(buffers, kind, SHARES)
+      .map((us) => (us / 1000).toFixed(2));
+    return `${kind}_ms p50=${p50} p90=${p90} p95=${p95} p99=${p99}`;
+  }).join(" | ");
 }
 
 /** Bits of `Shared.Retained` that count; the others tell the period. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { closePeriod, retain, Rounds, takeClosing } from "./rounds.ts";
 import { levelFilter } from "../log/filter.ts";
 import { createRecordLog } from "../log/log.ts";
+import { RecentTimes } from "../stats/recent_times.ts";
 import { Shared, SHARED_WORDS } from "../stats/shared.ts";
 import type { Pool } from "../pool/pool.ts";
 import { type Reason, REASONS } from "../reasons.ts";
@@ -143,12 +144,18 @@ Deno.test("rounds: a period that ends is told of pools with clients", () => {
   });
   let closed = 0;
   const averages = { query_count: 5, xact_count: 2, wait_time: 1500 };
-  const counters = { closePeriod: () => closed++, averages };
+  const times = new RecentTimes();
+  for (let i = 1; i <= 100; i++) times.addQuery(i * 10);
+  times.addWait(25);
+  const counters = { closePeriod: () => closed++, averages, times };
   const pool = { name: "me@db", clients: 3, waiting: 1, size: 2, idle: 1, counters };
   closePeriod([pool, { ...pool, clients: 0 }] as unknown as Pool[], log);
   assert.equal(closed, 2);
   assert.deepEqual(lines, [
-    "[me@db] qps=5 tps=2 | clients=3 wait=1 | servers=2 idle=1 | avg_wait=1.500ms",
+    "[me@db] qps=5 tps=2 | clients=3 wait=1 | servers=2 idle=1 | " +
+    "query_ms p50=0.50 p90=0.90 p95=0.95 p99=0.98 | " +
+    "xact_ms p50=0.00 p90=0.00 p95=0.00 p99=0.00 | " +
+    "wait_ms p50=0.03 p90=0.03 p95=0.03 p99=0.03 | avg_wait=1.500ms",
   ]);
 });
 

@@ -46,7 +46,7 @@ import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from
 import { Directory, type DirectoryEnvironment } from "./directory.ts";
 import { encryptionOf, Handshakes } from "./handshakes.ts";
 import { Logins } from "./logins.ts";
-import { Mailbox, type Recipients } from "./mailbox.ts";
+import { Mailbox, type Pieces, type Recipients } from "./mailbox.ts";
 import { Memory } from "./memory.ts";
 import { type ArrivalPlace, stackOf, tellLost, thaw } from "./moving/arrival.ts";
 import { Departure } from "./moving/departure.ts";
@@ -374,7 +374,7 @@ class Worker
     this.#mailbox.toPeer(worker, mail);
   }
 
-  rows(what: WorkerQuestion, most = 0): unknown[] {
+  rows(what: WorkerQuestion, most = 0): Pieces {
     return answer(this, what, most);
   }
 

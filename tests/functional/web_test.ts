@@ -67,6 +67,7 @@ const GAUGES: Readonly<Record<string, string>> = {
   pools_transactions_count: "database user",
   pools_queries_percentile: "database percentile user",
   pools_transactions_percentile: "database percentile user",
+  pools_wait_percentile: "database percentile user",
   pools_avg_wait_time: "database user",
   pool_scaling: "database type user",
   pool_coordinator: "database type",

@@ -76,10 +76,7 @@ export function mergePools(a: PoolRow, b: PoolRow): PoolRow {
       ...addScaling(a.scaling, b.scaling),
       inflight: a.scaling.inflight + b.scaling.inflight,
     },
-    percentiles: {
-      query: longest(a.percentiles.query, b.percentiles.query),
-      xact: longest(a.percentiles.xact, b.percentiles.xact),
-    },
+    times: [...a.times, ...b.times],
     averages: {
       ...add(a.averages, b.averages),
       xact_time: weighted(
@@ -98,10 +95,6 @@ function add(a: PoolCounters, b: PoolCounters): PoolCounters {
   const sum = { ...a };
   for (const key of Object.keys(sum) as (keyof PoolCounters)[]) sum[key] += b[key];
   return sum;
-}
-
-function longest(a: readonly number[], b: readonly number[]): number[] {
-  return a.map((us, at) => Math.max(us, b[at] ?? 0));
 }
 
 /** The mean of two means; counts are per second and rounded down, so 0 may stand for a few. */

@@ -3,6 +3,7 @@
 import { int4, numeric, text } from "../rows.ts";
 import { gatherPools } from "./gathered_pools.ts";
 import type { Show } from "./show.ts";
+import { timePercentiles } from "../../stats/recent_times.ts";
 
 const SECOND_US = 1_000_000;
 
@@ -72,7 +73,7 @@ export const showPools: Show = {
 };
 
 /** Of 50, 90, 95 and 99 %. */
-type Percentiles = [number, number, number, number];
+const SHARES = [0.5, 0.95, 0.99];
 
 /** `bytes_recieved` is spelt as in upstream. Percentiles are microseconds, of the last 15 to 30 s. */
 export const showPoolsExtended: Show = {
@@ -102,8 +103,8 @@ export const showPoolsExtended: Show = {
   async rows(environment) {
     const pools = await gatherPools(environment);
     return pools.map((pool) => {
-      const [query50, , query95, query99] = pool.percentiles.query as Percentiles;
-      const [xact50, , xact95, xact99] = pool.percentiles.xact as Percentiles;
+      const [query50, query95, query99] = timePercentiles(pool.times, "query", SHARES);
+      const [xact50, xact95, xact99] = timePercentiles(pool.times, "xact", SHARES);
       return [
         pool.database,
         pool.user,

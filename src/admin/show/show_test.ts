@@ -16,6 +16,7 @@ import {
   serverRow,
 } from "../testing/fake_environment.ts";
 import { query, read, rowsOf } from "../testing/wire.ts";
+import { RecentTimes } from "../../stats/recent_times.ts";
 
 const TYPES: Record<number, string> = { 25: "T", 23: "I", 1700: "N" };
 
@@ -304,17 +305,19 @@ Deno.test("show: in the console of the name pgbouncer STATS and DATABASES have a
 
 Deno.test("show: POOLS_EXTENDED has the percentiles of a pool on two workers", async () => {
   const total = counters({ received: 11, sent: 12 });
-  const one = {
-    maxwait_us: 1_250_000,
-    total,
-    percentiles: { query: [1, 1, 2, 3], xact: [4, 4, 5, 6] },
-  };
-  const other = { total, percentiles: { query: [2, 7, 1, 9], xact: [4, 7, 8, 6] } };
+  const [here, there] = [new RecentTimes(), new RecentTimes()];
+  for (let us = 1; us <= 10; us++) {
+    here.addQuery(us);
+    there.addQuery(us + 10);
+    there.addXact(us);
+  }
+  const one = { maxwait_us: 1_250_000, total, times: [here.buffer!] };
+  const other = { total, times: [there.buffer!] };
   const shown = await show("POOLS_EXTENDED", {
     pools: () => Promise.resolve([poolRow(one), poolRow(other)]),
   });
   assert.deepEqual(shown.rows.map((row) => row.join(" ")), [
-    "app alice 0 0 0 0 0 0 20 1.25 250000 transaction 22 24 9 6 2 8 2 4",
+    "app alice 0 0 0 0 0 0 20 1.25 250000 transaction 22 24 20 10 19 10 10 5",
   ]);
 });
 

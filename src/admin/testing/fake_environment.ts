@@ -45,7 +45,7 @@ export function poolRow(
     prepared: { hits: 0, misses: 0 },
     total: { ...noSums(), ...total },
     averages: counters(),
-    percentiles: { query: [0, 0, 0, 0], xact: [0, 0, 0, 0] },
+    times: [],
     scaling: { ...noScaling(), inflight: 0 },
     worker: 0,
     ...changes,

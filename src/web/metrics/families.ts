@@ -13,6 +13,7 @@ import {
   WAIT_BOUNDS_US,
   XACT_BOUNDS_US,
 } from "../../stats/durations.ts";
+import { type TimeKind, timePercentiles } from "../../stats/recent_times.ts";
 import { ERROR_CLASSES } from "../../stats/error_classes.ts";
 import { REJECTIONS } from "../../stats/rejections.ts";
 import type { ConfiguredUser, ProcessCounts } from "../environment.ts";
@@ -302,9 +303,16 @@ function trafficFamilies({ pools }: Gathered): Family[] {
   ];
 }
 
+const SHARES = [0.5, 0.9, 0.95, 0.99];
+
 /** Times in milliseconds. */
-function percentiles(of: "query" | "xact"): Readonly<Record<string, Value>> {
-  const at = (place: number): Value => ({ percentiles }) => (percentiles[of][place] ?? 0) / 1000;
+function percentiles(of: TimeKind): Readonly<Record<string, Value>> {
+  const known = new Map<PoolRow, number[]>();
+  const at = (place: number): Value => (pool) => {
+    const times = known.get(pool) ?? timePercentiles(pool.times, of, SHARES);
+    known.set(pool, times);
+    return times[place]! / 1000;
+  };
   return { 50: at(0), 90: at(1), 95: at(2), 99: at(3) };
 }
 
@@ -334,6 +342,12 @@ function oldTrafficFamilies({ pools }: Gathered): Family[] {
       "pools_transactions_percentile",
       "Use pools_transaction_duration_seconds. Milliseconds, of the last 15 to 30 s.",
       eachBy(pools, "percentile", percentiles("xact")),
+    ),
+    family(
+      "gauge",
+      "pools_wait_percentile",
+      "How long clients waited for a server. Milliseconds, of the last 15 to 30 s.",
+      eachBy(pools, "percentile", percentiles("wait")),
     ),
     family(
       "gauge",

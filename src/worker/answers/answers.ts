@@ -35,14 +35,31 @@ export interface ObeyingWorker {
   draining: boolean;
 }
 
-/** Answers a question; of a list without end at most `most` rows. */
-export function answer(worker: AnsweringWorker, what: WorkerQuestion, most: number): unknown[] {
+/** Rows of pools that are made in one go: more would keep clients waiting. */
+const POOLS_AT_ONCE = 64;
+
+/** Answers a question, in pieces that are made when they are asked for; the last one is returned. */
+export function* answer(
+  worker: AnsweringWorker,
+  what: WorkerQuestion,
+  most: number,
+): Generator<unknown[], unknown[]> {
+  if (what !== "pools") return answerWhole(worker, what, most);
+  const { index, directory, reactor: { now } } = worker;
+  const options = { now, worker: index, most: POOLS_AT_ONCE };
+  return yield* poolRows(directory.all(), worker.sessions.values(), options);
+}
+
+/** Of a list without end at most `most` rows. */
+function answerWhole(
+  worker: AnsweringWorker,
+  what: Exclude<WorkerQuestion, "pools">,
+  most: number,
+): unknown[] {
   const { index, directory, texts } = worker;
   const { now } = worker.reactor;
   const sessions = worker.sessions.values();
   switch (what) {
-    case "pools":
-      return poolRows(directory.all(), sessions, now, index);
     case "clients":
       return clientRows(sessions, now, index);
     case "prepared":

@@ -11,31 +11,43 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 
-/** Of the percentiles that are told. */
-const SHARES = [0.5, 0.9, 0.95, 0.99];
+/** Clients of a pool by what they do. */
+type ClientCounts = Pick<PoolRow, "cl_idle" | "cl_active" | "cl_waiting">;
 
-/** Rows of SHOW POOLS and its relatives. */
-export function poolRows(
+/** Rows of SHOW POOLS and its relatives, in pieces of `most`, each made when it is asked for; the last is returned. */
+export function* poolRows(
   pools: Iterable<Pool>,
   sessions: Iterable<Session>,
-  now: number,
-  worker: number,
-): PoolRow[] {
-  const rows = new Map<Pool, PoolRow>();
-  for (const pool of pools) rows.set(pool, poolRow(pool, now, worker));
+  { now, worker, most }: { now: number; worker: number; most: number },
+): Generator<PoolRow[], PoolRow[]> {
+  const clients = new Map<Pool, ClientCounts>();
+  for (const pool of pools) clients.set(pool, { cl_idle: 0, cl_active: 0, cl_waiting: 0 });
   for (const session of sessions) {
-    const row = session.pool === undefined ? undefined : rows.get(session.pool);
-    if (row === undefined) continue;
+    const counts = session.pool === undefined ? undefined : clients.get(session.pool);
+    if (counts === undefined) continue;
     const state = clientState(session);
-    if (state === "idle") row.cl_idle++;
-    else if (state === "active") row.cl_active++;
-    else if (state === "waiting") row.cl_waiting++;
+    if (state === "idle") counts.cl_idle++;
+    else if (state === "active") counts.cl_active++;
+    else if (state === "waiting") counts.cl_waiting++;
   }
-  return [...rows.values()];
+  let rows: PoolRow[] = [];
+  for (const [pool, counts] of clients) {
+    if (rows.length >= most) {
+      yield rows;
+      rows = [];
+    }
+    rows.push(poolRow(pool, counts, { now, worker }));
+  }
+  return rows;
 }
 
-function poolRow(pool: Pool, now: number, worker: number): PoolRow {
+function poolRow(
+  pool: Pool,
+  counts: ClientCounts,
+  { now, worker }: { now: number; worker: number },
+): PoolRow {
   const { settings } = pool;
+  const { buffer } = pool.counters.times;
   let active = 0;
   let canceling = 0;
   let beingCanceled = 0;
@@ -74,9 +86,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     disabled: pool.disabled,
     clients: pool.seated,
     retired: pool.retired,
-    cl_idle: 0,
-    cl_active: 0,
-    cl_waiting: 0,
+    ...counts,
     cl_active_cancel_req: canceling,
     sv_active: active - pool.checks.underWay,
     sv_idle: pool.idle,
@@ -93,10 +103,7 @@ function poolRow(pool: Pool, now: number, worker: number): PoolRow {
     prepared,
     total: { ...pool.counters.total },
     averages: { ...pool.counters.averages },
-    percentiles: {
-      query: pool.counters.queryTimes.percentiles(SHARES),
-      xact: pool.counters.xactTimes.percentiles(SHARES),
-    },
+    times: buffer === undefined ? [] : [buffer],
     worker,
   };
 }
