@@ -8,7 +8,7 @@ import java.util.*;
  * It ends after ROUNDS rounds, or later when FILE is there. The test has made the table drivers_shared.
  */
 public class Jdbc {
-  static final int CLIENTS = 50, ROUNDS = 20;
+  static final int CLIENTS = 50, ROUNDS = 9;
   static final String[] ZONES = {"Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"};
 
   static void expect(Object got, Object wanted) {

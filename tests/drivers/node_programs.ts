@@ -9,7 +9,7 @@ import postgresJs from "postgres";
 
 /** Clients of each program. */
 export const CLIENTS = 50;
-const ROUNDS = 20;
+const ROUNDS = 9;
 const ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"];
 
 /** Where to, and with TLS whom to trust. */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CLIENTS = 50, ROUNDS = 40, BATCH = 30 };
+enum { CLIENTS = 50, ROUNDS = 15, BATCH = 30 };
 
 static const char *url, *file;
 static const char *zones[] = {"Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"};

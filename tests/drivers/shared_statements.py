@@ -13,7 +13,7 @@ import sys
 import threading
 
 CLIENTS = 50
-ROUNDS = 15
+ROUNDS = 9
 URL, DRIVER, FILE = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
 ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"]
 
