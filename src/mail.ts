@@ -12,6 +12,7 @@ import type {
   PoolSettings,
   Settings,
 } from "./config/settings.ts";
+import type { ExternalRequest, ExternalVerdict } from "./config/external_check.ts";
 import type { LogFilter } from "./log/filter.ts";
 import type { LogLevel, LogRecord } from "./log/format.ts";
 import type { Replication } from "./protocol/startup.ts";
@@ -94,6 +95,7 @@ export type ControlToWorker =
   | { kind: "admin_reply"; client: number; bytes: Uint8Array; close: boolean }
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
   | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
+  | { kind: "checked"; request: number; verdict: ExternalVerdict }
   /** `most`: of a list without end, so many rows at most. */
   | { kind: "ask"; request: number; what: WorkerQuestion; most?: number }
   | { kind: "command"; request: number; command: WorkerCommand };
@@ -221,6 +223,10 @@ export type WorkerToControl =
     salt: Uint8Array;
     iterations: number;
   }
+  /** Others are to check a password; answered by `checked`, unless `check_over` comes before. */
+  | { kind: "check"; request: number; asked: ExternalRequest }
+  /** Nobody waits for the answer any more. */
+  | { kind: "check_over"; request: number }
   /** `more`: other rows follow. */
   | { kind: "answer"; request: number; rows: unknown[]; more?: boolean; error?: string }
   /** Much garbage was collected: the allocator may give its memory back. */

@@ -74,6 +74,8 @@ export const REASONS = {
     "28P01",
     'password authentication failed for user "{0}"',
   ),
+  pamFailed: reason("pam_failed", "28000", 'PAM authentication failed for user "{0}"'),
+  ldapFailed: reason("ldap_failed", "28000", 'LDAP authentication failed for user "{0}"'),
   tooManyChecks: reason(
     "too_many_password_checks",
     "53300",

@@ -8,6 +8,7 @@
  */
 
 import { pbkdf2 } from "node:crypto";
+import { Line, type LineLimits } from "./line.ts";
 import { passwordBytes } from "./saslprep.ts";
 
 /** Does one run; tells the salted password, or nothing if it failed. */
@@ -18,24 +19,15 @@ export type Derive = (
   done: (saltedPassword: Uint8Array | undefined) => void,
 ) => void;
 
-/** Bounds. */
-export interface DerivationLimits {
-  atOnce: number;
-  /** Runs in line. */
-  waiting: number;
-  /** Bytes of the passwords in line. */
-  waitingBytes: number;
-}
-
 /** Of a worker: two, so that one is there when the other comes back. Log-ins beyond its line are refused. */
-export const WORKER_DERIVATIONS: DerivationLimits = {
+export const WORKER_DERIVATIONS: LineLimits = {
   atOnce: 2,
   waiting: 10_000,
   waitingBytes: 4_194_304,
 };
 
 /** Of the process: half of the processors are for those who have logged in. Its line is bounded by those of the workers. */
-export function processDerivations(processors: number): DerivationLimits {
+export function processDerivations(processors: number): LineLimits {
   const atOnce = Math.max(1, Math.floor(processors / 2));
   return { atOnce, waiting: Infinity, waitingBytes: Infinity };
 }
@@ -57,24 +49,13 @@ export function deriveElsewhere(
   );
 }
 
-interface Run {
-  password: string | Uint8Array;
-  salt: Uint8Array;
-  iterations: number;
-  done: (saltedPassword: Uint8Array | undefined) => void;
-  abandoned: boolean;
-}
-
 export class Derivations {
   readonly #derive: Derive;
-  readonly #limits: DerivationLimits;
-  readonly #line = new Set<Run>();
-  #lineBytes = 0;
-  #running = 0;
+  readonly #line: Line;
 
-  constructor(derive: Derive, limits: DerivationLimits) {
+  constructor(derive: Derive, limits: LineLimits) {
     this.#derive = derive;
-    this.#limits = limits;
+    this.#line = new Line(limits);
   }
 
   /** Gets in line. The answer abandons the run; `undefined`: the line is full, and nothing will come. */
@@ -84,36 +65,16 @@ export class Derivations {
     iterations: number,
     done: (saltedPassword: Uint8Array | undefined) => void,
   ): (() => void) | undefined {
-    const run: Run = { password, salt, iterations, done, abandoned: false };
-    if (this.#running < this.#limits.atOnce) this.#start(run);
-    else {
-      const { waiting, waitingBytes } = this.#limits;
-      if (this.#line.size >= waiting || this.#lineBytes + password.length > waitingBytes) {
-        return undefined;
-      }
-      this.#line.add(run);
-      this.#lineBytes += password.length;
-    }
-    return () => {
-      run.abandoned = true;
-      this.#leave(run);
-    };
-  }
-
-  #leave(run: Run): void {
-    if (this.#line.delete(run)) this.#lineBytes -= run.password.length;
-  }
-
-  #start(run: Run): void {
-    this.#running++;
-    this.#derive(run.password, run.salt, run.iterations, (saltedPassword) => {
-      this.#running--;
-      for (const next of this.#line) {
-        this.#leave(next);
-        this.#start(next);
-        break;
-      }
-      if (!run.abandoned) run.done(saltedPassword);
+    let abandoned = false;
+    const leaveLine = this.#line.enter(password.length, (leave) => {
+      this.#derive(password, salt, iterations, (saltedPassword) => {
+        leave();
+        if (!abandoned) done(saltedPassword);
+      });
+    });
+    return leaveLine && (() => {
+      abandoned = true;
+      leaveLine();
     });
   }
 }

@@ -7,6 +7,7 @@
 import { cidrContains, hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { Cidr, IpAddress } from "../config/address.ts";
 import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
+import type { StoredPassword } from "../config/settings.ts";
 
 /** A login as the rules see it. `user` and `database` are claims: nothing is proven yet. */
 export interface HbaRequest {
@@ -26,11 +27,17 @@ export interface LocalInterface {
   netmask: string;
 }
 
-/** Forms of a stored password (`StoredPassword` of the settings); unknown users count as `empty`. */
-export type StoredPasswordKind = "empty" | "scram" | "md5" | "plain" | "unsupported";
+/** Forms of a stored password; unknown users count as `empty`, or as what their mock is. */
+export type StoredPasswordKind = StoredPassword["kind"];
 
 /** What to do with a login; "scram-sha-256" and "md5" for users without a password run against a mock and fail. */
-export type LoginMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256";
+export type LoginMethod =
+  | "trust"
+  | "reject"
+  | "password"
+  | "md5"
+  | "scram-sha-256"
+  | "external";
 
 /** Longer names are nobody's (PostgreSQL's end at 63 bytes); patterns are not run on what a stranger may send. */
 const MAX_NAME_CHARACTERS = 256;
@@ -196,11 +203,17 @@ function legacyRule(type: HbaType, address: HbaAddress, line: number): HbaRule {
 /**
  * How a login goes on once a rule has decided. One rule decides, as in PostgreSQL; upstream walks the list once for md5
  * and once for SCRAM. An `md5` rule takes a SCRAM verifier up to SCRAM; a `scram-sha-256` rule refuses an md5 hash. A
- * stored form that we cannot check is refused even by `trust`: its owner meant every login to be checked.
+ * stored form that we cannot check is refused even by `trust`, and one that others check is checked: its owner meant every
+ * login to be.
  */
 export function decideMethod(method: HbaMethod, stored: StoredPasswordKind): LoginMethod {
   if (stored === "unsupported") return "reject";
+  if (stored === "external" && method !== "reject") return "external";
   switch (method) {
+    case "pam":
+    case "ldap":
+    case "jwt":
+      return "external";
     case "trust":
     case "reject":
     case "password":

@@ -5,14 +5,24 @@
  */
 
 import { hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
+import type { ExternalMethod } from "../config/external_check.ts";
 import type { IpAddress } from "../config/address.ts";
-import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
+import type {
+  HbaAddress,
+  HbaExternalMethod,
+  HbaMethod,
+  HbaName,
+  HbaRule,
+  HbaType,
+} from "../config/hba_rule.ts";
 import { compileHbaPattern } from "./hba.ts";
 import { tokenizeHba } from "./hba_tokens.ts";
 import type { HbaFault, HbaFiles, HbaLine, HbaToken } from "./hba_tokens.ts";
 
 /** Where a pg_hba text comes from, and how its includes are read. */
 export interface HbaSource extends HbaFiles {
+  /** Checks of passwords by others that there are. */
+  externalMethods?: ReadonlySet<ExternalMethod>;
   /** The file's path, or the config key; file names in the text are relative to its directory. */
   source: string;
 }
@@ -68,7 +78,7 @@ export function parseHba(text: string, from: HbaSource): HbaParse {
   const warnings: HbaFault[] = [];
   const rules: HbaRule[] = [];
   for (const line of tokenizeHba(text, from.source, from, faults)) {
-    const rule = new RecordReader(line, faults, warnings).read();
+    const rule = new RecordReader(line, from.externalMethods, faults, warnings).read();
     if (rule !== undefined) rules.push(rule);
   }
   if (rules.length === 0 && faults.length === 0) {
@@ -87,10 +97,17 @@ class RecordReader {
   readonly #line: HbaLine;
   readonly #faults: HbaFault[];
   readonly #warnings: HbaFault[];
+  readonly #externalMethods: ReadonlySet<string>;
   #next = 0;
 
-  constructor(line: HbaLine, faults: HbaFault[], warnings: HbaFault[]) {
+  constructor(
+    line: HbaLine,
+    externalMethods: ReadonlySet<string> = new Set(),
+    faults: HbaFault[],
+    warnings: HbaFault[],
+  ) {
     this.#line = line;
+    this.#externalMethods = externalMethods;
     this.#faults = faults;
     this.#warnings = warnings;
   }
@@ -106,9 +123,11 @@ class RecordReader {
     if (address === undefined) return undefined;
     const method = this.#readMethod(type);
     if (method === undefined) return undefined;
-    this.#readOptions();
+    const options = this.#readOptions(method);
     const { source, line } = this.#line;
-    return { type, databases, users, address, method, source, line };
+    const rule: HbaRule = { type, databases, users, address, method, source, line };
+    if (options !== undefined) rule.options = options;
+    return rule;
   }
 
   #readType(): HbaType | undefined {
@@ -236,7 +255,10 @@ class RecordReader {
     const name = token.text.toLowerCase();
     const method = METHODS.get(name);
     if (method !== undefined) return method;
-    if (UNSUPPORTED_METHODS.has(name)) {
+    if (isExternal(name)) {
+      if (this.#externalMethods.has(name)) return name;
+      this.#fault(`method "${name}" is not available`, METHOD_HINT);
+    } else if (UNSUPPORTED_METHODS.has(name)) {
       this.#fault(`method "${name}" is not supported yet`, METHOD_HINT);
     } else if (type === "local" && looksLikeAddress(token.text)) {
       this.#fault('a "local" record has no address', shapeOf(type));
@@ -247,12 +269,15 @@ class RecordReader {
   }
 
   // Values are never shown: some are secrets (ldapbindpasswd, radiussecrets).
-  #readOptions(): void {
+  #readOptions(method: HbaMethod): Record<string, string> | undefined {
+    let options: Record<string, string> | undefined;
     for (const { text } of this.#line.fields.slice(this.#next).flat()) {
       const equals = text.indexOf("=");
       const name = text.slice(0, Math.max(equals, 0));
       if (equals < 0) {
         this.#fault("what follows the method is not an option", "write options as name=value");
+      } else if (isExternal(method)) {
+        options = { ...options, [name]: text.slice(equals + 1) };
       } else if (STRICT_OPTIONS.has(name)) {
         this.#fault(
           `option "${name}" is not supported yet`,
@@ -264,6 +289,7 @@ class RecordReader {
         this.#fault(`unknown option "${name}"`, "remove it, or correct its name");
       }
     }
+    return options;
   }
 
   #field(column: string, type: HbaType | undefined): HbaToken[] | undefined {
@@ -287,6 +313,10 @@ class RecordReader {
   #warn(message: string, hint: string): void {
     this.#warnings.push({ source: this.#line.source, line: this.#line.line, message, hint });
   }
+}
+
+function isExternal(method: string): method is HbaExternalMethod {
+  return method === "pam" || method === "ldap" || method === "jwt";
 }
 
 function shapeOf(type: HbaType | undefined): string {

@@ -254,7 +254,11 @@ Deno.test("hba file: what needs the server's catalog or another feature is a cle
   assert.match(faultOf("local samerole all trust").message, /"samerole" is not supported/);
   assert.match(faultOf("local samegroup all trust").message, /"samegroup" is not supported/);
   assert.match(faultOf("hostgssenc all all all trust").message, /"hostgssenc" is not supported/);
-  const methods = ["peer", "ident", "pam", "cert", "gss", "sspi", "ldap", "radius", "bsd", "oauth"];
+  for (const method of ["pam", "ldap", "jwt"]) {
+    const fault = faultOf(`hostssl all all all ${method}`);
+    assert.equal(fault.message, `method "${method}" is not available`);
+  }
+  const methods = ["peer", "ident", "cert", "gss", "sspi", "radius", "bsd", "oauth"];
   for (const method of methods) {
     const fault = faultOf(`hostssl all all all ${method}`);
     assert.equal(fault.message, `method "${method}" is not supported yet`);

@@ -40,6 +40,7 @@ function newShape(password: StoredPassword): PasswordShape {
     ? parseVerifier(password.verifier)
     : undefined;
   return {
+    ...(kind === "external" ? { external: password.terms } : {}),
     kind,
     iterations: verifier?.iterations ?? DEFAULT_ITERATIONS,
     saltBytes: verifier?.salt.length ?? NEW_SALT_BYTES,

@@ -7,6 +7,7 @@ import type { Log } from "../log/log.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
 import type { Derivations } from "../auth/derivations.ts";
+import type { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { ClientTlsMode, PasswordShape } from "../config/settings.ts";
@@ -81,6 +82,8 @@ export interface ClientContext {
   readonly handshakes: HandshakesUnderWay;
   /** Checks of passwords that came in clear. */
   readonly passwords: Pick<Derivations, "ask">;
+  /** Checks of passwords by others. */
+  readonly externalChecks: Pick<ExternalLine, "ask">;
   findPool(database: string, user: string): PoolLookup;
   handOver(worker: number, client: number): void;
   /**

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
+import type { ExternalMethod, ExternalTerms } from "./external_check.ts";
 import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
 import { readServerAuth, type ServerAuthMethod } from "./server_auth.ts";
@@ -19,7 +20,7 @@ import type {
   Settings,
   StoredPassword,
 } from "./settings.ts";
-import { JWT_PRIVATE_KEY_PREFIX, passwordForm } from "./stored_password.ts";
+import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { Config, GeneralConfig, PoolConfig, UserConfig } from "./types.ts";
 
 /** What resolving needs besides the configuration. */
@@ -31,6 +32,8 @@ export interface Resolving {
   makeVerifier: (password: string, user: string) => string;
   /** The md5 hash of a plain password, as PostgreSQL stores it. */
   md5Hash: (password: string, user: string) => string;
+  /** Checks of passwords by others that there are. */
+  externalMethods?: ReadonlySet<ExternalMethod>;
   /** Rules that stand for the old `general.hba` list. */
   legacyHbaRules: (networks: readonly string[]) => HbaRule[];
   /** Contents of a file that the configuration names. Throws when it can't be read. */
@@ -145,7 +148,10 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     home: 0,
     password: user.auth_pam_service === undefined
       ? storedPassword(user.password, user.username, resolving)
-      : { kind: "unsupported", what: "auth_pam_service" },
+      : external(resolving, "auth_pam_service", {
+        method: "pam",
+        options: { pamservice: user.auth_pam_service },
+      }),
     pool_mode: user.pool_mode ?? pool.pool_mode,
     pool_size: user.pool_size,
     min_pool_size: user.min_pool_size ?? 0,
@@ -224,7 +230,10 @@ function storedPassword(password: string, user: string, resolving: Resolving): S
     case "md5":
       return { kind: "md5", hash: password.toLowerCase() };
     case "jwt":
-      return { kind: "unsupported", what: "JWT" };
+      return external(resolving, "JWT", {
+        method: "jwt",
+        options: { key: password.slice(JWT_PUBLIC_KEY_PREFIX.length) },
+      });
     case "plain":
     case "plain_like_md5":
     case "broken_scram":
@@ -235,6 +244,17 @@ function storedPassword(password: string, user: string, resolving: Resolving): S
         md5: resolving.md5Hash(password, user),
       };
   }
+}
+
+/** A password that others check; `what` names it where nobody does. */
+function external(
+  { externalMethods }: Resolving,
+  what: string,
+  terms: ExternalTerms,
+): StoredPassword {
+  return externalMethods?.has(terms.method)
+    ? { kind: "external", terms }
+    : { kind: "unsupported", what };
 }
 
 function verifierOf(password: string, user: string, resolving: Resolving): string {

@@ -4,12 +4,23 @@
  */
 
 import type { Cidr } from "./address.ts";
+import type { ExternalMethod } from "./external_check.ts";
 
 /** Which connections a rule is for. */
 export type HbaType = "local" | "host" | "hostssl" | "hostnossl";
 
+/** Methods whose passwords others check. */
+export type HbaExternalMethod = Exclude<ExternalMethod, "talos">;
+
 /** What a rule asks of the client; `auto`: whatever the stored password calls for. */
-export type HbaMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256" | "auto";
+export type HbaMethod =
+  | "trust"
+  | "reject"
+  | "password"
+  | "md5"
+  | "scram-sha-256"
+  | HbaExternalMethod
+  | "auto";
 
 /** One entry of a rule's database or user list. */
 export type HbaName =
@@ -34,6 +45,8 @@ export interface HbaRule {
   users: HbaName[];
   address: HbaAddress;
   method: HbaMethod;
+  /** What follows the method; absent: nothing does. */
+  options?: Readonly<Record<string, string>>;
   /** File, or config key, that the rule stands in. */
   source: string;
   /** Line in `source`; the number of the entry for the old list, 0 for a rule that it implies. */

@@ -4,6 +4,7 @@
  * that the caller hands in.
  */
 
+import type { ExternalMethod } from "./external_check.ts";
 import type { HbaRule } from "./hba_rule.ts";
 import type { Checked } from "./checks.ts";
 import { decodeSection } from "./decode.ts";
@@ -41,6 +42,7 @@ export type ParseHba = (text: string, from: {
   source: string;
   readFile: ReadText;
   listDirectory?: (path: string) => string[];
+  externalMethods?: ReadonlySet<ExternalMethod>;
 }) => { rules: HbaRule[]; faults: HbaFinding[]; warnings: HbaFinding[] };
 
 /** What loading needs of the world. */
@@ -52,6 +54,8 @@ export interface ConfigIo {
   /** Names in a directory, for `include_dir` in pg_hba rules. */
   listDirectory?: (path: string) => string[];
   parseHba: ParseHba;
+  /** Checks of passwords by others that there are; none, if it is left out. */
+  externalMethods?: ReadonlySet<ExternalMethod>;
 }
 
 /** Outcome of a load: `config` is there exactly when there are no faults. */
@@ -236,9 +240,14 @@ function parseRules(
   io: ConfigIo,
   report: Report,
 ): HbaSetting {
-  const { readText, listDirectory } = io;
+  const { readText, listDirectory, externalMethods } = io;
   const source = file ?? path;
-  const parsed = io.parseHba(text, { source, readFile: readText, listDirectory });
+  const parsed = io.parseHba(text, {
+    source,
+    readFile: readText,
+    listDirectory,
+    externalMethods,
+  });
   const inline = (finding: HbaFinding) => file === undefined && finding.source === path;
   for (const fault of parsed.faults) {
     if (inline(fault)) report.fault(path, inlineMessage(fault), fault.hint);

@@ -4,6 +4,7 @@
  * of these records. Fields keep the key of the config file; durations are milliseconds, sizes bytes.
  */
 
+import type { ExternalTerms } from "./external_check.ts";
 import type { HbaRule } from "./hba_rule.ts";
 import type { ServerAuthMethod } from "./server_auth.ts";
 
@@ -35,7 +36,9 @@ export type StoredPassword =
   | { kind: "scram"; verifier: string }
   | { kind: "md5"; hash: string }
   | { kind: "plain"; password: string; verifier: string; md5: string }
-  /** A form whose feature is not there yet (JWT, PAM): logins are refused with this reason. */
+  /** Others check what the client sends. */
+  | { kind: "external"; terms: ExternalTerms }
+  /** A form that nobody checks here: logins are refused with this reason. */
   | { kind: "unsupported"; what: string };
 
 /** What a challenge tells of a stored password. */
@@ -44,6 +47,8 @@ export interface PasswordShape {
   /** Of its SCRAM verifier; where it has none, what a new one would have. */
   iterations: number;
   saltBytes: number;
+  /** Who checks it. */
+  external?: ExternalTerms;
 }
 
 /** How a pool proves itself to PostgreSQL. */

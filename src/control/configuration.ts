@@ -6,6 +6,8 @@
 
 import { createHmac, pbkdf2 } from "node:crypto";
 import { legacyHbaRules } from "../auth/hba.ts";
+import type { ExternalMethod } from "../config/external_check.ts";
+import { externalMethods } from "./identity/methods.ts";
 import { parseHba } from "../auth/hba_file.ts";
 import { md5Hash } from "../auth/md5.ts";
 import { passwordBytes } from "../auth/saslprep.ts";
@@ -110,6 +112,8 @@ export function readFile(file: string): Uint8Array<ArrayBuffer> {
   return Deno.readFileSync(fromStartDirectory(file));
 }
 
+const available: ReadonlySet<ExternalMethod> = new Set(externalMethods.keys());
+
 function readText(file: string): string {
   using opened = Deno.openSync(fromStartDirectory(file));
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -136,6 +140,7 @@ export function load(path: string): LoadResult {
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,
+    externalMethods: available,
   });
 }
 
@@ -201,6 +206,7 @@ export function resolve(config: Config, workers: number, before?: Configured): C
     homes,
     verifiers,
     legacyHbaRules,
+    externalMethods: available,
     md5Hash,
     readFile,
     tlsFiles: new Map(

@@ -410,10 +410,10 @@ export class Doorman {
         this.#log.take(mail.record);
         return;
       case "resolve":
-        this.#requests.resolve(worker, mail);
-        return;
       case "derive":
-        this.#requests.derive(worker, mail);
+      case "check":
+      case "check_over":
+        this.#requests.take(worker, mail);
         return;
       case "admin_open":
         this.#consoles.opened(worker, mail);
@@ -454,6 +454,7 @@ export class Doorman {
       mayReplace: () => !this.#shutdown.begun && this.#upgrade.phase !== "moving",
       lost: (worker) => {
         this.#consoles.lost(worker);
+        this.#requests.lost(worker);
         this.#succession?.lost(worker);
       },
       replaced: (worker) => this.#hangs.replaced(worker),

@@ -1,12 +1,15 @@
 /**
- * What workers ask for, since they never run Deno's event loop: addresses of names, and salted passwords, which take a
- * while.
+ * What workers ask for, since they never run Deno's event loop: addresses of names, salted passwords, and whether a
+ * password is right that others check, all of which take a while.
  */
 
 import { Derivations, deriveElsewhere, processDerivations } from "../auth/derivations.ts";
+import { ExternalChecks } from "../auth/external.ts";
 import type { ControlToWorker, WorkerToControl } from "../mail.ts";
+import { externalMethods } from "./identity/methods.ts";
 import { Resolver } from "./resolver.ts";
 
+type Asked = WorkerToControl & { kind: "resolve" | "derive" | "check" | "check_over" };
 type Send = (worker: number, mail: ControlToWorker) => void;
 
 export class WorkerRequests {
@@ -17,9 +20,37 @@ export class WorkerRequests {
     processDerivations(navigator.hardwareConcurrency),
   );
 
-  constructor(send: Send, resolver: Pick<Resolver, "resolve"> = new Resolver()) {
+  readonly #checks: Pick<ExternalChecks, "ask">;
+  /** Checks under way, by worker and request: gives them up. */
+  readonly #checking = new Map<number, Map<number, () => void>>();
+
+  constructor(
+    send: Send,
+    resolver: Pick<Resolver, "resolve"> = new Resolver(),
+    checks: Pick<ExternalChecks, "ask"> = new ExternalChecks(externalMethods),
+  ) {
     this.#send = send;
     this.#resolver = resolver;
+    this.#checks = checks;
+  }
+
+  take(worker: number, mail: Asked): void {
+    switch (mail.kind) {
+      case "resolve":
+        this.resolve(worker, mail);
+        return;
+      case "derive":
+        this.derive(worker, mail);
+        return;
+      case "check":
+        this.check(worker, mail);
+        return;
+      case "check_over":
+        this.checkOver(worker, mail);
+        return;
+      default:
+        mail satisfies never;
+    }
   }
 
   /** Answers by mail; resolves when it is sent. */
@@ -42,5 +73,29 @@ export class WorkerRequests {
     this.#derivations.ask(password, salt, iterations, (saltedPassword) => {
       this.#send(worker, { kind: "derived", request, saltedPassword });
     });
+  }
+
+  check(worker: number, { request, asked }: WorkerToControl & { kind: "check" }): void {
+    let checking = this.#checking.get(worker);
+    if (checking === undefined) this.#checking.set(worker, checking = new Map());
+    const giveUp = this.#checks.ask(asked, (verdict) => {
+      checking.delete(request);
+      this.#send(worker, { kind: "checked", request, verdict });
+    });
+    checking.set(request, giveUp);
+  }
+
+  checkOver(worker: number, { request }: WorkerToControl & { kind: "check_over" }): void {
+    const checking = this.#checking.get(worker);
+    const giveUp = checking?.get(request);
+    checking?.delete(request);
+    giveUp?.();
+  }
+
+  /** The worker is another thread now, and has asked nothing. */
+  lost(worker: number): void {
+    const checking = this.#checking.get(worker);
+    this.#checking.delete(worker);
+    for (const giveUp of checking?.values() ?? []) giveUp();
   }
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { ExternalVerdict } from "../config/external_check.ts";
 import type { ControlToWorker } from "../mail.ts";
 import { WorkerRequests } from "./worker_requests.ts";
 
@@ -33,4 +34,42 @@ Deno.test("worker requests: a password is salted as SCRAM has it", async () => {
     mail.saltedPassword!.toHex(),
     "c4a49510323ab4f952cac1fa99441939e78ea74d6be81ddf7096e87513dc615d",
   );
+});
+
+Deno.test("worker requests: an answer goes to the worker that asked, and none to who is gone", () => {
+  const sent: Sent[] = [];
+  const given: [string, (verdict: ExternalVerdict) => void][] = [];
+  const givenUp: string[] = [];
+  const requests = new WorkerRequests((worker, mail) => void sent.push([worker, mail]), undefined, {
+    ask: ({ user }, done) => {
+      given.push([user, done]);
+      return () => givenUp.push(user);
+    },
+  });
+  const check = (worker: number, request: number, user: string) =>
+    requests.check(worker, {
+      kind: "check",
+      request,
+      asked: {
+        method: "ldap",
+        options: {},
+        user,
+        database: "db",
+        address: "",
+        password: Uint8Array.of(1),
+      },
+    });
+  check(0, 1, "a");
+  check(0, 2, "b");
+  check(1, 1, "c");
+  check(1, 2, "d");
+  requests.checkOver(0, { kind: "check_over", request: 2 });
+  given[0]![1]({ kind: "refused", why: "no" });
+  requests.checkOver(0, { kind: "check_over", request: 1 });
+  requests.lost(1);
+  requests.lost(1);
+  assert.deepEqual(givenUp, ["b", "c", "d"]);
+  assert.deepEqual(sent, [
+    [0, { kind: "checked", request: 1, verdict: { kind: "refused", why: "no" } }],
+  ]);
 });

@@ -13,7 +13,9 @@ import { ClientLogin } from "../client/login/login.ts";
 import { Session } from "../client/session.ts";
 import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import { Derivations, type Derive } from "../auth/derivations.ts";
+import type { ExternalRequest, ExternalVerdict } from "../config/external_check.ts";
 import { shapeOf } from "../auth/mock_password.ts";
+import { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { PoolSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
@@ -75,6 +77,12 @@ export class World {
     waiting: 1,
     waitingBytes: 100,
   });
+  /** What others are asked to check. */
+  readonly external: [ExternalRequest, (verdict: ExternalVerdict) => void][] = [];
+  readonly externalChecks = new ExternalLine((...asked) => {
+    this.external.push(asked);
+    return () => {};
+  }, { atOnce: 1, waiting: 1, waitingBytes: 100 });
   /** Mail to the control plane. */
   readonly mail: WorkerToControl[] = [];
   pool: Pool;
@@ -143,7 +151,7 @@ export class World {
         login_notify_message: "",
         log_client_disconnections: false,
       } as ClientContext["general"],
-      hba: { match: () => ({ method }) } as unknown as HbaMatcher,
+      hba: { match: () => ({ method, source: "hba", line: 1 }) } as unknown as HbaMatcher,
       checkQuery: messageOf(checkQuery),
       draining: false,
       longBytes: 0,
@@ -157,6 +165,7 @@ export class World {
       handshakes: { begin: () => true, stepped: () => {}, over: () => {} },
       logins: { waits: () => {}, over: () => {} },
       passwords: this.passwords,
+      externalChecks: this.externalChecks,
       handOver: unused,
       cancel: unused,
       leave: () => {},

@@ -40,7 +40,7 @@ const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 export interface Recipients {
   readonly log: Pick<Log, "setFilter">;
   readonly clients: Pick<Sessions, "takeOver">;
-  readonly requests: Pick<Requests, "resolved" | "derived">;
+  readonly requests: Pick<Requests, "resolved" | "derived" | "checked">;
   readonly listeners: { open(listeners: readonly ListenerMail[]): void };
   /** Of the binary upgrade that is under way. */
   readonly departure: Pick<Departure, "acknowledged" | "taken" | "notTaken"> | undefined;
@@ -248,6 +248,9 @@ export class Mailbox implements Handler {
         return;
       case "derived":
         to.requests.derived(mail.request, mail.saltedPassword);
+        return;
+      case "checked":
+        to.requests.checked(mail.request, mail.verdict);
         return;
       case "ask":
         this.#piece(mail.request, to.rows(mail.what, mail.most));

@@ -34,7 +34,11 @@ class Post {
     const recipients: Recipients = {
       log: { setFilter: note("setFilter") },
       clients: { takeOver: note("takeOver") },
-      requests: { resolved: note("resolved"), derived: note("derived") },
+      requests: {
+        resolved: note("resolved"),
+        derived: note("derived"),
+        checked: note("checked"),
+      },
       listeners: { open: note("open") },
       get departure() {
         return isDeparting() ? departure : undefined;

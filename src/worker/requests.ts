@@ -1,19 +1,22 @@
 /**
- * What this worker asks of the control plane, since it needs Deno: addresses of names, and salted passwords. Answers come
- * by mail, in any order.
+ * What this worker asks of the control plane, since it needs Deno: addresses of names, salted passwords, and whether a
+ * password is right that others check. Answers come by mail, in any order.
  */
 
+import type { ExternalRequest, ExternalVerdict } from "../config/external_check.ts";
 import type { WorkerToControl } from "../mail.ts";
 import type { ServerAddress } from "../server/dial.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 
 type Resolved = (addresses: string[], error: string | undefined) => void;
+type Checked = (verdict: ExternalVerdict) => void;
 type Derived = (salted: Uint8Array | undefined) => void;
 
 export class Requests {
   readonly #toControl: (mail: WorkerToControl) => void;
   readonly #resolving = new Map<number, Resolved>();
   readonly #deriving = new Map<number, Derived>();
+  readonly #checking = new Map<number, Checked>();
   #last: number;
 
   /** Numbers count from `after` on. */
@@ -49,10 +52,26 @@ export class Requests {
     this.#toControl({ kind: "derive", request, password, salt, iterations });
   }
 
+  /** The answer takes it back: then nothing is told. */
+  check(asked: ExternalRequest, done: Checked): () => void {
+    const request = ++this.#last;
+    this.#checking.set(request, done);
+    this.#toControl({ kind: "check", request, asked });
+    return () => {
+      if (this.#checking.delete(request)) this.#toControl({ kind: "check_over", request });
+    };
+  }
+
   resolved(request: number, addresses: string[], error: string | undefined): void {
     const done = this.#resolving.get(request);
     this.#resolving.delete(request);
     done?.(addresses, error);
+  }
+
+  checked(request: number, verdict: ExternalVerdict): void {
+    const done = this.#checking.get(request);
+    this.#checking.delete(request);
+    done?.(verdict);
   }
 
   derived(request: number, salted: Uint8Array | undefined): void {

@@ -3,7 +3,7 @@ import type { WorkerToControl } from "../mail.ts";
 import type { ServerAddress } from "../server/dial.ts";
 import { Requests } from "./requests.ts";
 
-type Asked = WorkerToControl & { kind: "resolve" | "derive" };
+type Asked = WorkerToControl & { kind: "resolve" | "derive" | "check" | "check_over" };
 
 function asking(): { requests: Requests; asked: Asked[] } {
   const asked: Asked[] = [];
@@ -52,4 +52,25 @@ Deno.test("requests: no address is an error, and one that the resolver gives is 
   requests.resolved(asked[0]!.request, [], undefined);
   requests.resolved(asked[1]!.request, [], "no such host");
   assert.deepEqual(errors, ["no address found", "no such host"]);
+});
+
+Deno.test("requests: what is taken back is said once, and not answered", () => {
+  const { requests, asked } = asking();
+  const heard: string[] = [];
+  const password = Uint8Array.of(1);
+  const check = (user: string) =>
+    requests.check(
+      { method: "pam", options: {}, user, database: "db", address: "", password },
+      (verdict) => heard.push(`${user} ${verdict.kind}`),
+    );
+  const takeBack = check("a");
+  const tooLate = check("b");
+  takeBack();
+  takeBack();
+  const [a, b] = asked.map(({ request }) => request);
+  requests.checked(b!, { kind: "accepted" });
+  requests.checked(a!, { kind: "accepted" });
+  tooLate();
+  assert.deepEqual(heard, ["b accepted"]);
+  assert.deepEqual(asked.map(({ kind }) => kind), ["check", "check", "check_over"]);
 });

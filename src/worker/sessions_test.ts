@@ -42,6 +42,7 @@ class Host implements Disposable {
       handshakes: { begin: () => true, stepped: () => {}, over: () => {} },
       logins: { waits: () => {}, over: () => {} },
       passwords: { ask: () => assert.fail("no password") },
+      externalChecks: { ask: () => assert.fail("no password") },
       findPool: () => ({ kind: "elsewhere", worker: 1 }),
       handOver: (worker, client) => this.sessions.handOver(worker, client),
       cancel: () => assert.fail("nobody cancels"),

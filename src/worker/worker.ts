@@ -8,6 +8,7 @@ import { ownThread } from "../os/threads.ts";
 import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
+import { ExternalLine, WORKER_CHECKS } from "../auth/external.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import type { GeneralSettings, ServerTls } from "../config/settings.ts";
 import type { ClientContext, ClientEncryption } from "../client/context.ts";
@@ -86,6 +87,10 @@ class Worker
   readonly preparedMemory: PreparedMemory;
   readonly logins = new Logins(this);
   readonly passwords = new Derivations((...run) => this.derive(...run), WORKER_DERIVATIONS);
+  readonly externalChecks = new ExternalLine(
+    (asked, done) => this.requests.check(asked, done),
+    WORKER_CHECKS,
+  );
   readonly tls: ClientEncryption | undefined;
   readonly handshakes: Handshakes;
   readonly tickets: CancelTickets;

@@ -16,18 +16,22 @@ import {
   shapeOf,
   verifierFor,
 } from "../../auth/mock_password.ts";
-import { type ScramVerifier, verifySalted } from "../../auth/scram.ts";
+import { verifySalted } from "../../auth/scram.ts";
 import {
   advanceScramServer,
   beginScramServer,
   offeredMechanisms,
   type ScramServerState,
 } from "../../auth/scram_server.ts";
+import type { HbaRule } from "../../config/hba_rule.ts";
+import type { ExternalMethod, ExternalTerms } from "../../config/external_check.ts";
 import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
 import { Authentication, Frontend, readLength } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
 import { peerAddress, type SessionState } from "../state.ts";
+import type { Trail } from "./log_lines.ts";
+import type { PasswordChecks } from "./checks.ts";
 
 /** What this file needs of a login. */
 export interface AuthenticatingLogin {
@@ -42,12 +46,9 @@ export interface AuthenticatingLogin {
     readonly mockSecret: Uint8Array;
   };
   write(bytes: Uint8Array): void;
-  /** Salts a password on another thread, unless the login ends before; what the client has sent behind it waits. */
-  salt(
-    password: Uint8Array,
-    verifier: ScramVerifier,
-    done: (saltedPassword: Uint8Array | undefined) => void,
-  ): void;
+  /** Is filled in, for the log. */
+  readonly trail: Trail;
+  readonly checks: Pick<PasswordChecks, "salt" | "external">;
   /** `clientKey` of SCRAM can log in to PostgreSQL. */
   accepted(clientKey: Uint8Array | undefined): void;
   refused(reason: Reason, first: string, second?: string): void;
@@ -67,6 +68,7 @@ export interface Account {
 export type Challenge =
   | { readonly method: "password" }
   | { readonly method: "md5"; readonly hash: string; readonly salt: Uint8Array }
+  | { readonly method: "external"; readonly terms: ExternalTerms }
   /** Nothing: its password is being checked. */
   | { readonly method: "checking" }
   | { readonly method: "scram"; readonly state: ScramServerState };
@@ -99,13 +101,13 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     user: state.user,
     replication: state.replication === "physical",
   });
+  login.trail.rule = rule;
   if (context.hba !== undefined && rule === undefined) {
     refusedByHba(login);
     return undefined;
   }
   const { stored, shape } = account;
-  const mock = shape.kind === "md5" ? "md5" : "scram";
-  const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mock);
+  const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mockKind(shape));
   switch (method) {
     case "trust":
       if (stored !== undefined) login.accepted(undefined);
@@ -119,6 +121,9 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     case "password":
       login.write(messages.authentication(Authentication.CleartextPassword));
       return { method };
+    case "external":
+      login.write(messages.authentication(Authentication.CleartextPassword));
+      return { method, terms: externalTerms(rule, shape) };
     case "md5": {
       const salt = getRandomValues(new Uint8Array(4));
       login.write(messages.authentication(Authentication.MD5Password, salt));
@@ -133,6 +138,28 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     }
     default:
       return method satisfies never;
+  }
+}
+
+/** What kind of password a user who does not exist is asked for. */
+function mockKind({ kind }: PasswordShape): StoredPassword["kind"] {
+  return kind === "md5" || kind === "external" ? kind : "scram";
+}
+
+/** Who is to check the password: the rule says it, or else the user's entry. */
+function externalTerms(rule: HbaRule | undefined, { external }: PasswordShape): ExternalTerms {
+  switch (rule?.method) {
+    case "pam":
+    case "ldap":
+    case "jwt": {
+      const { method, options = {} } = rule;
+      return {
+        method,
+        options: external?.method === method ? { ...external.options, ...options } : options,
+      };
+    }
+    default:
+      return external!;
   }
 }
 
@@ -163,6 +190,7 @@ export function answer(
   }
   const given = body.subarray(0, zero);
   if (asked.method === "password") return answerCleartext(login, account, given);
+  if (asked.method === "external") return answerExternal(login, account, asked.terms, given);
   const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
   if (right && account.stored !== undefined) login.accepted(undefined);
   else wrong(login);
@@ -187,11 +215,35 @@ function answerCleartext(
     return undefined;
   }
   const verifier = verifierFor(stored, claim(login, account));
-  login.salt(password, verifier, (salted) => {
+  login.checks.salt(password, verifier, (salted) => {
     const keys = salted === undefined ? undefined : verifySalted(verifier, salted);
     if (keys !== undefined && stored !== undefined) login.accepted(keys.clientKey);
     else if (salted === undefined) login.refused(REASONS.internalError, "");
     else wrong(login);
+  });
+  return { method: "checking" };
+}
+
+/** A user who does not exist is asked about as well: it takes as long, and comes to nothing. */
+function answerExternal(
+  login: AuthenticatingLogin,
+  account: Account,
+  terms: ExternalTerms,
+  password: Uint8Array,
+): Challenge | undefined {
+  const { user, database, ip } = login.state;
+  // PostgreSQL takes no empty password for any of these: a directory would take it for an anonymous bind.
+  if (password.length === 0) {
+    login.trail.cause = "the password is empty";
+    wrongFor(login, terms);
+    return undefined;
+  }
+  login.checks.external({ ...terms, user, database, address: ip, password }, (verdict) => {
+    if (verdict.kind === "accepted" && account.stored !== undefined) login.accepted(undefined);
+    else {
+      login.trail.cause = verdict.kind === "accepted" ? "there is no such user here" : verdict.why;
+      wrongFor(login, terms);
+    }
   });
   return { method: "checking" };
 }
@@ -217,6 +269,18 @@ function answerScram(
     default:
       return step satisfies never;
   }
+}
+
+/** What PostgreSQL says where its own check of that kind comes to nothing. */
+const REFUSALS: Readonly<Record<ExternalMethod, Reason>> = {
+  pam: REASONS.pamFailed,
+  ldap: REASONS.ldapFailed,
+  jwt: REASONS.authenticationFailed,
+  talos: REASONS.authenticationFailed,
+};
+
+function wrongFor(login: AuthenticatingLogin, { method }: ExternalTerms): void {
+  login.refused(REFUSALS[method], login.state.user);
 }
 
 function wrong(login: AuthenticatingLogin): void {

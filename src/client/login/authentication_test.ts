@@ -7,7 +7,6 @@ import {
   makeVerifier,
   repeatableSalt,
   saltPassword,
-  type ScramVerifier,
 } from "../../auth/scram.ts";
 import {
   answerChallenge,
@@ -15,6 +14,7 @@ import {
   readServerFirst,
   verifyServerFinal,
 } from "../../auth/scram_client.ts";
+import type { ExternalRequest, ExternalVerdict } from "../../config/external_check.ts";
 import type { HbaRule } from "../../config/hba_rule.ts";
 import type { StoredPassword } from "../../config/settings.ts";
 import { messagesIn } from "../../protocol/testing/wire.ts";
@@ -90,14 +90,15 @@ class FakeLogin implements AuthenticatingLogin {
   /** Of the password that is being checked. */
   done: ((salted: Uint8Array | undefined) => void) | undefined;
 
-  salt(
-    password: Uint8Array,
-    { salt, iterations }: ScramVerifier,
-    done: (salted: Uint8Array | undefined) => void,
-  ): void {
-    this.done = done;
-    if (!this.waits) done(saltPassword(password, salt, iterations));
-  }
+  readonly trail: AuthenticatingLogin["trail"] = { rule: undefined, cause: "" };
+  readonly checks: AuthenticatingLogin["checks"] = {
+    salt: (password, { salt, iterations }, done) => {
+      this.done = done;
+      if (!this.waits) done(saltPassword(password, salt, iterations));
+    },
+    external: (request, done) => this.external.push([request, done]),
+  };
+  readonly external: [ExternalRequest, (verdict: ExternalVerdict) => void][] = [];
 
   accepted(clientKey: Uint8Array | undefined): void {
     assert.equal(this.verdict, undefined, "one verdict");
@@ -356,4 +357,72 @@ Deno.test("authentication: a password without its terminator is a violation", ()
     answer(login, account, challenge(login, account)!, encode("pencil"));
     assert.equal(login.verdict, "08P01 invalid password packet");
   }
+});
+
+const TERMS = { method: "jwt", options: { key: "/keys/a.pem" } } as const;
+const EXTERNAL: StoredPassword = { kind: "external", terms: TERMS };
+
+/** Whose password was sent, and who is asked whether it is right. */
+function sent(login: FakeLogin, account: Account): ExternalRequest {
+  const asked = challenge(login, account);
+  assert.deepEqual(login.codes, [3]);
+  assert.deepEqual(answer(login, account, asked, zeroEnded("token")), { method: "checking" });
+  return login.external[0]![0];
+}
+
+Deno.test("authentication: what others check is asked for in clear, and they are asked", () => {
+  const login = new FakeLogin("ldap");
+  assert.deepEqual(sent(login, knownAccount(SCRAM)), {
+    method: "ldap",
+    options: {},
+    user: "me",
+    database: "db",
+    address: "10.0.0.1",
+    password: encode("token"),
+  });
+  assert.equal(login.verdict, undefined);
+  login.external[0]![1]({ kind: "accepted" });
+  assert.equal(login.verdict, "accepted");
+});
+
+Deno.test("authentication: others refuse or do not answer: the client hears no, the log why", () => {
+  for (const kind of ["refused", "error"] as const) {
+    const login = new FakeLogin("pam");
+    sent(login, knownAccount(SCRAM));
+    login.external[0]![1]({ kind, why: "account is locked" });
+    assert.equal(login.verdict, '28000 PAM authentication failed for user "me"');
+    assert.equal(login.trail.cause, "account is locked");
+  }
+});
+
+Deno.test("authentication: a user who does not exist is checked like another, and never let in", () => {
+  for (const method of ["ldap", undefined] as const) {
+    const login = new FakeLogin(method);
+    const known = knownAccount(EXTERNAL);
+    const account = unknownAccount(login, [known.shape]);
+    const { password, options } = sent(login, account);
+    assert.deepEqual(password, encode("token"));
+    assert.deepEqual(options, method === "ldap" ? {} : TERMS.options);
+    login.external[0]![1]({ kind: "accepted" });
+    assert.match(login.verdict!, method === "ldap" ? /^28000 LDAP/ : /^28P01 password/);
+  }
+});
+
+Deno.test("authentication: a user whose password others check is checked by them whatever the rule", () => {
+  for (const method of ["trust", "password", "md5", "scram-sha-256", "auto"] as const) {
+    const login = new FakeLogin(method);
+    assert.deepEqual(sent(login, knownAccount(EXTERNAL)).options, TERMS.options, method);
+    assert.equal(login.verdict, undefined);
+  }
+  const rejected = new FakeLogin("reject");
+  assert.equal(challenge(rejected, knownAccount(EXTERNAL)), undefined);
+  assert.match(rejected.verdict!, /^28000/);
+});
+
+Deno.test("authentication: nobody is asked about an empty password", () => {
+  const login = new FakeLogin("ldap");
+  const account = knownAccount(SCRAM);
+  assert.equal(answer(login, account, challenge(login, account), zeroEnded("")), undefined);
+  assert.match(login.verdict!, /^28000 LDAP/);
+  assert.equal(login.external.length, 0);
 });

@@ -1,10 +1,19 @@
 /** The log lines of a login that fails: what a stranger can cause as often as he likes is summed up by kind and address. */
 
+import type { HbaRule } from "../../config/hba_rule.ts";
 import { peerName, type Reason, REASONS, reasonText } from "../../reasons.ts";
 import type { ClientView } from "../parts.ts";
 import { countRejection } from "../../stats/rejections.ts";
 import { peerAddress } from "../state.ts";
 import { placesTaken } from "./places.ts";
+
+/** How a login is decided, for the operator: what the client hears says less. */
+export interface Trail {
+  /** The rule that fits; `undefined`: none was looked for, or there is none. */
+  rule: Pick<HbaRule, "source" | "line" | "method"> | undefined;
+  /** Why the answer is no, where that is more than a wrong password. */
+  cause: string;
+}
 
 /** Who wanted in, and why he was refused. */
 export function logFailure(
@@ -12,10 +21,16 @@ export function logFailure(
   reason: Reason,
   first: string,
   second: string,
+  trail?: Trail,
 ): void {
   const claim = `as "${peerName(state.user)}" to "${peerName(state.database)}"`;
-  const why = reasonText(reason, first, second);
+  const why = reasonText(reason, first, second) + (trail === undefined ? "" : trailText(trail));
   tell({ context, state }, reason, `${name} login from ${state.address} ${claim} failed: ${why}`);
+}
+
+function trailText({ rule, cause }: Trail): string {
+  const by = rule && ` (method ${rule.method}, ${rule.source} line ${rule.line})`;
+  return `${by ?? ""}${cause === "" ? "" : `: ${cause}`}`;
 }
 
 /** A TLS handshake came to nothing. */

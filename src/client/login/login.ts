@@ -20,7 +20,6 @@ import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { onlyReported, type ParameterSet } from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
-import type { ScramVerifier } from "../../auth/scram.ts";
 import type { Waiter } from "../../pool/waiting.ts";
 import { AdminSession } from "../admin_session.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
@@ -48,10 +47,11 @@ import {
   startQuestion,
   truncation,
 } from "./start.ts";
+import { PasswordChecks } from "./checks.ts";
 import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
-import { logFailure, logNoPlace } from "./log_lines.ts";
+import { logFailure, logNoPlace, type Trail } from "./log_lines.ts";
 import { placesTaken, poolFull, takePlace } from "./places.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
@@ -78,8 +78,8 @@ export class ClientLogin implements AuthenticatingLogin {
   readonly #encryption: Encryption;
   #account: Account | undefined;
   #challenge: Challenge | undefined;
-  /** Gives up the check of a password. */
-  #abandon: (() => void) | undefined;
+  readonly checks: PasswordChecks;
+  readonly trail: Trail = { rule: undefined, cause: "" };
   #admin = false;
   /** It brought a CancelRequest, and is open until that is through. */
   #canceling = false;
@@ -89,6 +89,7 @@ export class ClientLogin implements AuthenticatingLogin {
   constructor(session: Session) {
     this.#session = session;
     this.#encryption = new Encryption(session, this);
+    this.checks = new PasswordChecks(session, this);
     this.#timer = this.#limit();
     this.waits();
   }
@@ -118,7 +119,7 @@ export class ClientLogin implements AuthenticatingLogin {
   /** The session ends or is through: no timer may outlive it. */
   cancel(): void {
     this.#timer?.cancel();
-    this.#abandon?.();
+    this.checks.end();
     this.#encryption.end();
     this.#session.context.logins.over(this);
   }
@@ -322,20 +323,8 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#challenge = answer(this, this.#account!, this.#challenge, bytes.slice(at + 5, end));
   }
 
-  salt(
-    password: Uint8Array,
-    { salt, iterations }: ScramVerifier,
-    done: (saltedPassword: Uint8Array | undefined) => void,
-  ): void {
-    const session = this.#session;
-    const { logins, passwords } = session.context;
-    logins.over(this);
-    session.hold();
-    this.#abandon = passwords.ask(password, salt, iterations, (salted) => {
-      session.unhold();
-      done(salted);
-    });
-    if (this.#abandon === undefined) this.#fail(REASONS.tooManyChecks, "", "");
+  tooManyChecks(): void {
+    this.#fail(REASONS.tooManyChecks, "", "");
   }
 
   // ── accepted ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -493,8 +482,8 @@ export class ClientLogin implements AuthenticatingLogin {
     this.cancel();
     // The client hears that its password is wrong.
     const misses = reason === REASONS.authenticationFailed && this.#account?.missing === "database";
-    if (misses) logFailure(this.#session, REASONS.noPool, database, user);
-    else logFailure(this.#session, reason, first, second);
+    if (misses) logFailure(this.#session, REASONS.noPool, database, user, this.trail);
+    else logFailure(this.#session, reason, first, second, this.trail);
     this.#session.fail("FATAL", reason, first, second, code);
   }
 }

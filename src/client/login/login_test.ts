@@ -112,7 +112,7 @@ class World {
         admin_username: "admin",
         admin_password: { kind: "md5", hash: md5Hash("pencil", "admin") },
       },
-      hba: { match: () => ({ method: this.method }) },
+      hba: { match: () => ({ method: this.method, source: "hba", line: 1 }) },
       log: {
         warn: (_: string, message: string) => this.warnings.push(message),
         provoked: (_: string, _target: string, _by: object, message: string) =>
@@ -380,7 +380,7 @@ Deno.test("login: a wrong password", () => {
   ]);
   assert.deepEqual(world.warnings, [
     '[me@db #7] login from  as "me" to "db" failed: ' +
-    'password authentication failed for user "me"',
+    'password authentication failed for user "me" (method password, hba line 1)',
   ]);
   assert.equal(world.shared[Shared.LoggedIn], 0);
 });
@@ -405,7 +405,7 @@ Deno.test("login: a user who does not exist is asked, and fails, in a database t
   );
   assert.deepEqual(database.warnings, [
     '[me@db #7] login from  as "me" to "db" failed: ' +
-    'no pool configured for database "db" and user "me"',
+    'no pool configured for database "db" and user "me" (method auto, hba line 1)',
   ]);
 });
 

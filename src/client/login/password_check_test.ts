@@ -130,3 +130,21 @@ Deno.test("login: the SCRAM challenge of a user who does not exist looks like an
   assert.match(unknown!, /i=2$/);
   assert.equal(unknown!.length, known!.length);
 });
+
+Deno.test("login: who has others check his password waits for them, and is not waited for when he leaves", () => {
+  const place = new World(
+    { password: { kind: "external", terms: { method: "jwt", options: {} } } },
+    { method: "auto" },
+  );
+  place.addServer();
+  const client = login(place, "token", query("none"));
+  const leaving = login(place, "token");
+  assert.equal(types(client), "R");
+  leaving.session.close({ name: "", code: "", text: "", level: "info" }, "");
+  const [[asked, done]] = place.external;
+  assert.equal(new TextDecoder().decode(asked.password), "token");
+  done({ kind: "accepted" });
+  place.settle();
+  assert.match(types(client), /^RRS+KZCZ$/);
+  assert.equal(place.external.length, 1, "who has left is not asked about");
+});

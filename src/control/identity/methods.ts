@@ -1,0 +1,8 @@
+/**
+ * Who checks passwords besides the pooler, by method. What is not in here is not available: the configuration that names it
+ * is refused.
+ */
+
+import type { ExternalMethods } from "../../auth/external.ts";
+
+export const externalMethods: ExternalMethods = new Map();
