@@ -12,6 +12,7 @@ import {
   setSaltSecret,
   setStartDirectory,
 } from "./control/configuration.ts";
+import { PAM_HELPER_ARGUMENT, servePam } from "./control/identity/pam_helper.ts";
 import { becomeDaemon, daemonStartDirectory, launchDaemon } from "./control/service/daemon.ts";
 import { launchNewProcess } from "./control/upgrade/new_process.ts";
 import { sayLast } from "./control/log.ts";
@@ -27,6 +28,7 @@ const DAEMON_UNDER_SYSTEMD =
   "the service manager runs the process in the background\n";
 
 async function run(args: string[]): Promise<void> {
+  if (args.length === 1 && args[0] === PAM_HELPER_ARGUMENT) return servePam();
   const command = parseCommandLine(args, (name) => Deno.env.get(name));
   switch (command.kind) {
     case "help":
