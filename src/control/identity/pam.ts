@@ -1,25 +1,27 @@
 /**
  * Passwords that PAM is to check. Its modules run in processes of their own (`pam_helper.ts`), a few at most, kept for the
- * next password; one that does not answer in time, or dies, is ended and nobody else notices. Who comes while all are busy
- * waits in line.
+ * next password; one that does not answer in time, or dies, is ended and nobody else notices.
  *
- * What must hold: each check is answered once, and within `timeoutMs` of its start; one process has one check at a time. A
- * process that can't be ended keeps its place, so that there are never more than `most`.
+ * What must hold: one process has one check at a time. A process that can't be ended keeps its place, so that there are
+ * never more than `atOnce`.
  */
 
+import type { ExternalCheck } from "../../auth/external.ts";
+import type { ExternalRequest, ExternalVerdict } from "../../config/external_check.ts";
 import type { PamRequest, PamResult } from "../../os/pam.ts";
-import type { Verdict } from "./verdict.ts";
 import { frameOf, MOST_FRAME_BYTES } from "./pam_helper.ts";
 
-/** How helpers are started, and their bounds. */
-export interface PamLimits {
+/** How PAM is asked. */
+export interface PamTerms {
+  /** Starts a helper. */
   command: { path: string; args: string[] };
-  most: number;
-  /** Checks in line. */
-  waiting: number;
+  atOnce: number;
   timeoutMs: number;
+  configDirectory: string | undefined;
 }
 
+/** As PostgreSQL has it. */
+const DEFAULT_SERVICE = "postgresql";
 /** Memory that modules leak goes with the process. */
 const MOST_CHECKS = 1000;
 const IDLE_MS = 60_000;
@@ -36,40 +38,55 @@ const FAILURES: ReadonlySet<number> = new Set([
   28, // MODULE_UNKNOWN
 ]);
 
-interface Check {
-  request: PamRequest;
-  done: (verdict: Verdict) => void;
-}
-
-export class PamChecks {
-  #limits: PamLimits;
-  readonly #line = new Set<Check>();
+export class PamCheck implements ExternalCheck {
   readonly #idle: Helper[] = [];
   /** Processes that are not gone. */
   readonly #alive = new Set<Helper>();
+  #terms: PamTerms;
 
-  constructor(limits: PamLimits) {
-    this.#limits = limits;
+  constructor(terms: PamTerms) {
+    this.#terms = terms;
+  }
+
+  get atOnce(): number {
+    return this.#terms.atOnce;
+  }
+
+  get timeoutMs(): number {
+    return this.#terms.timeoutMs;
   }
 
   /** For checks that begin from now on. */
-  limit(limits: Pick<PamLimits, "most" | "timeoutMs">): void {
-    this.#limits = { ...this.#limits, ...limits };
+  configure(terms: PamTerms): void {
+    this.#terms = terms;
   }
 
-  /** Gets in line. The answer gives the check up. */
-  ask(request: PamRequest, done: (verdict: Verdict) => void): () => void {
-    const check: Check = { request, done };
-    if (this.#line.size >= this.#limits.waiting) {
-      queueMicrotask(() => check.done(failed("too many passwords wait for PAM")));
-    } else {
-      this.#line.add(check);
-      this.#next();
+  /** Goes on when nobody waits any more: a process is not worth less than the time that is left to it. */
+  async check({ user, address, password, options }: ExternalRequest): Promise<ExternalVerdict> {
+    const { timeoutMs, configDirectory } = this.#terms;
+    const text = textOf(password);
+    if (text === undefined) return { kind: "refused", why: "the password is not UTF-8" };
+    const service = options.pamservice ?? DEFAULT_SERVICE;
+    const helper = this.#idle.pop() ?? this.#start();
+    if (typeof helper === "string") return { kind: "error", why: helper };
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      helper.kill();
+    }, timeoutMs);
+    const request = { service, user, password: text, remoteHost: address, configDirectory };
+    const result = await helper.ask(request);
+    clearTimeout(timer);
+    if (result === undefined || late) {
+      helper.kill();
+      const why = late ? `has not answered for ${timeoutMs} ms` : "has taken its process with it";
+      // The place is free when the process is gone.
+      await helper.gone;
+      return { kind: "error", why: `PAM service ${JSON.stringify(service)} ${why}` };
     }
-    return () => {
-      this.#line.delete(check);
-      check.done = () => {};
-    };
+    if (helper.checks >= MOST_CHECKS) helper.end();
+    else this.#rest(helper);
+    return verdictOf(service, result);
   }
 
   /** Ends the helpers that rest; resolves when all are gone. */
@@ -78,21 +95,10 @@ export class PamChecks {
     await Promise.all(Array.from(this.#alive, ({ gone }) => gone));
   }
 
-  #next(): void {
-    for (const check of this.#line) {
-      const helper = this.#idle.pop() ?? this.#start();
-      if (helper === undefined) return;
-      this.#line.delete(check);
-      if (typeof helper === "string") check.done(failed(helper));
-      else void this.#run(helper, check);
-    }
-  }
-
-  /** Another process; `undefined`: there are as many as may be. */
-  #start(): Helper | string | undefined {
-    if (this.#alive.size >= this.#limits.most) return undefined;
+  /** Another process, or why there is none. */
+  #start(): Helper | string {
     try {
-      const helper = new Helper(this.#limits.command);
+      const helper = new Helper(this.#terms.command);
       this.#alive.add(helper);
       void helper.gone.then(() => this.#gone(helper));
       return helper;
@@ -107,29 +113,6 @@ export class PamChecks {
     this.#alive.delete(helper);
     const at = this.#idle.indexOf(helper);
     if (at >= 0) this.#idle.splice(at, 1);
-    this.#next();
-  }
-
-  async #run(helper: Helper, check: Check): Promise<void> {
-    const { timeoutMs } = this.#limits;
-    const { service } = check.request;
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      helper.kill();
-    }, timeoutMs);
-    const result = await helper.ask(check.request);
-    clearTimeout(timer);
-    if (result !== undefined && !late) {
-      if (helper.checks >= MOST_CHECKS) helper.end();
-      else this.#rest(helper);
-      check.done(verdictOf(service, result));
-    } else {
-      helper.kill();
-      const why = late ? `has not answered for ${timeoutMs} ms` : "has taken its process with it";
-      check.done(failed(`PAM service ${JSON.stringify(service)} ${why}`));
-    }
-    this.#next();
   }
 
   #rest(helper: Helper): void {
@@ -143,14 +126,19 @@ export class PamChecks {
   }
 }
 
-function failed(cause: string): Verdict {
-  return { kind: "failed", cause };
+/** As it is written; `undefined`: PAM's modules would be asked about another password than was sent. */
+function textOf(password: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(password);
+  } catch {
+    return undefined;
+  }
 }
 
-function verdictOf(service: string, { step, code, text }: PamResult): Verdict {
-  if (code === 0) return { kind: "right" };
-  const cause = `PAM service ${JSON.stringify(service)}, ${step}: ${text}`;
-  return { kind: FAILURES.has(code) ? "failed" : "wrong", cause };
+function verdictOf(service: string, { step, code, text }: PamResult): ExternalVerdict {
+  if (code === 0) return { kind: "accepted" };
+  const why = `PAM service ${JSON.stringify(service)}, ${step}: ${text}`;
+  return { kind: FAILURES.has(code) ? "error" : "refused", why };
 }
 
 /** One process. */
@@ -163,7 +151,7 @@ class Helper {
   readonly #answers: ReadableStreamDefaultReader<Uint8Array>;
   #idle: number | undefined;
 
-  constructor({ path, args }: PamLimits["command"]) {
+  constructor({ path, args }: PamTerms["command"]) {
     this.#child = new Deno.Command(path, { args, stdin: "piped", stdout: "piped" }).spawn();
     this.#questions = this.#child.stdin.getWriter();
     this.#answers = this.#child.stdout.getReader();
