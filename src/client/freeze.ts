@@ -18,8 +18,7 @@ import {
 } from "./listen/listening.ts";
 import { leavePlace } from "./login/places.ts";
 import type { ClientTimes } from "./parts.ts";
-import type { SocketSnapshot } from "./socket.ts";
-import { type SessionState, Stage } from "./state.ts";
+import { type SessionState, type SocketSnapshot, Stage } from "./state.ts";
 import { clearStatements, freezeStatements, setStatement } from "./prepared/names.ts";
 import { nextUnnamedId } from "./prepared/unnamed.ts";
 

@@ -27,32 +27,15 @@ import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ClientContext } from "./context.ts";
+import { awaitsAnswer, sound } from "./half_closed.ts";
+import type { AnswerRecording } from "./parts.ts";
 import { paced, WORTH_BYTES } from "./pace.ts";
-import { type SessionState, Stage } from "./state.ts";
+import { type SessionState, type SocketSnapshot, Stage } from "./state.ts";
 
 /** Replies owed to one client beyond this: its next messages stay in its socket. */
 export const MOST_OWED = 8192;
 
 const NOTHING = new Uint8Array(0);
-
-/** Notes what a client is sent; check_query.ts. */
-export interface AnswerRecording {
-  add(bytes: Uint8Array, start: number, end: number): void;
-  end(status: number): void;
-}
-
-/** The socket's part of a snapshot. */
-export interface SocketSnapshot {
-  /** What was read and not looked at yet. */
-  tail: Uint8Array | undefined;
-  /** What the client has not taken yet. */
-  outbox: Uint8Array | undefined;
-  throttled: boolean;
-  /** Of a connection with TLS: what its records are sealed and opened with. */
-  tls: TlsState | undefined;
-  /** The tail waits for the answer to a Describe of the pooler's (`held`). */
-  checking: boolean;
-}
 
 export abstract class ClientSocket implements Handler, Sender {
   readonly context: ClientContext;
@@ -88,6 +71,8 @@ export abstract class ClientSocket implements Handler, Sender {
   #throttled = false;
   /** Its next messages wait for an answer. */
   #held = false;
+  /** It was sent something to see whether it still reads. */
+  #sounded = false;
   /** Watches a client that has not taken all; `#flushes` counts its progress. */
   #takingTimer: Timer | undefined = undefined;
   #flushes = 0;
@@ -262,11 +247,19 @@ export abstract class ClientSocket implements Handler, Sender {
 
   #goneWhileNotReading(events: number): void {
     const { stage } = this.state;
-    const waits = stage === Stage.Waiting || stage === Stage.Preparing || stage === Stage.Login;
+    const waits = stage === Stage.Preparing || stage === Stage.Login;
     if (waits || (events & (EPOLLHUP | EPOLLERR)) !== 0) {
       this.close(REASONS.clientGone, "");
       // Half closed: what it sent before is read when there is room, and then the end.
-    } else this.#setEvents(this.#events & ~EPOLLRDHUP);
+    } else {
+      if (stage === Stage.Waiting) this.#sound();
+      this.#setEvents(this.#events & ~EPOLLRDHUP);
+    }
+  }
+
+  #sound(): void {
+    if (!this.#sounded) sound(this);
+    this.#sounded = true;
   }
 
   #read(): void {
@@ -289,8 +282,13 @@ export abstract class ClientSocket implements Handler, Sender {
   }
 
   #endOfStream(n: number): void {
-    if (n === 0) this.close(REASONS.clientGone, "");
-    else if (!libc.wouldBlock(n)) {
+    if (n === 0) {
+      if (!awaitsAnswer(this)) return this.close(REASONS.clientGone, "");
+      this.#sound();
+      // Read again with the next part of its answer.
+      this.#throttled = true;
+      this.#setEvents(this.#events & ~(EPOLLIN | EPOLLRDHUP));
+    } else if (!libc.wouldBlock(n)) {
       const fault = this.stream instanceof TlsStream ? this.stream.fault : "";
       this.close(REASONS.clientReset, fault || errnoText(-n));
     }

@@ -246,3 +246,52 @@ Deno.test("leaving: what runs is canceled, and the server is the next client's a
   assert.equal(await next.value("SELECT count(*) FROM kept WHERE x = 7"), "1");
   await next.query("DELETE FROM kept");
 });
+
+Deno.test("leaving: who only says no more still reads the answer, and then the end, as directly", async () => {
+  const direct = { port: postgres.port, database: "postgres", user: "postgres" };
+  const sleep = "SELECT pg_sleep(0.2)::text || 'done'";
+  const ways: [name: string, parts: Uint8Array[]][] = [
+    ["a query", [wire.query(sleep)]],
+    ["a batch", [P("", sleep), B("", ""), E, S]],
+    ["in a transaction", [wire.query("START TRANSACTION"), wire.query(sleep)]],
+    ["two queries", [wire.query(sleep), wire.query("SELECT 'more'")]],
+    ["a long result", [wire.query("SELECT repeat('x', 1000) FROM generate_series(1, 5000)")]],
+    ["COPY that needs more", [wire.query("COPY kept FROM STDIN")]],
+    ["a batch without its end", [P("", sleep), B("", ""), E]],
+  ];
+  for (const [name, parts] of ways) {
+    const ends: string[] = [];
+    for (const place of [direct, { ...direct, port: doorman.port, database: "one" }]) {
+      using client = await WireClient.login(place);
+      client.send(...parts);
+      await client.closeWrite();
+      const said = await client.readToEnd();
+      ends.push(said.map(({ type }) => type).filter((type) => !"SNE".includes(type)).join(""));
+    }
+    assert.equal(ends[1], ends[0], name);
+  }
+  await allAtRest();
+});
+
+Deno.test("leaving: who waits for a server and only says no more gets it, and who is gone does not", async () => {
+  using holder = await login("one");
+  await holder.query("START TRANSACTION");
+  await holder.query("SELECT 1");
+  using half = await login("one");
+  half.send(wire.query("SELECT 'mine'"));
+  await half.closeWrite();
+  using gone = await login("one");
+  gone.send(wire.query("INSERT INTO kept VALUES (9)"));
+  await gone.flushed();
+  gone.close();
+  using admin = await consoleOf(doorman);
+  await waitFor("only the half-closed one waits", 5000, async () => {
+    const [pool] = (await show(admin, "POOLS")).filter(({ database }) => database === "one");
+    return pool!.cl_waiting === "1" || undefined;
+  });
+  await holder.query("COMMIT");
+  assert.deepEqual(wire.rowsOf(await half.readToEnd()), [["mine"]]);
+  assert.equal(await holder.value("SELECT count(*) FROM kept WHERE x = 9"), "0");
+  await holder.terminate();
+  await allAtRest();
+});
