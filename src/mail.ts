@@ -8,6 +8,7 @@ import type {
   ClientTls,
   GeneralSettings,
   PasswordShape,
+  PasswordSource,
   PoolMode,
   PoolSettings,
   Settings,
@@ -25,6 +26,9 @@ export type { LogLevel, PoolCounters };
  * each byte of a byte array, at 2 MB a second.
  */
 export type Envelope<Mail> = ReadonlyMap<"mail", Mail>;
+
+/** A password towards PostgreSQL, or why there is none. */
+export type FoundPassword = { password: string } | { error: string };
 
 /** A listening socket that workers accept on. */
 export interface ListenerMail {
@@ -96,6 +100,8 @@ export type ControlToWorker =
   | { kind: "resolved"; request: number; addresses: string[]; error: string | undefined }
   | { kind: "derived"; request: number; saltedPassword: Uint8Array | undefined; error?: string }
   | { kind: "checked"; request: number; verdict: ExternalVerdict }
+  /** A secret. */
+  | { kind: "server_password_is"; request: number; found: FoundPassword }
   /** `most`: of a list without end, so many rows at most. */
   | { kind: "ask"; request: number; what: WorkerQuestion; most?: number }
   | { kind: "command"; request: number; command: WorkerCommand };
@@ -227,6 +233,8 @@ export type WorkerToControl =
   | { kind: "check"; request: number; asked: ExternalRequest }
   /** Nobody waits for the answer any more. */
   | { kind: "check_over"; request: number }
+  /** `refused`: PostgreSQL does not take this one. */
+  | { kind: "server_password"; request: number; source: PasswordSource; refused?: string }
   /** `more`: other rows follow. */
   | { kind: "answer"; request: number; rows: unknown[]; more?: boolean; error?: string }
   /** Much garbage was collected: the allocator may give its memory back. */

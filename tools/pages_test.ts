@@ -71,12 +71,13 @@ Deno.test("pages: tasks that they name are there", () => {
 });
 
 /** Files that configurations name. */
-const FILES = Object.fromEntries(
-  ["server", "client", "ca"].flatMap((name) => [
+const FILES = Object.fromEntries([
+  ["/run/secrets/db-password", "secret"],
+  ...["server", "client", "ca"].flatMap((name) => [
     [`/etc/pg_doorman/tls/${name}.crt`, CERTIFICATE],
     [`/etc/pg_doorman/tls/${name}.key`, KEY],
   ]),
-);
+]);
 
 /** A configuration with what it has to have, where a page shows a part of one. */
 function completed(shown: string): string {

@@ -9,11 +9,13 @@ import type { ExternalMethod, ExternalTerms } from "./external_check.ts";
 import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
 import { readServerAuth, type ServerAuthMethod } from "./server_auth.ts";
+import { passwordCredentials, passwordSource } from "./server_password.ts";
 import { mergedTls, ServerTlsReader } from "./server_tls.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   ClientLimit,
   GeneralSettings,
+  PasswordSource,
   PoolSettings,
   ServerCredentials,
   ServerTlsFiles,
@@ -167,7 +169,15 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     server_port: pool.server_port,
     server_database: pool.server_database ?? database,
     server_username: user.server_username ?? user.username,
-    credentials: serverCredentials(user),
+    credentials: serverCredentials(
+      user,
+      passwordSource(pool, user, {
+        user: user.server_username ?? user.username,
+        database: pool.server_database ?? database,
+        host: pool.server_host,
+        port: pool.server_port,
+      }),
+    ),
     server_tls: from.tls.resolve(general, pool),
     application_name: pinned ?? pool.application_name,
     application_name_pinned: pinned !== undefined,
@@ -268,13 +278,12 @@ function verifierOf(password: string, user: string, resolving: Resolving): strin
 }
 
 /** How the pool of a listed user proves itself to PostgreSQL. */
-function serverCredentials(user: UserConfig): ServerCredentials {
+function serverCredentials(user: UserConfig, source?: PasswordSource): ServerCredentials {
   const { username, password, server_username, server_password } = user;
+  if (source !== undefined) return { kind: "fetched", source };
   if (server_password !== undefined) {
     if (server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)) return { kind: "none" };
-    return passwordForm(server_password) === "md5"
-      ? { kind: "md5", hash: server_password.toLowerCase() }
-      : { kind: "password", password: server_password };
+    return passwordCredentials(server_password);
   }
   if (server_username !== undefined && server_username !== username) return { kind: "none" };
   switch (passwordForm(password)) {

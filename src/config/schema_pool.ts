@@ -5,6 +5,7 @@
 
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
+import { SERVER_PASSWORD_TABLE, USER_SERVER_PASSWORD_TABLE } from "./schema_server_password.ts";
 import { POOL_TLS_TABLE } from "./schema_tls.ts";
 import type { AuthQueryConfig, PoolConfig, UserConfig } from "./types.ts";
 
@@ -245,6 +246,7 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   },
 
   ...POOL_TLS_TABLE,
+  ...SERVER_PASSWORD_TABLE,
 
   auth_query: {
     heading: "Users and parameters",
@@ -379,6 +381,7 @@ const USER_TABLE: KeyTable<UserConfig> = {
     unset: "the client's own proof is passed on",
     doc: "Password of that role, plain or its md5 hash; needs `server_username`.",
   },
+  ...USER_SERVER_PASSWORD_TABLE,
   auth_pam_service: {
     type: "string",
     reload: "N",

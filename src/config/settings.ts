@@ -59,8 +59,16 @@ export type ServerCredentials =
   | { kind: "md5"; hash: string }
   /** The SCRAM ClientKey that the first client's login yields; the verifier must be the server's own. */
   | { kind: "scram_passthrough"; verifier: string }
+  /** Fetched when a connection is opened. */
+  | { kind: "fetched"; source: PasswordSource }
   /** Nothing: PostgreSQL must trust this role. */
   | { kind: "none" };
+
+/** Where a password towards PostgreSQL is fetched. */
+export type PasswordSource =
+  | { from: "file"; file: string }
+  /** A program and its arguments; what it says is used for `ttlMs`. */
+  | { from: "command"; command: string[]; ttlMs: number; timeoutMs: number };
 
 /** Limits for what clients do; 0 = none. */
 export type ClientLimit =

@@ -182,6 +182,8 @@ export interface UserConfig {
   query_wait_notify?: number;
   server_username?: string;
   server_password?: string;
+  server_password_file?: string;
+  server_password_command?: string[];
   auth_pam_service?: string;
 }
 
@@ -238,6 +240,10 @@ export interface PoolConfig extends Partial<ServerTlsConfig> {
   patroni_api_timeout?: number;
   fallback_connect_timeout?: number;
   fallback_lifetime?: number;
+  server_password_file?: string;
+  server_password_command?: string[];
+  server_password_command_ttl: number;
+  server_password_command_timeout: number;
   auth_query?: AuthQueryConfig;
   startup_parameters: Map<string, string>;
   users: UserConfig[];

@@ -17,6 +17,7 @@ import {
 } from "./startup_parameters.ts";
 import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { PoolConfig, UserConfig } from "./types.ts";
+import { checkServerPasswords } from "./validate_server_password.ts";
 import { checkPoolTls } from "./validate_tls.ts";
 
 /** Databases that are the admin console. */
@@ -37,6 +38,7 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
   checkServerAuth(pool.server_auth, path, report);
   checkFallback(path, pool, report);
   checkUsers(decoded, checked);
+  checkServerPasswords(decoded, checked);
   checkSharing(decoded, checked);
   checkAuthQuery(path, pool, report);
   checkParameters(decoded, checked);

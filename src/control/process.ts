@@ -413,6 +413,7 @@ export class Doorman {
       case "derive":
       case "check":
       case "check_over":
+      case "server_password":
         this.#requests.take(worker, mail);
         return;
       case "admin_open":

@@ -1,6 +1,6 @@
 /**
- * What workers ask for, since they never run Deno's event loop: addresses of names, salted passwords, and whether a
- * password is right that others check, all of which take a while.
+ * What workers ask for, since they never run Deno's event loop: addresses of names, salted passwords, whether a password
+ * is right that others check, and those towards PostgreSQL that are fetched, all of which take a while.
  */
 
 import { Derivations, deriveElsewhere, processDerivations } from "../auth/derivations.ts";
@@ -8,8 +8,11 @@ import { ExternalChecks } from "../auth/external.ts";
 import type { ControlToWorker, WorkerToControl } from "../mail.ts";
 import { externalMethods } from "./identity/methods.ts";
 import { Resolver } from "./resolver.ts";
+import { ServerPasswords } from "./server_passwords.ts";
 
-type Asked = WorkerToControl & { kind: "resolve" | "derive" | "check" | "check_over" };
+type Asked = WorkerToControl & {
+  kind: "resolve" | "derive" | "check" | "check_over" | "server_password";
+};
 type Send = (worker: number, mail: ControlToWorker) => void;
 
 export class WorkerRequests {
@@ -19,6 +22,7 @@ export class WorkerRequests {
     deriveElsewhere,
     processDerivations(navigator.hardwareConcurrency),
   );
+  readonly #passwords = new ServerPasswords();
 
   readonly #checks: Pick<ExternalChecks, "ask">;
   /** Checks under way, by worker and request: gives them up. */
@@ -34,10 +38,11 @@ export class WorkerRequests {
     this.#checks = checks;
   }
 
+  /** Answers by mail. */
   take(worker: number, mail: Asked): void {
     switch (mail.kind) {
       case "resolve":
-        this.resolve(worker, mail);
+        void this.resolve(worker, mail);
         return;
       case "derive":
         this.derive(worker, mail);
@@ -47,6 +52,9 @@ export class WorkerRequests {
         return;
       case "check_over":
         this.checkOver(worker, mail);
+        return;
+      case "server_password":
+        void this.serverPassword(worker, mail);
         return;
       default:
         mail satisfies never;
@@ -97,5 +105,14 @@ export class WorkerRequests {
     const checking = this.#checking.get(worker);
     this.#checking.delete(worker);
     for (const giveUp of checking?.values() ?? []) giveUp();
+  }
+
+  /** As `resolve`. */
+  async serverPassword(
+    worker: number,
+    { request, source, refused }: WorkerToControl & { kind: "server_password" },
+  ): Promise<void> {
+    const found = await this.#passwords.get(source, refused);
+    this.#send(worker, { kind: "server_password_is", request, found });
   }
 }

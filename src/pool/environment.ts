@@ -2,6 +2,8 @@
  * What a pool needs of its worker; implemented there (worker/worker.ts).
  */
 
+import type { PasswordSource } from "../config/settings.ts";
+import type { FoundPassword } from "../mail.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Log } from "../log/log.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -25,6 +27,12 @@ export interface PoolEnvironment extends TlsSource {
     done: (addresses: ServerAddress[], error: string | undefined) => void,
   ): void;
   derive: LoginSecrets["derive"];
+  /** A password towards PostgreSQL that is not `refused`, unless there is no other. */
+  serverPassword(
+    source: PasswordSource,
+    refused: string | undefined,
+    done: (found: FoundPassword) => void,
+  ): void;
 }
 
 /** Who has the pool; implemented above (worker/worker.ts). */

@@ -35,6 +35,7 @@ export interface PatientParts {
     readonly connecting: number;
     /** Of these, those whose server's name is being resolved. */
     readonly resolving: number;
+    readonly fetching: number;
     readonly lastFailure: LoginFailure | undefined;
   };
 }
@@ -150,7 +151,7 @@ export class Patience {
   /** What it was that did not come. */
   #why(): string {
     const { paused, expected, checking, size, settings } = this.#pool;
-    const { connecting, resolving, lastFailure } = this.#creation;
+    const { connecting, resolving, fetching, lastFailure } = this.#creation;
     if (paused) return "the pool is paused";
     if (expected > 0) return "the server connections are still in another process";
     if (lastFailure !== undefined) return oneLine(lastFailure.message);
@@ -159,6 +160,7 @@ export class Patience {
     const there = size - connecting;
     if (there > 0) return `timeout, all ${there} server connections are in use${opening}`;
     if (connecting === 0) return "no server connection has been opened";
+    if (fetching === connecting) return "the password for PostgreSQL is being fetched";
     return resolving === connecting
       ? `the name "${settings.server_host}" is being resolved`
       : `a server connection to ${settings.server_host}:${settings.server_port} is being opened`;

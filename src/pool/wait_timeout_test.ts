@@ -22,9 +22,15 @@ class Bench {
   readonly waiting = new Waiting();
   readonly warnings: string[] = [];
   readonly told: string[] = [];
-  readonly creation: { connecting: number; resolving: number; lastFailure?: LoginFailure } = {
+  readonly creation: {
+    connecting: number;
+    resolving: number;
+    fetching: number;
+    lastFailure?: LoginFailure;
+  } = {
     connecting: 0,
     resolving: 0,
+    fetching: 0,
   };
   readonly pool;
   readonly patience: Patience;

@@ -81,6 +81,11 @@ export class ServerAuthentication {
     this.#secrets = secrets;
   }
 
+  /** It was asked for a proof. */
+  get proving(): boolean {
+    return this.#asked !== "none";
+  }
+
   /** The connection is over: nothing that is still being derived is wanted. */
   end(): void {
     this.#scram = undefined;

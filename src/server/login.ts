@@ -67,6 +67,8 @@ export interface LoginFailure {
   message: string;
   /** Trying again soon may help: refused, timed out, starting up. */
   transient: boolean;
+  /** PostgreSQL has seen the password and does not take it. */
+  passwordRefused?: true;
 }
 
 /** Longest message of a login that we take: an ErrorResponse or a list of mechanisms. */
@@ -101,6 +103,7 @@ export class ServerLogin implements Dialer, AuthenticatingServerLogin {
   #pid = 0;
   #secret: Uint8Array = new Uint8Array(0);
   #lastRefusal: LoginFailure | undefined;
+  #passwordRefused = false;
 
   constructor(
     reactor: Reactor,
@@ -256,6 +259,7 @@ export class ServerLogin implements Dialer, AuthenticatingServerLogin {
         const error = readError(readBuffer, start, end);
         if (REFUSES_VERSION.has(error.code) && this.#asksOlder()) return;
         // 57P: shutting down or starting up; 53300: no slot free, which passes.
+        this.#passwordRefused = error.code.startsWith("28") && this.#authentication!.proving;
         const passes = error.code.startsWith("57P") || error.code === "53300";
         this.fail(error.code, error.message, passes ? "transient" : "final");
         return;
@@ -367,7 +371,8 @@ export class ServerLogin implements Dialer, AuthenticatingServerLogin {
     if (this.#triesTls({ kind: "failed", code, message, transient })) return;
     const plain = this.#refusedPlain;
     const first = plain === undefined ? "" : ` (without TLS: ${plain.message})`;
-    this.#end({ kind: "failed", code, message: message + first, transient });
+    const failure: LoginFailure = { kind: "failed", code, message: message + first, transient };
+    this.#end(this.#passwordRefused ? { ...failure, passwordRefused: true } : failure);
   }
 
   #end(result: LoggedIn | LoginFailure): void {

@@ -40,7 +40,7 @@ const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 export interface Recipients {
   readonly log: Pick<Log, "setFilter">;
   readonly clients: Pick<Sessions, "takeOver">;
-  readonly requests: Pick<Requests, "resolved" | "derived" | "checked">;
+  readonly requests: Pick<Requests, "resolved" | "derived" | "checked" | "serverPasswordIs">;
   readonly listeners: { open(listeners: readonly ListenerMail[]): void };
   /** Of the binary upgrade that is under way. */
   readonly departure: Pick<Departure, "acknowledged" | "taken" | "notTaken"> | undefined;
@@ -245,6 +245,9 @@ export class Mailbox implements Handler {
         return;
       case "resolved":
         to.requests.resolved(mail.request, mail.addresses, mail.error);
+        return;
+      case "server_password_is":
+        to.requests.serverPasswordIs(mail.request, mail.found);
         return;
       case "derived":
         to.requests.derived(mail.request, mail.saltedPassword);

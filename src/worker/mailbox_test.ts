@@ -38,6 +38,7 @@ class Post {
         resolved: note("resolved"),
         derived: note("derived"),
         checked: note("checked"),
+        serverPasswordIs: note("serverPasswordIs"),
       },
       listeners: { open: note("open") },
       get departure() {

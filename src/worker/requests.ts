@@ -1,22 +1,25 @@
 /**
- * What this worker asks of the control plane, since it needs Deno: addresses of names, salted passwords, and whether a
- * password is right that others check. Answers come by mail, in any order.
+ * What this worker asks of the control plane, since it needs Deno: addresses of names, salted passwords, whether a
+ * password is right that others check, and those towards PostgreSQL that are fetched. Answers come by mail, in any order.
  */
 
 import type { ExternalRequest, ExternalVerdict } from "../config/external_check.ts";
-import type { WorkerToControl } from "../mail.ts";
+import type { PasswordSource } from "../config/settings.ts";
+import type { FoundPassword, WorkerToControl } from "../mail.ts";
 import type { ServerAddress } from "../server/dial.ts";
 import { literalAddress, resolvedAddresses } from "./addresses.ts";
 
 type Resolved = (addresses: string[], error: string | undefined) => void;
 type Checked = (verdict: ExternalVerdict) => void;
 type Derived = (salted: Uint8Array | undefined) => void;
+type Fetched = (found: FoundPassword) => void;
 
 export class Requests {
   readonly #toControl: (mail: WorkerToControl) => void;
   readonly #resolving = new Map<number, Resolved>();
   readonly #deriving = new Map<number, Derived>();
   readonly #checking = new Map<number, Checked>();
+  readonly #fetching = new Map<number, Fetched>();
   #last: number;
 
   /** Numbers count from `after` on. */
@@ -62,6 +65,12 @@ export class Requests {
     };
   }
 
+  serverPassword(source: PasswordSource, refused: string | undefined, done: Fetched): void {
+    const request = ++this.#last;
+    this.#fetching.set(request, done);
+    this.#toControl({ kind: "server_password", request, source, refused });
+  }
+
   resolved(request: number, addresses: string[], error: string | undefined): void {
     const done = this.#resolving.get(request);
     this.#resolving.delete(request);
@@ -72,6 +81,12 @@ export class Requests {
     const done = this.#checking.get(request);
     this.#checking.delete(request);
     done?.(verdict);
+  }
+
+  serverPasswordIs(request: number, found: FoundPassword): void {
+    const done = this.#fetching.get(request);
+    this.#fetching.delete(request);
+    done?.(found);
   }
 
   derived(request: number, salted: Uint8Array | undefined): void {

@@ -10,7 +10,7 @@ import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { ExternalLine, WORKER_CHECKS } from "../auth/external.ts";
 import { HbaMatcher } from "../auth/hba.ts";
-import type { GeneralSettings, ServerTls } from "../config/settings.ts";
+import type { GeneralSettings, PasswordSource, ServerTls } from "../config/settings.ts";
 import type { ClientContext, ClientEncryption } from "../client/context.ts";
 import { checkQueryMessage } from "../client/local/check_query.ts";
 import { Session } from "../client/session.ts";
@@ -18,6 +18,7 @@ import type {
   CancelAsker,
   ConnectionCounts,
   ControlToWorker,
+  FoundPassword,
   FrozenItem,
   SettingsApplied,
   SettingsChange,
@@ -354,6 +355,14 @@ class Worker
 
   handshake(tls: ServerTls, serverName: string): AskedHandshake | string {
     return this.#asking.handshake(tls, serverName);
+  }
+
+  serverPassword(
+    source: PasswordSource,
+    refused: string | undefined,
+    done: (found: FoundPassword) => void,
+  ): void {
+    this.requests.serverPassword(source, refused, done);
   }
 
   derive(

@@ -14,13 +14,17 @@ import { removeCopies, Service } from "./support.ts";
 
 let postgres: Postgres;
 let service: Service;
+/** Where the password of `changing` is. */
+let secret: string;
 
 Deno.test.beforeAll(async () => {
   postgres = await Postgres.start({
     settings: ["max_connections = 60"],
-    hba: ["host all keeper 127.0.0.1/32 scram-sha-256"],
+    hba: ["keeper", "changing"].map((user) => `host all ${user} 127.0.0.1/32 scram-sha-256`),
   });
   await postgres.query("CREATE ROLE keeper LOGIN PASSWORD 'kept-secret'");
+  await postgres.query("CREATE ROLE changing LOGIN PASSWORD 'of-today'");
+  secret = await postgres.writeFile("secret", "of-today\n");
   const verifier = await postgres.psql(
     "SELECT rolpassword FROM pg_authid WHERE rolname = 'keeper'",
   );
@@ -37,6 +41,9 @@ Deno.test.beforeAll(async () => {
       pools: {
         app: pool([{ username: "postgres", password: "postgres", pool_size: 2 }], {
           server_prepared_statements_cache_size: 2,
+        }),
+        changing: pool([{ username: "changing", password: "changing", pool_size: 2 }], {
+          server_password_file: secret,
         }),
         scram: pool([{ username: "keeper", password: verifier, pool_size: 3 }]),
       },
@@ -162,4 +169,18 @@ Deno.test("upgrade: with hardly a descriptor to spare everybody moves, and nothi
   } finally {
     for (const client of clients) client.close();
   }
+});
+
+Deno.test("upgrade: a password towards PostgreSQL that has changed since is fetched by the new process", async () => {
+  using client = await service.login({ database: "changing", user: "changing" });
+  const pid = await client.value("SELECT pg_backend_pid()");
+  await service.upgrade();
+  assert.equal(await client.value("SELECT pg_backend_pid()"), pid);
+  await postgres.query("ALTER ROLE changing PASSWORD 'of-tomorrow'");
+  await Deno.writeTextFile(secret, "of-tomorrow");
+  await client.query("BEGIN");
+  await client.query("SELECT 1");
+  using other = await service.login({ database: "changing", user: "changing" });
+  assert.notEqual(await other.value("SELECT pg_backend_pid()"), pid);
+  await client.query("COMMIT");
 });

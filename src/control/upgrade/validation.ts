@@ -1,6 +1,7 @@
 /** Whether the program that now lies at its path accepts the configuration: it is asked, by `-t`. */
 
 import type { Program } from "../service/program.ts";
+import { within } from "../within.ts";
 
 const VALIDATION_MS = 10_000;
 /** What it started itself may hold the pipes open; what it said itself is there by then. */
@@ -98,16 +99,5 @@ class Said {
       }
       bytes += value.length;
     }
-  }
-}
-
-/** What comes of it, or nothing by then. */
-async function within<T>(ms: number, outcome: Promise<T>): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), ms);
-  try {
-    return await Promise.race([outcome, late.promise]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -74,8 +74,17 @@ export class Creation {
 
   /** Of these, those whose server's name is being resolved. */
   get resolving(): number {
+    return this.#waitingFor("name");
+  }
+
+  /** Those whose password is being fetched. */
+  get fetching(): number {
+    return this.#waitingFor("password");
+  }
+
+  #waitingFor(what: PoolLogin["waitsFor"]): number {
     let count = 0;
-    for (const { resolving } of this.#logins) if (resolving) count++;
+    for (const { waitsFor } of this.#logins) if (waitsFor === what) count++;
     return count;
   }
 
