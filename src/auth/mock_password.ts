@@ -9,7 +9,6 @@ import type { PasswordShape, StoredPassword } from "../config/settings.ts";
 import { mockMd5Hash } from "./md5.ts";
 import {
   DEFAULT_ITERATIONS,
-  formatVerifier,
   mockVerifier,
   NEW_SALT_BYTES,
   parseVerifier,
@@ -58,16 +57,27 @@ export function mockShape(
   return known[digest.readUInt32BE(0) % known.length];
 }
 
+const verifiers = new WeakMap<StoredPassword, { verifier: ScramVerifier | undefined }>();
+
+/** The stored verifier, read once. */
+function storedVerifier(stored: StoredPassword): ScramVerifier | undefined {
+  let read = verifiers.get(stored);
+  if (read === undefined) {
+    const has = stored.kind === "scram" || stored.kind === "plain";
+    read = { verifier: has ? parseVerifier(stored.verifier) : undefined };
+    verifiers.set(stored, read);
+  }
+  return read.verifier;
+}
+
 /** The verifier to run an exchange against; one that nobody can satisfy where there is none. The work is the same. */
 export function verifierFor(
   stored: StoredPassword | undefined,
   { user, secret, shape }: Claim,
 ): ScramVerifier {
+  // Made in any case.
   const mock = mockVerifier(user, secret, shape.iterations, shape.saltBytes);
-  const mockText = formatVerifier(mock);
-  const text = stored?.kind === "scram" || stored?.kind === "plain" ? stored.verifier : undefined;
-  const parsed = parseVerifier(text ?? mockText);
-  return text === undefined || parsed === undefined ? mock : parsed;
+  return (stored === undefined ? undefined : storedVerifier(stored)) ?? mock;
 }
 
 /** The md5 hash to run an exchange against; one that no password has where there is none. */

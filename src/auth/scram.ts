@@ -4,9 +4,9 @@
  * data, every size is bounded, and bad input comes back as a `ScramFault`. Faults never quote what the peer sent.
  */
 
-import { Buffer } from "node:buffer";
-import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from "node:crypto";
+import { pbkdf2Sync } from "node:crypto";
 import { passwordBytes } from "./saslprep.ts";
+import { hmac, sha256 } from "./sha256.ts";
 
 /** The mechanism without channel binding, and the one with it. */
 export const SCRAM_MECHANISM = "SCRAM-SHA-256";
@@ -57,34 +57,24 @@ export function authenticationFault(reason: string): ScramFault {
   return { kind: "fault", code: "authentication", reason };
 }
 
-/** HMAC-SHA-256. */
-export function hmac(key: Uint8Array, data: Uint8Array | string): Uint8Array {
-  return ownBytes(createHmac("sha256", key).update(data).digest());
-}
-
-/** SHA-256. */
-export function sha256(data: Uint8Array): Uint8Array {
-  return ownBytes(createHash("sha256").update(data).digest());
-}
-
-// A Buffer may be a view of a pool that it shares with other secrets, and a structured clone would copy the whole pool.
-function ownBytes(buffer: Uint8Array): Uint8Array {
-  return new Uint8Array(buffer);
-}
-
 /** Bitwise exclusive or of two keys of equal length. */
 export function xor(a: Uint8Array, b: Uint8Array): Uint8Array {
-  return a.map((byte, i) => byte ^ b[i]);
+  const bytes = new Uint8Array(a.length);
+  for (let i = 0; i < a.length; i++) bytes[i] = a[i]! ^ b[i]!;
+  return bytes;
 }
 
 /** Compares two keys in constant time. */
 export function equalKeys(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
+  if (a.length !== b.length) return false;
+  let differences = 0;
+  for (let i = 0; i < a.length; i++) differences |= a[i]! ^ b[i]!;
+  return differences === 0;
 }
 
 /** Base64 with padding, as SCRAM writes it. */
 export function toBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
+  return bytes.toBase64();
 }
 
 /** Decodes padded base64 of at most `limit` bytes; `undefined` for any other text. */
@@ -93,7 +83,7 @@ function fromBase64(text: string, limit: number): Uint8Array | undefined {
   if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) {
     return undefined;
   }
-  const bytes = ownBytes(Buffer.from(text, "base64"));
+  const bytes = Uint8Array.fromBase64(text);
   return bytes.length <= limit ? bytes : undefined;
 }
 
@@ -122,12 +112,15 @@ export function parseIterations(text: string): number | undefined {
  */
 export function messageText(bytes: Uint8Array): string | undefined {
   if (bytes.length === 0 || bytes.length > MAX_MESSAGE_BYTES || bytes.includes(0)) return undefined;
-  return String.fromCharCode(...bytes);
+  // A spread would go through an iterator, byte by byte.
+  return String.fromCharCode.apply(undefined, bytes as unknown as number[]);
 }
 
 /** The bytes of a text made by `messageText`. */
 export function messageBytes(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** Whether a text is a nonce: printable ASCII without comma (RFC 5802 §7). */
@@ -137,7 +130,7 @@ export function isNonce(text: string): boolean {
 
 /** A fresh nonce of 144 random bits. */
 export function randomNonce(): string {
-  return randomBytes(NONCE_BYTES).toString("base64");
+  return toBase64(crypto.getRandomValues(new Uint8Array(NONCE_BYTES)));
 }
 
 /** Reads a stored verifier; `undefined` if the text is none, or beyond our limits. */
@@ -175,7 +168,10 @@ export function saltPassword(
   if (!(Number.isInteger(iterations) && iterations >= 1 && iterations <= MAX_ITERATIONS)) {
     throw new RangeError(`SCRAM iterations must be from 1 to ${MAX_ITERATIONS}`);
   }
-  return ownBytes(pbkdf2Sync(passwordBytes(password), salt, iterations, KEY_BYTES, "sha256"));
+  // A Buffer may be a view of a pool that it shares with other secrets, and a structured clone would copy the whole pool.
+  return new Uint8Array(
+    pbkdf2Sync(passwordBytes(password), salt, iterations, KEY_BYTES, "sha256"),
+  );
 }
 
 /** Both keys of a salted password. */
@@ -198,7 +194,7 @@ export function deriveKeys(
 /** Makes the verifier of a password; without `salt` a random one is taken. */
 export function makeVerifier(
   password: string | Uint8Array,
-  salt: Uint8Array = ownBytes(randomBytes(NEW_SALT_BYTES)),
+  salt: Uint8Array = crypto.getRandomValues(new Uint8Array(NEW_SALT_BYTES)),
   iterations: number = DEFAULT_ITERATIONS,
 ): ScramVerifier {
   return verifierOfKeys(deriveKeys(password, salt, iterations), salt, iterations);
@@ -230,6 +226,23 @@ export function repeatableSalt(
   return salt;
 }
 
+/** Keys that nobody can satisfy. What is made with them is never sent, so that all unknown users can have the same. */
+interface MockKeys {
+  storedKey: Uint8Array;
+  serverKey: Uint8Array;
+}
+
+const mockKeysOf = new WeakMap<Uint8Array, MockKeys>();
+
+function mockKeys(secret: Uint8Array): MockKeys {
+  let keys = mockKeysOf.get(secret);
+  if (keys === undefined) {
+    keys = { storedKey: hmac(secret, "stored key\0"), serverKey: hmac(secret, "server key\0") };
+    mockKeysOf.set(secret, keys);
+  }
+  return keys;
+}
+
 /** The verifier of an unknown user: the same at each attempt, and one that nobody can satisfy. */
 export function mockVerifier(
   user: string,
@@ -237,13 +250,9 @@ export function mockVerifier(
   iterations: number = DEFAULT_ITERATIONS,
   saltBytes: number = NEW_SALT_BYTES,
 ): ScramVerifier {
-  return {
-    iterations,
-    salt: repeatableSalt(user, secret, saltBytes),
-    storedKey: hmac(secret, "stored key\0" + user),
-    serverKey: hmac(secret, "server key\0" + user),
-    doomed: true,
-  };
+  const { storedKey, serverKey } = mockKeys(secret);
+  const salt = repeatableSalt(user, secret, saltBytes);
+  return { iterations, salt, storedKey, serverKey, doomed: true };
 }
 
 /** The keys of a salted password if it belongs to the verifier: for a password that came in clear. */

@@ -9,7 +9,6 @@
 import {
   authenticationFault,
   equalKeys,
-  hmac,
   isNonce,
   keyFromBase64,
   messageBytes,
@@ -20,10 +19,10 @@ import {
   saltFromBase64,
   SCRAM_MECHANISM,
   SCRAM_PLUS_MECHANISM,
-  sha256,
   toBase64,
   xor,
 } from "./scram.ts";
+import { hmac, sha256 } from "./sha256.ts";
 import type { ScramFault, ScramKeys, ScramVerifier } from "./scram.ts";
 
 /**

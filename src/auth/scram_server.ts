@@ -11,7 +11,6 @@
 import {
   authenticationFault,
   equalKeys,
-  hmac,
   isNonce,
   keyFromBase64,
   messageBytes,
@@ -20,10 +19,10 @@ import {
   randomNonce,
   SCRAM_MECHANISM,
   SCRAM_PLUS_MECHANISM,
-  sha256,
   toBase64,
   xor,
 } from "./scram.ts";
+import { hmac, sha256 } from "./sha256.ts";
 import type { ScramFault, ScramVerifier } from "./scram.ts";
 
 /** What both ends of a TLS connection know of it; `undefined`: there is none, and no -PLUS was offered. */

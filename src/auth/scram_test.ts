@@ -13,10 +13,10 @@ import {
   saltPassword,
   type ScramKeys,
   type ScramVerifier,
-  sha256,
   toBase64,
   verifySalted,
 } from "./scram.ts";
+import { sha256 } from "./sha256.ts";
 
 function withPassword(verifier: ScramVerifier, password: string): ScramKeys | undefined {
   return verifySalted(verifier, saltPassword(password, verifier.salt, verifier.iterations));

@@ -1,0 +1,150 @@
+// hot path
+/**
+ * SHA-256 (FIPS 180-4 §6.2) and HMAC with it (RFC 2104), for the few short messages of each log-in: the runtime's own make
+ * streams of Node's for each digest, which costs more than all the rest of a log-in by SCRAM. Long derivations are not
+ * for this: see `saltPassword`. No branch and no index depends on what is hashed.
+ */
+
+const BLOCK_BYTES = 64;
+const DIGEST_BYTES = 32;
+/** Of a last block: 0x80 and the length in bits. */
+const PADDING_BYTES = 9;
+const INNER_PAD = 0x36;
+const OUTER_PAD = 0x5c;
+
+/** First 32 bits of the fractional parts of the square or cube roots of the first primes (§4.2.2, §5.3.3). */
+function fractions(count: number, root: (prime: number) => number): Int32Array {
+  const words = new Int32Array(count);
+  for (let candidate = 2, found = 0; found < count; candidate++) {
+    let divisor = 2;
+    while (divisor * divisor <= candidate && candidate % divisor !== 0) divisor++;
+    if (divisor * divisor > candidate) words[found++] = (root(candidate) % 1) * 2 ** 32;
+  }
+  return words;
+}
+
+const INITIAL = fractions(8, Math.sqrt);
+const K = fractions(64, Math.cbrt);
+
+/** The message schedule, and a block that is put together. Both are overwritten by every digest. */
+const W = new Int32Array(64);
+const block = new Uint8Array(BLOCK_BYTES);
+const encoder = new TextEncoder();
+
+/** Takes the block at `bytes[at]` into `state`. */
+function compress(state: Int32Array, bytes: Uint8Array, at: number): void {
+  for (let t = 0; t < 16; t++, at += 4) {
+    W[t] = bytes[at]! << 24 | bytes[at + 1]! << 16 | bytes[at + 2]! << 8 | bytes[at + 3]!;
+  }
+  for (let t = 16; t < 64; t++) {
+    const x = W[t - 15]!;
+    const y = W[t - 2]!;
+    const s0 = (x >>> 7 | x << 25) ^ (x >>> 18 | x << 14) ^ x >>> 3;
+    const s1 = (y >>> 17 | y << 15) ^ (y >>> 19 | y << 13) ^ y >>> 10;
+    W[t] = ((W[t - 16]! + s0 | 0) + W[t - 7]! | 0) + s1 | 0;
+  }
+  let a = state[0]!;
+  let b = state[1]!;
+  let c = state[2]!;
+  let d = state[3]!;
+  let e = state[4]!;
+  let f = state[5]!;
+  let g = state[6]!;
+  let h = state[7]!;
+  for (let t = 0; t < 64; t++) {
+    const s1 = (e >>> 6 | e << 26) ^ (e >>> 11 | e << 21) ^ (e >>> 25 | e << 7);
+    const t1 = (((h + s1 | 0) + (e & f ^ ~e & g) | 0) + K[t]! | 0) + W[t]! | 0;
+    const s0 = (a >>> 2 | a << 30) ^ (a >>> 13 | a << 19) ^ (a >>> 22 | a << 10);
+    h = g;
+    g = f;
+    f = e;
+    e = d + t1 | 0;
+    d = c;
+    const majority = a & b ^ a & c ^ b & c;
+    c = b;
+    b = a;
+    a = (t1 + s0 | 0) + majority | 0;
+  }
+  state[0]! += a;
+  state[1]! += b;
+  state[2]! += c;
+  state[3]! += d;
+  state[4]! += e;
+  state[5]! += f;
+  state[6]! += g;
+  state[7]! += h;
+}
+
+/** Takes the rest of a message into `state`: `before` bytes, whole blocks, have been taken already. */
+function finish(state: Int32Array, before: number, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { length } = bytes;
+  let at = 0;
+  for (; at + BLOCK_BYTES <= length; at += BLOCK_BYTES) compress(state, bytes, at);
+  block.fill(0);
+  for (let i = 0; at + i < length; i++) block[i] = bytes[at + i]!;
+  const left = length - at;
+  block[left] = 0x80;
+  if (left + PADDING_BYTES > BLOCK_BYTES) {
+    compress(state, block, 0);
+    block.fill(0);
+  }
+  writeWord(block, BLOCK_BYTES - 4, (before + length) * 8);
+  compress(state, block, 0);
+  const digest = new Uint8Array(DIGEST_BYTES);
+  for (let i = 0; i < 8; i++) writeWord(digest, 4 * i, state[i]!);
+  return digest;
+}
+
+function writeWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word >>> 24;
+  bytes[at + 1] = word >>> 16;
+  bytes[at + 2] = word >>> 8;
+  bytes[at + 3] = word;
+}
+
+function forget(): void {
+  W.fill(0);
+  block.fill(0);
+}
+
+/** SHA-256 of some bytes, fewer than 2²⁸. */
+export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const digest = finish(INITIAL.slice(), 0, bytes);
+  forget();
+  return digest;
+}
+
+/** The key's part of an HMAC: the states behind the key's own blocks. As secret as the key. */
+interface Pads {
+  readonly inner: Int32Array;
+  readonly outer: Int32Array;
+}
+
+const padsOf = new WeakMap<Uint8Array, Pads>();
+
+function pad(key: Uint8Array, byte: number): Int32Array {
+  const state = INITIAL.slice();
+  block.fill(byte);
+  for (let i = 0; i < key.length; i++) block[i]! ^= key[i]!;
+  compress(state, block, 0);
+  return state;
+}
+
+function padsFor(key: Uint8Array): Pads {
+  let pads = padsOf.get(key);
+  if (pads === undefined) {
+    const short = key.length > BLOCK_BYTES ? sha256(key) : key;
+    pads = { inner: pad(short, INNER_PAD), outer: pad(short, OUTER_PAD) };
+    padsOf.set(key, pads);
+  }
+  return pads;
+}
+
+/** HMAC-SHA-256. A key is not to be changed once it was used. */
+export function hmac(key: Uint8Array, message: Uint8Array | string): Uint8Array<ArrayBuffer> {
+  const { inner, outer } = padsFor(key);
+  const bytes = typeof message === "string" ? encoder.encode(message) : message;
+  const digest = finish(outer.slice(), BLOCK_BYTES, finish(inner.slice(), BLOCK_BYTES, bytes));
+  forget();
+  return digest;
+}
