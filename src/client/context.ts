@@ -36,6 +36,8 @@ export interface LoginsUnderWay {
 
 /** A client whose TLS handshake is under way, as the worker sees it. */
 export interface EncryptingClient {
+  /** Its address: no more than its share of places is kept for it. */
+  readonly ip: string;
   /** There is a place: it may begin. */
   proceed(): void;
   giveWay(): void;

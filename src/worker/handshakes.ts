@@ -2,11 +2,12 @@
  * The TLS handshakes that clients of this worker have under way: each takes some tens of kilobytes and a signature, so
  * their number is bounded, and so is, by `tls_rate_limit_per_second`, how many begin in a hundredth of a second, over all
  * workers. Few begin in one turn, too: hundreds of signatures at once would keep everybody else waiting for a second. Who
- * comes beyond waits in line, within `client_login_timeout`.
+ * comes beyond waits in line, within `client_login_timeout`: each address (in IPv6 each network of 64 bits) has a line of
+ * its own, and the address with the fewest places is the next.
  *
- * What must hold: whoever has begun is in `#underWay`, in the order of their last steps, until `over`. Where all places are
- * taken and somebody waits, the one whose last step is the oldest, and too old, is ended: half handshakes can't keep
- * others out.
+ * What must hold: whoever has begun is in the places of his address, in the order of their last steps, until `over`. Where
+ * all places are taken and somebody waits, the one whose last step is the oldest, and too old, is ended, at the address
+ * with the most places first: half handshakes can't keep others out, and those of one address hardly delay another's.
  */
 
 import type { ClientEncryption, EncryptingClient, HandshakesUnderWay } from "../client/context.ts";
@@ -29,6 +30,10 @@ const MOST_UNDER_WAY = 512;
 const MOST_A_TURN = 8;
 /** A client that goes on takes a round trip for each step. */
 const SILENT_MS = 1000;
+/** Of an address with more places than its share, while others wait for theirs. */
+const SILENT_BEYOND_SHARE_MS = 200;
+/** Addresses told apart; the others share a line. */
+const MOST_LINES = 512;
 const LOOK_MS = 100;
 /** The limit of a second is kept in each hundredth of it. */
 const WINDOW_MS = 10;
@@ -40,6 +45,14 @@ export interface HandshakePlace {
   readonly shared: Int32Array;
 }
 
+/** The clients of an address. */
+interface Line {
+  readonly address: string;
+  /** When each that has a place has last gone on. */
+  readonly underWay: Map<EncryptingClient, number>;
+  readonly waiting: Set<EncryptingClient>;
+}
+
 export class Handshakes implements HandshakesUnderWay {
   readonly #place: HandshakePlace;
   readonly #perWindow: number;
@@ -47,9 +60,10 @@ export class Handshakes implements HandshakesUnderWay {
   readonly #mostATurn: number;
   /** One that all threads have. */
   readonly #clock: () => number;
-  /** When each has last gone on. */
-  readonly #underWay = new Map<EncryptingClient, number>();
-  readonly #waiting = new Set<EncryptingClient>();
+  /** By address, those without a client left out; the one that has begun last is the last. */
+  readonly #lines = new Map<string, Line>();
+  readonly #lineOf = new Map<EncryptingClient, Line>();
+  #underWay = 0;
   #timer: Timer | undefined = undefined;
   #begunThisTurn = 0;
   #looksSoon = false;
@@ -68,33 +82,64 @@ export class Handshakes implements HandshakesUnderWay {
   }
 
   begin(client: EncryptingClient): boolean {
-    if (this.#waiting.size === 0 && this.#hasRoom && this.#admit()) {
-      this.#begins(client);
+    const first = this.#waiting === 0;
+    const line = this.#join(client);
+    if (first && this.#hasRoom && this.#admit()) {
+      this.#begins(client, line);
       return true;
     }
-    this.#waiting.add(client);
+    line.waiting.add(client);
     this.#lookAgain();
     return false;
   }
 
   stepped(client: EncryptingClient): void {
-    this.#underWay.delete(client);
-    this.#underWay.set(client, this.#place.reactor.now);
+    const { underWay } = this.#lineOf.get(client)!;
+    underWay.delete(client);
+    underWay.set(client, this.#place.reactor.now);
   }
 
   over(client: EncryptingClient): void {
-    this.#waiting.delete(client);
-    if (this.#underWay.delete(client) && this.#waiting.size > 0) this.#lookSoon();
+    const line = this.#lineOf.get(client);
+    if (line === undefined) return;
+    this.#lineOf.delete(client);
+    line.waiting.delete(client);
+    const { address, underWay, waiting } = line;
+    const hadPlace = underWay.delete(client);
+    if (underWay.size + waiting.size === 0) this.#lines.delete(address);
+    if (!hadPlace) return;
+    this.#underWay--;
+    if (this.#waiting > 0) this.#lookSoon();
+  }
+
+  get #waiting(): number {
+    return this.#lineOf.size - this.#underWay;
   }
 
   get #hasRoom(): boolean {
-    return this.#underWay.size < this.#most && this.#begunThisTurn < this.#mostATurn;
+    return this.#underWay < this.#most && this.#begunThisTurn < this.#mostATurn;
   }
 
-  #begins(client: EncryptingClient): void {
+  #join(client: EncryptingClient): Line {
+    const own = networkOf(client.ip);
+    const address = this.#lines.has(own) || this.#lines.size < MOST_LINES ? own : OTHERS;
+    let line = this.#lines.get(address);
+    if (line === undefined) {
+      line = { address, underWay: new Map(), waiting: new Set() };
+      this.#lines.set(address, line);
+    }
+    this.#lineOf.set(client, line);
+    return line;
+  }
+
+  #begins(client: EncryptingClient, line: Line): void {
     this.#begunThisTurn++;
     this.#lookSoon();
-    this.stepped(client);
+    this.#underWay++;
+    line.underWay.set(client, this.#place.reactor.now);
+    // Among equals the others are the next.
+    this.#lines.delete(line.address);
+    this.#lines.set(line.address, line);
   }
 
   #lookSoon(): void {
@@ -110,7 +155,7 @@ export class Handshakes implements HandshakesUnderWay {
   #lookAgain(): void {
     // With all of a turn's handshakes begun it looks at the end of the turn anyway.
     if (this.#begunThisTurn >= this.#mostATurn) return;
-    this.#lookLater(this.#underWay.size < this.#most ? WINDOW_MS : LOOK_MS);
+    this.#lookLater(this.#underWay < this.#most ? WINDOW_MS : LOOK_MS);
   }
 
   /** Takes one of those that may begin now, over all workers. */
@@ -137,21 +182,52 @@ export class Handshakes implements HandshakesUnderWay {
 
   #look(): void {
     this.#endSilent();
-    for (const client of this.#waiting) {
-      if (!this.#hasRoom || !this.#admit()) break;
-      this.#waiting.delete(client);
-      this.#begins(client);
-      client.proceed();
+    while (this.#waiting > 0 && this.#hasRoom && this.#admit()) {
+      const line = this.#nextLine()!;
+      const [client] = line.waiting as Iterable<EncryptingClient>;
+      line.waiting.delete(client!);
+      this.#begins(client!, line);
+      client!.proceed();
     }
-    if (this.#waiting.size > 0) this.#lookAgain();
+    if (this.#waiting > 0) this.#lookAgain();
   }
 
+  /** The line that somebody waits in and that has the fewest places. */
+  #nextLine(): Line | undefined {
+    let next: Line | undefined;
+    for (const line of this.#lines.values()) {
+      if (line.waiting.size === 0) continue;
+      if (next === undefined || line.underWay.size < next.underWay.size) next = line;
+    }
+    return next;
+  }
+
+  /** Makes as much room as this turn may have use for. */
   #endSilent(): void {
+    let wanted = Math.min(this.#waiting, this.#mostATurn) - (this.#most - this.#underWay);
+    if (wanted <= 0) return;
     const { now } = this.#place.reactor;
-    let wanted = this.#waiting.size - (this.#most - this.#underWay.size);
-    for (const [client, sinceMs] of this.#underWay) {
-      if (wanted-- <= 0 || now - sinceMs < SILENT_MS) return;
-      client.giveWay();
+    const fewest = this.#nextLine()!.underWay.size;
+    const lines = [...this.#lines.values()].sort((a, b) => b.underWay.size - a.underWay.size);
+    for (const { underWay } of lines) {
+      for (const [client, sinceMs] of underWay) {
+        const patience = underWay.size > fewest + 1 ? SILENT_BEYOND_SHARE_MS : SILENT_MS;
+        if (now - sinceMs < patience) break;
+        client.giveWay();
+        if (--wanted === 0) return;
+      }
     }
   }
+}
+
+/** The line of those who have none of their own. */
+const OTHERS = "";
+
+/** Whoever has an address of IPv6 has very many. */
+function networkOf(ip: string): string {
+  if (!ip.includes(":")) return ip;
+  const [front = ""] = ip.split("::");
+  const groups = front === "" ? [] : front.split(":");
+  while (ip.includes("::") && groups.length < 4) groups.push("0");
+  return groups.slice(0, 4).join(":");
 }

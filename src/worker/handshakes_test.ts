@@ -11,6 +11,8 @@ class Clients {
   readonly handshakes: Handshakes;
   readonly happened: string[] = [];
   readonly #clients: EncryptingClient[] = [];
+  /** Of the clients by number; those beyond have one in common. */
+  addresses: string[] = [];
 
   constructor(
     perSecond: number,
@@ -25,6 +27,7 @@ class Clients {
 
   client(n: number): EncryptingClient {
     return this.#clients[n] ??= {
+      ip: this.addresses[n] ?? "10.0.0.1",
       proceed: () => this.happened.push(`${n} proceeds`),
       giveWay: () => {
         this.happened.push(`${n} gives way`);
@@ -123,4 +126,73 @@ Deno.test("handshakes: so many a second and no more, over all workers, in the or
   for (let n = 0; n < 300; n++) if (many.begin(n)[0]) begun++;
   for (let ms = 0; ms < 1000; ms++) begun += many.pass(1).length;
   assert.ok(begun >= 99 && begun <= 101, String(begun));
+});
+
+Deno.test("handshakes: a newcomer of another address is the next, however many wait of one", () => {
+  const clients = new Clients(0, 2);
+  clients.addresses[9] = "10.0.0.2";
+  clients.begin(0, 1, 2, 3, 4, 5, 6, 7, 8);
+  assert.deepEqual(clients.begin(9), [false]);
+  clients.over(0);
+  assert.deepEqual(clients.happened.splice(0), ["9 proceeds"]);
+  clients.over(1);
+  assert.deepEqual(clients.happened.splice(0), ["2 proceeds"]);
+});
+
+Deno.test("handshakes: addresses with as many places take turns", () => {
+  const clients = new Clients(0, 1);
+  clients.addresses = ["a", "a", "a", "b", "b", "c"].map((letter) => `10.0.0.${letter}`);
+  clients.begin(0, 1, 2, 3, 4, 5);
+  const order: string[] = [];
+  for (const n of [0, 1, 3, 5, 2, 4]) {
+    clients.over(n);
+    order.push(...clients.happened.splice(0));
+  }
+  assert.deepEqual(order, [1, 3, 5, 2, 4].map((n) => `${n} proceeds`));
+});
+
+Deno.test("handshakes: the address with the most places loses the oldest, and soon, for one with fewer", () => {
+  const clients = new Clients(0, 4);
+  clients.addresses = ["10.0.0.2"];
+  clients.begin(0, 1);
+  assert.deepEqual(clients.pass(100), []);
+  clients.begin(2, 3);
+  clients.addresses[8] = "10.0.0.3";
+  assert.deepEqual(clients.begin(4, 8), [false, false]);
+  assert.deepEqual(clients.pass(100), ["1 gives way", "8 proceeds"]);
+  // Its share is no more than theirs: from here on it is as before.
+  assert.deepEqual(clients.pass(700), []);
+  assert.deepEqual(clients.pass(200), ["2 gives way", "4 proceeds"]);
+});
+
+Deno.test("handshakes: a crowd in thousands keeps another address waiting for less than a second", () => {
+  const clients = new Clients(0, 512);
+  clients.addresses[4000] = "10.0.0.2";
+  for (let n = 0; n < 4000; n++) clients.begin(n);
+  for (let turn = 0; turn < 100; turn++) clients.pass(0);
+  assert.deepEqual(clients.begin(4000), [false]);
+  let waited = 0;
+  while (!clients.pass(10).includes("4000 proceeds")) waited += 10;
+  assert.ok(waited < 500, `${waited} ms`);
+});
+
+Deno.test("handshakes: addresses of one network in IPv6 are one, and beyond a number of them all are", () => {
+  const clients = new Clients(0, 2);
+  clients.addresses = ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:7::3", "2001:db8:0:1::1"];
+  clients.begin(0, 1, 2, 3);
+  clients.over(0);
+  assert.deepEqual(clients.happened.splice(0), ["3 proceeds"]);
+  clients.over(1, 2, 3);
+  const many = new Clients(0, 1);
+  many.addresses = Array.from({ length: 600 }, (_, n) => `10.1.${n >> 8}.${n & 255}`);
+  for (let n = 0; n < 600; n++) many.begin(n);
+  const order: number[] = [];
+  for (let n = 0; order.length < 599; n = order.at(-1)!) {
+    many.over(n);
+    const [happened] = many.happened.splice(0);
+    order.push(Number.parseInt(happened!));
+  }
+  // Each of its own has its turn, and so has the line of all others.
+  assert.deepEqual(order.slice(0, 512), Array.from({ length: 512 }, (_, i) => i + 1));
+  assert.equal(new Set(order).size, 599);
 });

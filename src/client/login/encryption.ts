@@ -69,6 +69,10 @@ export class Encryption implements EncryptingClient {
     return this.#session.handshaking;
   }
 
+  get ip(): string {
+    return this.#session.state.ip;
+  }
+
   /** The `tls_mode` that keeps the client out as it is; `undefined`: none does. */
   get demanded(): ClientTlsMode | undefined {
     const { context, state, encrypted } = this.#session;
