@@ -51,7 +51,7 @@ export async function bench(
     upgrades: number;
     poolSize: number;
     /** Done before each upgrade. */
-    prepare?: () => void;
+    prepare?: () => unknown;
   },
 ): Promise<Benched> {
   const { database, protocol, clients, seconds, upgrades, poolSize } = options;
@@ -80,7 +80,7 @@ export async function bench(
     // Evenly over the time, the first after all have connected.
     const at = begun + (i + 0.7) * seconds * 1000 / (upgrades + 0.7);
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, at - performance.now())));
-    options.prepare?.();
+    await options.prepare?.();
     results.push(await service.upgrade());
   }
   const { code, stdout, stderr } = await output;
@@ -291,6 +291,7 @@ export async function longTransfers(
   postgres: Postgres,
   megabytes: number,
   upgrades: number,
+  prepare?: () => unknown,
 ): Promise<void> {
   await postgres.query(
     "DROP TABLE IF EXISTS upgrade_copied; CREATE UNLOGGED TABLE upgrade_copied (n int, t text)",
@@ -315,7 +316,10 @@ export async function longTransfers(
   let ended = false;
   transfers.finally(() => ended = true).catch(() => {});
   let done = 0;
-  for (; done < upgrades && !ended; done++) await service.upgrade();
+  for (; done < upgrades && !ended; done++) {
+    await prepare?.();
+    await service.upgrade();
+  }
   await transfers;
   assert.ok(done > 0 && !(ended && done === 0), "no upgrade fell into a transfer");
 }
