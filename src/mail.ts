@@ -71,9 +71,16 @@ export type ControlToWorker =
   | { kind: "peer_replaced"; index: number; port: MessagePort }
   /**
    * Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it; `apart`: the new
-   * process takes long byte arrays by a file of their own; `tls`: it takes connections with TLS.
+   * process takes long byte arrays by a file of their own; `tls`: it takes connections with TLS; not `whole`: the pools
+   * stay for the clients who can't go, and the others go one by one.
    */
-  | { kind: "move"; pools: { database: string; user: string }[]; apart: boolean; tls: boolean }
+  | {
+    kind: "move";
+    pools: { database: string; user: string }[];
+    apart: boolean;
+    tls: boolean;
+    whole: boolean;
+  }
   /** The new process has a batch whole, but for the items of these indexes, and is about to thaw it: `taken` follows. */
   | { kind: "acknowledged"; batch: number; refused: number[] }
   /** A batch lives there, all but the items of these indexes. */
@@ -140,6 +147,8 @@ export type WorkerQuestion =
 export interface MovingRow {
   /** Clients of pools that the new process does not have. */
   unknownPool: number;
+  /** Clients that the new process could not read, and who stay for that. */
+  unknownFormat: number;
   /** Clients whose login or last words are under way. */
   underWay: number;
   /** Clients that the new process refused. */

@@ -120,3 +120,16 @@ function isMapped(address: IpAddress): boolean {
 function unmap(address: IpAddress): IpAddress {
   return { family: 4, bytes: address.bytes.slice(12) };
 }
+
+/** Bytes of an IPv6 address that are a network's: the others are chosen freely. */
+const NETWORK_BYTES = 8;
+
+/**
+ * Whom an address belongs to: one of IPv6 to its network, since whoever has one address of it has them all. Of a socket
+ * in the file system there is none.
+ */
+export function networkOf(address: string): string {
+  const parsed = parseAddress(address);
+  if (parsed?.family !== 6) return address;
+  return parsed.bytes.slice(0, NETWORK_BYTES).join(".");
+}

@@ -71,6 +71,11 @@ export class Moving<Server extends MovingServer> {
     return snapshotOf(this.#pool);
   }
 
+  /** What another process should have of the pool although it stays: of its servers none is to be expected. */
+  copy(): PoolSnapshot {
+    return { ...snapshotOf(this.#pool), servers: 0 };
+  }
+
   /** The other process is gone: what was frozen here is put back next, then `goOn`. */
   end(): void {
     this.#pool.moved = false;

@@ -11,6 +11,7 @@
  */
 
 import type { ClientEncryption, EncryptingClient, HandshakesUnderWay } from "../client/context.ts";
+import { networkOf } from "../config/address.ts";
 import type { ClientTls } from "../config/settings.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
@@ -222,12 +223,3 @@ export class Handshakes implements HandshakesUnderWay {
 
 /** The line of those who have none of their own. */
 const OTHERS = "";
-
-/** Whoever has an address of IPv6 has very many. */
-function networkOf(ip: string): string {
-  if (!ip.includes(":")) return ip;
-  const [front = ""] = ip.split("::");
-  const groups = front === "" ? [] : front.split(":");
-  while (ip.includes("::") && groups.length < 4) groups.push("0");
-  return groups.slice(0, 4).join(":");
-}

@@ -178,7 +178,7 @@ Deno.test("handshakes: a crowd in thousands keeps another address waiting for le
 
 Deno.test("handshakes: addresses of one network in IPv6 are one, and beyond a number of them all are", () => {
   const clients = new Clients(0, 2);
-  clients.addresses = ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:7::3", "2001:db8:0:1::1"];
+  clients.addresses = ["2001:db8::1", "2001:db8::2", "2001:db8::7:0:0:3", "2001:db8:0:1::1"];
   clients.begin(0, 1, 2, 3);
   clients.over(0);
   assert.deepEqual(clients.happened.splice(0), ["3 proceeds"]);

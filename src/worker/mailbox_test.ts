@@ -152,6 +152,7 @@ Deno.test("mailbox: what an upgrade says goes to the departure that is under way
     pools: [],
     apart: true,
     tls: true,
+    whole: true,
   } as const satisfies ControlToWorker;
   assert.deepEqual(post.deliver(...upgrade), []);
   assert.deepEqual(

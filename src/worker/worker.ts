@@ -247,7 +247,7 @@ class Worker
     return this.clients.openThawed(fd, snapshot, pool);
   }
 
-  depart({ pools, apart, tls }: ControlToWorker & { kind: "move" }): void {
+  depart({ pools, apart, tls, whole }: ControlToWorker & { kind: "move" }): void {
     this.departure = new Departure({
       reactor: this.reactor,
       index: this.index,
@@ -256,6 +256,7 @@ class Worker
       post: (mail) => this.toControl(mail),
       apart,
       tls,
+      whole,
     });
     this.departure.start(pools);
   }

@@ -5,15 +5,13 @@
  * What must hold: memory is bounded, whoever sends from however many addresses.
  */
 
-import { parseAddress } from "../config/address.ts";
+import { networkOf } from "../config/address.ts";
 
 /** So many at once, and one more each so many milliseconds. */
 const AT_ONCE = 100;
 const EACH_MS = 100;
 /** Addresses that are remembered; the one that has been silent for longest is forgotten for another one. */
 const MOST_ADDRESSES = 1000;
-/** Bytes of an IPv6 address that are a network's: the others are chosen freely. */
-const NETWORK_BYTES = 8;
 
 export class WrongKeys {
   /** When all is forgiven; in the order of the last wrong key. */
@@ -35,11 +33,4 @@ export class WrongKeys {
     const [oldest] = this.#forgivenAt.keys();
     this.#forgivenAt.delete(oldest!);
   }
-}
-
-/** Whoever has one address of it has them all. Of a socket in the file system there is none. */
-function networkOf(address: string): string {
-  const parsed = parseAddress(address);
-  if (parsed?.family !== 6) return address;
-  return parsed.bytes.slice(0, NETWORK_BYTES).join(".");
 }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { build } from "../../tools/build.ts";
 import { COMPATIBLE_SINCE, SNAPSHOT_VERSION } from "../../src/handover/version.ts";
 import { Authority } from "../support/certificates.ts";
+import { waitFor } from "../support/detached_process.ts";
 import { Postgres } from "../support/postgres.ts";
 import { makeTestFolder, removeFolder } from "../support/test_folder.ts";
 import { WireClient } from "../support/wire_client.ts";
@@ -265,34 +266,60 @@ Deno.test("upgrade: long statements and messages move to and from a program that
   }
 });
 
-Deno.test("upgrade: to a program that can't take over TLS nothing moves, and clients finish on the old process", async () => {
+Deno.test("upgrade: to a program that can't take over TLS plain clients move, those with TLS finish on the old process", async () => {
   await using service = await Service.start({
     tls: true,
     config: {
       general: { shutdown_timeout: "20s", query_wait_timeout: "30s" },
-      pools: { app: poolOf(postgres, {}, { pool_size: 6 }) },
+      pools: {
+        app: poolOf(postgres, {}, { pool_size: 2 }),
+        other: poolOf(postgres, {}, { pool_size: 2 }),
+      },
     },
   });
   using encrypted = await service.login();
   await encrypted.query("START TRANSACTION");
-  using plain = await service.login({ tls: undefined });
+  const plain = { tls: undefined };
+  using idle = await service.login(plain);
+  await idle.ask(wire.parse("mine", "SELECT $1::int + 1"), wire.SYNC);
+  using busy = await service.login(plain);
+  await busy.query("START TRANSACTION");
+  const backend = await busy.value("SELECT pg_backend_pid()");
+  using apart = await service.login({ ...plain, database: "other" });
+  using waiting = await service.login(plain);
+  waiting.send(wire.query("SELECT 'served'"));
   using silent = await WireClient.open({ port: service.port, tls: service.tls });
-  const why = /the new process can't take over connections with TLS, and there are some/;
+  const why = /the new process can't take over connections with TLS: 2 clients finish here/;
   service.allowLog(why);
+  const from = service.logs.length;
   const { old } = await service.begin(() => service.replaceByFile(before));
   await service.waitForLog(why);
+  // In the same transaction, and whoever comes finds a place at the new process.
+  assert.equal(await busy.value("SELECT pg_backend_pid()"), backend);
+  assert.deepEqual(wire.rowsOf(await waiting.readUntil("Z")), [["served"]]);
+  const bound = await idle.ask(wire.bind("", "mine", ["41"]), wire.execute(), wire.SYNC);
+  assert.deepEqual(wire.rowsOf(bound), [["42"]]);
+  assert.equal(await apart.value("SELECT 1"), "1");
+  await busy.query("COMMIT");
+  using admin = await service.console();
+  await waitFor(
+    "four clients of the new process",
+    10_000,
+    async () =>
+      (await admin.rows("SHOW CLIENTS")).filter(([, database]) => database !== "pgdoorman")
+          .length === 4 || undefined,
+  );
+  // Served as before, with servers of the old process.
   assert.equal(await encrypted.value("SELECT 1"), "1");
   await encrypted.query("COMMIT");
-  for (const client of [encrypted, plain]) assert.equal(await client.value("SELECT 2"), "2");
   await silent.logIn({ user: "postgres", database: "app" });
-  assert.equal(await silent.value("SELECT 3"), "3");
-  for (const client of [encrypted, plain, silent]) await client.terminate();
+  for (const client of [encrypted, silent]) assert.equal(await client.value("SELECT 3"), "3");
+  for (const client of [encrypted, silent]) await client.terminate();
   await service.waitForEnd(old);
-  // Without one nothing is in the way.
-  using next = await service.login({ tls: undefined });
-  const { clients, left } = await service.upgrade();
-  assert.deepEqual([clients, left], [1, 0]);
-  assert.equal(await next.value("SELECT 4"), "4");
+  for (const client of [idle, busy, apart, waiting]) {
+    assert.equal(await client.value("SELECT 4"), "4");
+  }
+  assert.match(service.logs.slice(from), /moved 4 clients and 1 servers to process/);
 });
 
 Deno.test("upgrade: a server with TLS does not go to a program that would take it for plain; its client does, without", async () => {

@@ -13,12 +13,16 @@ function obstacle(ready: { versions: number[]; tls?: boolean }, ...encrypted: nu
   return obstacleToMoving(ready, { askInTime: <T>() => Promise.resolve(rows as T[]) }, 1);
 }
 
-Deno.test("obstacle: nothing moves to a program that misreads snapshots, or TLS where there is some", async () => {
+Deno.test("obstacle: nothing moves to a program that misreads snapshots, and plain clients alone to one without TLS", async () => {
   const versions = [SNAPSHOT_VERSION];
   assert.equal(await obstacle({ versions, tls: true }, 0, 4), undefined);
   assert.equal(await obstacle({ versions }, 0, 0), undefined);
-  assert.match((await obstacle({ versions }, 0, 1))!, /can't take over connections with TLS/);
+  const plain = (await obstacle({ versions }, 2, 1))!;
+  assert.equal(plain.moves, "plain_clients");
+  assert.match(plain.why, /can't take over connections with TLS: 3 clients finish here/);
   const others = [SNAPSHOT_VERSION + 1];
   const why = `does not know snapshots of version ${SNAPSHOT_VERSION}, but ${others}: its clients`;
-  assert.ok((await obstacle({ versions: others, tls: true }, 0))!.includes(why));
+  const none = (await obstacle({ versions: others, tls: true }, 0))!;
+  assert.equal(none.moves, "nothing");
+  assert.ok(none.why.includes(why));
 });

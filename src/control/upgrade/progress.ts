@@ -22,7 +22,7 @@ export function clientsLeft(
   const poolStays = sum(rows, ({ unknownPool }) => unknownPool);
   return {
     unknown_pool: understood ? poolStays : 0,
-    unknown_format: understood ? 0 : poolStays,
+    unknown_format: sum(rows, ({ unknownFormat }) => unknownFormat) + (understood ? 0 : poolStays),
     refused: sum(rows, ({ refused }) => refused),
     login: sum(rows, ({ underWay }) => underWay),
     console: sum(rows, ({ consoles }) => consoles),

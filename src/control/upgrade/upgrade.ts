@@ -278,17 +278,18 @@ export class Upgrade {
     const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
     await supervisor.command({ name: "stop_accepting", database: undefined }, ANSWER_MS);
     const obstacle = await obstacleToMoving(ready, supervisor, ANSWER_MS);
-    const understood = obstacle === undefined;
+    const whole = obstacle === undefined;
+    const understood = obstacle?.moves !== "nothing";
     const pools = understood
       ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
       : [];
     let lost = false;
     this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
-    await frames.send(FrameKind.Begin, await this.#beginning(pools)).catch(() => {});
-    if (!understood) log.warn(TARGET, `binary upgrade: ${obstacle}`);
+    await frames.send(FrameKind.Begin, await this.#beginning(whole ? pools : [])).catch(() => {});
+    if (!whole) log.warn(TARGET, `binary upgrade: ${obstacle.why}`);
     const { apart = false, tls = false } = ready;
-    supervisor.broadcast({ kind: "move", pools, apart, tls });
+    supervisor.broadcast({ kind: "move", pools, apart, tls, whole });
     const how = await this.#watch({ lost: () => lost, begunAt, understood });
     if (how === "lost") await this.#takeBack();
     else {

@@ -13,6 +13,7 @@ import { type RunningProcess, Upgrade, type UpgradeEnvironment } from "./upgrade
 
 const NOTHING_LEFT: MovingRow = {
   unknownPool: 0,
+  unknownFormat: 0,
   underWay: 0,
   refused: 0,
   consoles: 0,
@@ -164,6 +165,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
     pools: [{ database: "a", user: "me" }],
     apart: true,
     tls: true,
+    whole: true,
   });
   const fds = [libc.eventfd(0, 0), libc.eventfd(0, 0)];
   service.freeze([session({ id: 7 }, [fds[0]!])], fds[1]!);

@@ -9,23 +9,26 @@
  *                     (at once: their clients would notice a pause)       (idle: nobody waits)      (logins, cancels)
  * ```
  *
+ * To a program without TLS clients with TLS stay, and so do the pools (not `whole`): the others go one by one, with the
+ * server that they have at the moment.
+ *
  * Batches are bounded by bytes as by number, and so is what is under way: whoever is frozen waits behind that much and no
  * more. A thing too large for the way goes alone, and one too large for any way stays and finishes here.
  */
 
-import type { FrozenItem, MovingRow, WorkerToControl } from "../../mail.ts";
+import type { MovingRow, WorkerToControl } from "../../mail.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
 import type { ByteStream } from "../../reactor/stream.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { Session } from "../../client/session.ts";
 import { Stage } from "../../client/state.ts";
 import type { Pool } from "../../pool/pool.ts";
-import type { Replication } from "../../pool/replication.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 import type { Directory } from "../directory.ts";
+import { type Held, keeper, lost, putBack } from "./held.ts";
 import { Packing, sizeOf } from "./blobs.ts";
 
 /** Descriptors of one batch: the kernel passes 253 in a message. */
@@ -45,14 +48,6 @@ const LOOK_AGAIN_MS = 20;
 /** Pause before a batch that did not get through is sent again. */
 const AGAIN_MS = 50;
 
-/** A frozen thing and what it is thawed to if it has to stay. */
-interface Held {
-  item: FrozenItem;
-  pool: Pool | undefined;
-  session: Session | undefined;
-  server: ServerConnection | undefined;
-}
-
 /** What travels together. */
 interface Batch {
   held: Held[];
@@ -69,6 +64,7 @@ export class Departure {
   readonly #post: (mail: WorkerToControl) => void;
   readonly #apart: boolean;
   readonly #tls: boolean;
+  readonly #whole: boolean;
   /** Not acknowledged. */
   readonly #batches = new Map<number, Batch>();
   /** Those of them that are to be mailed when others have been acknowledged. */
@@ -96,6 +92,8 @@ export class Departure {
       apart: boolean;
       /** Connections with TLS are taken where it leads. */
       tls: boolean;
+      /** Pools go, with all that they have; if not, they stay, and clients go without. */
+      whole: boolean;
       /** Only pools move, no sessions that have none yet; called when nothing of them is left. */
       done?: () => void;
     },
@@ -107,6 +105,7 @@ export class Departure {
     this.#post = worker.post;
     this.#apart = worker.apart;
     this.#tls = worker.tls;
+    this.#whole = worker.whole;
     this.#done = worker.done;
   }
 
@@ -137,13 +136,14 @@ export class Departure {
 
   #freezePool(pool: Pool, linked: Session[]): Held[] {
     const { database, user } = pool.settings;
-    const snapshot = pool.moving.begin();
+    const snapshot = this.#whole ? pool.moving.begin() : pool.moving.copy();
     const held: Held[] = [{
       item: { type: "pool", database, user, fds: [], pool: snapshot },
       pool,
       session: undefined,
       server: undefined,
     }];
+    if (!this.#whole) return held.concat(this.#freezeClients(pool, linked));
     const listener = this.#listenerGoes(pool) ? pool.listener.freeze() : undefined;
     if (listener !== undefined) {
       held.push({
@@ -165,8 +165,12 @@ export class Departure {
       // What is not at rest is closed when it is.
       else if (server.state.stage === ServerStage.Idle) server.close(REASONS.serverStays, "");
     }
-    for (const session of linked) if (this.#mayGo(session)) held.push(this.#freezeSession(session));
-    return held.concat(this.#freezeWaiters(pool));
+    return held.concat(this.#freezeClients(pool, linked));
+  }
+
+  #freezeClients(pool: Pool, linked: Session[]): Held[] {
+    const going = linked.filter((session) => this.#mayGo(session));
+    return going.map((session) => this.#freezeSession(session)).concat(this.#freezeWaiters(pool));
   }
 
   /** Whoever does not know TLS would take its records for plain bytes. */
@@ -176,7 +180,21 @@ export class Departure {
 
   /** Else it stays, with all who listen by it. */
   #listenerGoes({ listener }: Pool): boolean {
-    return [...listener.servers()].every((server) => this.#goes(server));
+    return this.#whole && [...listener.servers()].every((server) => this.#goes(server));
+  }
+
+  /** What it is can't be told there. */
+  #stays(session: Session): boolean {
+    const { pool, state } = session;
+    return !this.#goes(session) ||
+      state.listens !== undefined && pool !== undefined && !this.#listenerGoes(pool);
+  }
+
+  /** It has got TLS when nobody had any and the pools were gone already: there is nothing here for it. */
+  #endIfLate(session: Session): boolean {
+    if (!this.#whole || this.#goes(session)) return false;
+    session.fail("FATAL", REASONS.adminShutdown, "", "");
+    return true;
   }
 
   #freezeServer(pool: Pool, server: ServerConnection): Held {
@@ -200,6 +218,8 @@ export class Departure {
     if (server !== undefined) {
       keeper(session, pool!).takeOut(server);
       fds.push(server.stream.fd);
+      // Its place is free for those who stay.
+      if (!this.#whole) this.#reactor.atEndOfTurn(() => pool!.grow());
     }
     this.#frozen.add(session);
     const snapshot = session.freeze();
@@ -212,7 +232,9 @@ export class Departure {
   }
 
   #freezeWaiters(pool: Pool): Held[] {
-    return [...pool.waiters()].map((waiter) => this.#freezeSession(waiter as Session));
+    const waiters = [...pool.waiters()] as Session[];
+    return waiters.filter((one) => !this.#endIfLate(one) && this.#goes(one))
+      .map((one) => this.#freezeSession(one));
   }
 
   /** A client of a moved pool wants a server: it goes where they are, when this turn is over. */
@@ -339,7 +361,8 @@ export class Departure {
       this.#done();
       return;
     }
-    this.#candidates = [...this.#sessions.values()].filter((session) => this.#mayGo(session));
+    const all = [...this.#sessions.values()];
+    this.#candidates = all.filter((one) => !this.#endIfLate(one) && this.#mayGo(one));
     if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
       this.#reactor.atEndOfTurn(() => this.#sweep());
     } else this.#sweepLater();
@@ -358,11 +381,8 @@ export class Departure {
   }
 
   #mayGo(session: Session): boolean {
-    const { pool, server, state } = session;
-    if (!this.#goes(session) || server !== undefined && !this.#goes(server)) return false;
-    if (state.listens !== undefined && pool !== undefined && !this.#listenerGoes(pool)) {
-      return false;
-    }
+    const { server } = session;
+    if (this.#stays(session) || server !== undefined && !this.#goes(server)) return false;
     return session.movable && !this.#frozen.has(session) &&
       (session.pool === undefined ? this.#done === undefined : this.#pools.has(session.pool));
   }
@@ -436,6 +456,7 @@ export class Departure {
   row(): MovingRow {
     const row: MovingRow = {
       unknownPool: 0,
+      unknownFormat: 0,
       underWay: 0,
       refused: 0,
       consoles: 0,
@@ -449,7 +470,8 @@ export class Departure {
       if (session.frozen) continue;
       if (session.state.stage === Stage.Admin) row.consoles++;
       else if (this.#frozen.has(session)) row.refused++;
-      else if (session.pool === undefined || session.pool.moved) row.underWay++;
+      else if (this.#stays(session)) row.unknownFormat++;
+      else if (session.pool === undefined || this.#pools.has(session.pool)) row.underWay++;
       else row.unknownPool++;
     }
     for (const { held, acknowledged } of this.#batches.values()) {
@@ -459,29 +481,7 @@ export class Departure {
         if (server !== undefined && theirs) row.movedServers++;
       });
     }
-    for (const pool of this.#pools) row.late += pool.size;
+    for (const pool of this.#pools) if (this.#whole) row.late += pool.size;
     return row;
   }
-}
-
-/** A server that will not come after all. */
-function lost(pool: Pool): Held {
-  const { database, user } = pool.settings;
-  const item: FrozenItem = { type: "lost", database, user, fds: [] };
-  return { item, pool, session: undefined, server: undefined };
-}
-
-/** A linked server comes back to the event loop with its session. */
-function putBack({ item, pool, session, server }: Held): void {
-  if (item.type === "listener") pool!.listener.unfreeze();
-  if (server === undefined) return;
-  if (session === undefined) {
-    server.unfreeze();
-    pool!.putBack(server);
-  } else keeper(session, pool!).putBack(server);
-}
-
-/** Who keeps the server of a session. */
-function keeper(session: Session, pool: Pool): Pool | Replication {
-  return session.state.replication === "none" ? pool : pool.replication;
 }

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { Departure } from "./departure.ts";
 import type { Directory } from "../directory.ts";
 import { Stage } from "../../client/state.ts";
-import { World } from "../../testing/world.ts";
+import { type FakeClient, World } from "../../testing/world.ts";
+import { TlsStream } from "../../tls/stream.ts";
 import type { FrozenItem } from "../../mail.ts";
+import type { PoolSnapshot } from "../../pool/snapshot.ts";
 import { simpleQuery } from "../../protocol/testing/pipelines.ts";
 import { bytesOf } from "../../protocol/testing/model_server.ts";
 import { concat } from "../../protocol/testing/wire.ts";
@@ -16,7 +18,7 @@ class Leaving {
   readonly departure: Departure;
   readonly batches: { batch: number; items: FrozenItem[] }[] = [];
 
-  constructor(world: World) {
+  constructor(world: World, { tls = true, whole = true } = {}) {
     this.world = world;
     this.departure = new Departure({
       reactor: world.reactor as unknown as Reactor,
@@ -24,7 +26,8 @@ class Leaving {
       sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
       directory: { find: () => ({ kind: "here", pool: world.pool }) } as unknown as Directory,
       apart: false,
-      tls: true,
+      tls,
+      whole,
       post: (mail) => {
         if (mail.kind === "frozen") this.batches.push(mail);
       },
@@ -49,6 +52,14 @@ class Leaving {
     reactor.timers.expire(reactor.now);
     reactor.endTurn();
   }
+}
+
+/** The client has TLS, as far as its departure goes. */
+function encrypt({ session }: FakeClient): string[] {
+  const ends: string[] = [];
+  const stream = Object.create(TlsStream.prototype, { fd: { value: session.stream.fd } });
+  Object.assign(session, { stream, fail: (severity: string) => ends.push(severity) });
+  return ends;
 }
 
 function query(...sql: string[]): Uint8Array {
@@ -285,4 +296,40 @@ Deno.test("departure: a server that was refused is closed and not waited for", (
   assert.ok(server.connection.stream.fd >= 0 && !world.pool.moving.has(server.connection));
   for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
   assert.equal(leaving.departure.row().late, 0);
+});
+
+Deno.test("departure: to a program without TLS plain clients go one by one, and the pool stays for the others", () => {
+  const world = busyWorld();
+  const [, encrypted] = world.clients;
+  const ends = encrypt(encrypted!);
+  const leaving = new Leaving(world, { tls: false, whole: false });
+  leaving.start();
+  const { items } = leaving.batches[0]!;
+  assert.deepEqual(
+    items.map(({ type, fds }) => [type, fds.length]),
+    [["pool", 0], ["session", 2], ["session", 1]],
+  );
+  assert.equal((items[0] as { pool: PoolSnapshot }).pool.servers, 0);
+  for (const { batch } of [...leaving.batches]) leaving.departure.taken(batch, []);
+  leaving.wait(100);
+  for (const { batch } of leaving.batches.slice(1)) leaving.departure.taken(batch, []);
+  const row = leaving.departure.row();
+  assert.deepEqual([row.movedClients, row.movedServers], [3, 1]);
+  assert.deepEqual([row.unknownFormat, row.underWay, row.unknownPool, row.late], [1, 0, 0, 0]);
+  assert.ok(!world.pool.moved && ends.length === 0);
+  assert.deepEqual([world.pool.size, world.pool.clients], [1, 1]);
+});
+
+Deno.test("departure: who got TLS when everything else was gone to a program without is ended, and never sent", () => {
+  const world = busyWorld();
+  const leaving = new Leaving(world, { tls: false });
+  const [, linked, waiting, idle] = world.clients;
+  const ends = [linked!, waiting!, idle!].map((client) => encrypt(client));
+  leaving.start();
+  leaving.wait(100);
+  const sent = leaving.sent();
+  for (const { session } of [linked!, waiting!, idle!]) {
+    assert.ok(!sent.includes(session.stream.fd));
+  }
+  for (const one of ends) assert.equal(one[0], "FATAL");
 });

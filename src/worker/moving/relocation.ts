@@ -45,6 +45,7 @@ export class Relocations {
       ...this.#worker,
       apart: false,
       tls: true,
+      whole: true,
       post: (mail) => {
         if (mail.kind !== "frozen") return;
         const { batch, items } = mail;
