@@ -14,7 +14,7 @@ import type { ClientTls, ServerTls } from "./settings.ts";
 import type { Config } from "./types.ts";
 
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
-const MAX_SOCKET_PATH_BYTES = 107;
+export const MAX_SOCKET_PATH_BYTES = 107;
 
 /** What the checks work on. */
 export interface Checked {

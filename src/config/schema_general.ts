@@ -6,6 +6,7 @@
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
 import { LISTEN_TABLE } from "./schema_listen.ts";
+import { LOGGING_TABLE } from "./schema_logging.ts";
 import { CLIENT_TLS_TABLE, SERVER_TLS_TABLE } from "./schema_tls.ts";
 import type { GeneralConfig } from "./types.ts";
 
@@ -242,46 +243,7 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc: "Bring a client's session parameters to each server connection that it checks out.",
   },
 
-  log_level: {
-    heading: "Logging",
-    type: "enum",
-    choices: ["error", "warn", "info", "debug", "trace"],
-    reload: "A",
-    unset: "the command line's, else `info`",
-    doc: "Level of logging; `--log-level` beats it. Not in upstream.",
-  },
-  log_format: {
-    type: "enum",
-    choices: ["text", "structured", "debug"],
-    reload: "A",
-    unset: "the command line's, else `text`",
-    doc: "Shape of log lines (`debug` is `text`); `--log-format` beats it. Not in upstream.",
-  },
-  log_client_connections: {
-    type: "bool",
-    default: false,
-    reload: "A",
-    doc: "Log every client's login.",
-  },
-  log_client_disconnections: {
-    type: "bool",
-    default: false,
-    reload: "A",
-    doc: "Log every client's leaving.",
-  },
-  log_file: {
-    type: "path",
-    reload: "R",
-    unset: "log to standard error",
-    doc: "Append the log to this file, which SIGHUP opens anew. Not in upstream.",
-  },
-  syslog_prog_name: {
-    type: "string",
-    reload: "R",
-    unset: "log to standard error",
-    later: true,
-    doc: "Log to syslog under this name instead of standard error.",
-  },
+  ...LOGGING_TABLE,
 
   worker_threads: {
     heading: "Threads",

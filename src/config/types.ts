@@ -21,11 +21,35 @@ export type ConfigLogLevel = "error" | "warn" | "info" | "debug" | "trace";
 /** Shape of log lines. */
 export type ConfigLogFormat = "text" | "structured" | "debug";
 
+/** Shape of messages to syslog. */
+export type ConfigSyslogFormat = "rfc5424" | "rfc3164";
+
+/** Facility of messages to syslog. */
+export type ConfigSyslogFacility =
+  | "user"
+  | "daemon"
+  | "auth"
+  | "authpriv"
+  | `local${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7}`;
+
 /** `general.pg_hba` after reading: where its text came from, and the rules in it. */
 export interface HbaSetting {
   /** The file the rules were read from; undefined when they stand in the config itself. */
   path: string | undefined;
   rules: HbaRule[];
+}
+
+/** The keys of `[general]` about the log. */
+export interface LoggingConfig {
+  log_level?: ConfigLogLevel;
+  log_format?: ConfigLogFormat;
+  log_client_connections: boolean;
+  log_client_disconnections: boolean;
+  log_file?: string;
+  syslog_prog_name?: string;
+  syslog_socket: string;
+  syslog_format: ConfigSyslogFormat;
+  syslog_facility: ConfigSyslogFacility;
 }
 
 /** The keys of `[general]` that the listening sockets are opened by. */
@@ -63,7 +87,7 @@ export interface ServerTlsConfig {
 
 /** `[general]`. */
 export interface GeneralConfig
-  extends ListenConfig, SocketSettings, ClientTlsConfig, ServerTlsConfig {
+  extends ListenConfig, LoggingConfig, SocketSettings, ClientTlsConfig, ServerTlsConfig {
   client_login_timeout: number;
   connect_timeout: number;
   query_wait_timeout: number;
@@ -96,13 +120,6 @@ export interface GeneralConfig
   server_round_robin: boolean;
   server_fast_close: boolean;
   sync_server_parameters: boolean;
-
-  log_level?: ConfigLogLevel;
-  log_format?: ConfigLogFormat;
-  log_client_connections: boolean;
-  log_client_disconnections: boolean;
-  log_file?: string;
-  syslog_prog_name?: string;
 
   worker_threads: number;
   io_uring: boolean;

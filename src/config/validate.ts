@@ -5,7 +5,13 @@
  */
 
 import type { Checked } from "./checks.ts";
-import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
+import {
+  checkParameterLayer,
+  checkPem,
+  checkServerAuth,
+  checkSocketPath,
+  MAX_SOCKET_PATH_BYTES,
+} from "./checks.ts";
 import { USER_LIMITS } from "./effective.ts";
 import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
@@ -21,6 +27,7 @@ export function validate(checked: Checked): void {
   checkSockets(config.general, report);
   checkAccess(config.general, report);
   checkPrepared(config.general, report);
+  checkLogging(config.general, report);
   checkClientTls(checked);
   checkServerTls(checked);
   checkServerAuth(config.general.server_auth, "general", report);
@@ -114,6 +121,23 @@ function checkPrepared(general: GeneralConfig, report: Report): void {
       "general.prepared_statements_cache_size",
       "must not be 0 while prepared_statements is true",
       "set prepared_statements to false",
+    );
+  }
+}
+
+function checkLogging(general: GeneralConfig, report: Report): void {
+  if (general.syslog_prog_name === "") {
+    report.fault("general.syslog_prog_name", "must not be empty", "leave the key out instead");
+  }
+  if (general.syslog_prog_name !== undefined && general.log_file !== undefined) {
+    report.fault("general.syslog_prog_name", "excludes log_file", "keep one of the two");
+  }
+  const bytes = new TextEncoder().encode(general.syslog_socket).length;
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    report.fault(
+      "general.syslog_socket",
+      `the path has ${bytes} bytes`,
+      `at most ${MAX_SOCKET_PATH_BYTES}`,
     );
   }
 }

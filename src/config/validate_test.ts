@@ -547,3 +547,16 @@ Deno.test("validate: server_auth names methods, in general and in a pool", () =>
   ]);
   assert.deepEqual(generalFaults('server_auth = "!none, !password"'), []);
 });
+
+Deno.test("validate: the log goes to one place, which can be had", () => {
+  assert.deepEqual(generalFaults('syslog_prog_name = "doorman"'), []);
+  assert.deepEqual(generalFaults('syslog_prog_name = "doorman"\nlog_file = "/var/log/doorman"'), [
+    "general.syslog_prog_name: excludes log_file",
+  ]);
+  assert.deepEqual(generalFaults('syslog_prog_name = ""'), [
+    "general.syslog_prog_name: must not be empty",
+  ]);
+  assert.deepEqual(generalFaults(`syslog_socket = "/${"x".repeat(107)}"`), [
+    "general.syslog_socket: the path has 108 bytes",
+  ]);
+});

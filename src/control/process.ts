@@ -33,6 +33,7 @@ import { Losses } from "./losses.ts";
 import { trimLater } from "./trim.ts";
 import { ListenError, mailOf, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, reopenLog, startLog } from "./log.ts";
+import type { LogPlace } from "./log_place.ts";
 import { PidFile, PidFileError } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
@@ -57,7 +58,7 @@ const LOG_ENDS = "serving in the background: the log of this process ends here";
 
 export class Doorman {
   readonly #log: LineLog;
-  readonly #logFile: ReturnType<typeof startLog>["file"];
+  readonly #logPlace: LogPlace;
   readonly #supervisor: Supervisor;
   readonly #requests: WorkerRequests;
   readonly #consoles: Consoles;
@@ -108,8 +109,8 @@ export class Doorman {
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
     this.#fileLimit = new FileLimit(config.general.worker_threads, webDescriptors(config));
-    const { log, file } = startLog(options, config);
-    this.#logFile = file;
+    const { log, place } = startLog(options, config);
+    this.#logPlace = place;
     this.#log = log;
     this.#supervisor = new Supervisor({
       mail: (mail, worker) => this.#mail(mail, worker),
@@ -162,7 +163,7 @@ export class Doorman {
       throw error;
     }
     if (this.#options.daemon) {
-      if (this.#logFile === undefined) this.#log.info(TARGET, LOG_ENDS);
+      if (!this.#logPlace.lasting) this.#log.info(TARGET, LOG_ENDS);
       letGoOfLauncher();
     }
     this.#serving = true;
@@ -362,7 +363,7 @@ export class Doorman {
       load: () => load(this.#options.configFile),
       readFile,
       rules: [
-        logRule(log, this.#options, (filter) => this.#setFilter(filter)),
+        logRule(log, this.#logPlace, this.#options, (filter) => this.#setFilter(filter)),
         settingsRule({
           log,
           supervisor: this.#supervisor,
@@ -372,7 +373,7 @@ export class Doorman {
         }),
       ],
       begun: () => {
-        reopenLog(log, this.#logFile);
+        reopenLog(log, this.#logPlace);
         this.#manager.reloading();
       },
       ended: ({ ok }) => {

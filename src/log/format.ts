@@ -10,6 +10,15 @@ export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const;
 /** Severity of a record. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
+/** Severities of syslog, RFC 5424 §6.2.1, which are journald's, too. */
+export const SEVERITIES: Readonly<Record<LogLevel, number>> = {
+  error: 3,
+  warn: 4,
+  info: 6,
+  debug: 7,
+  trace: 7,
+};
+
 /** Shape of log lines; `debug` is upstream's second name for `text`. */
 export type LogFormat = "text" | "structured" | "debug";
 
@@ -58,6 +67,11 @@ function textLine(record: LogRecord, level: string): string {
   return `${time} ${level} ${record.file}:${record.line}: ${escaped(record.message)}\n`;
 }
 
+/** Lines for journald: it takes the severity from `<n>` at the beginning, sd-daemon(3), which is not part of the line. */
+export function journalFormatter(format: LineFormatter): LineFormatter {
+  return (record) => `<${SEVERITIES[record.level]}>${format(record)}`;
+}
+
 /** One JSON object with upstream's keys in upstream's order. */
 export function formatStructured(record: LogRecord): string {
   return `${
@@ -85,7 +99,8 @@ const CONTROL = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/;
 const EVERY_CONTROL = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/g;
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-function escaped(message: string): string {
+/** A message with its control characters as escapes. */
+export function escaped(message: string): string {
   if (!CONTROL.test(message)) return message;
   return message.replace(
     EVERY_CONTROL,

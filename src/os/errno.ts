@@ -9,8 +9,10 @@ export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOSPC = 28;
 export const EPIPE = 32;
+export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
 export const EPROTO = 71;
+export const EMSGSIZE = 90;
 export const ECONNRESET = 104;
 export const ETIMEDOUT = 110;
 export const EINPROGRESS = 115;
@@ -31,6 +33,7 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   24: ["EMFILE", "too many open files"],
   28: ["ENOSPC", "no space left on device"],
   32: ["EPIPE", "broken pipe"],
+  36: ["ENAMETOOLONG", "file name too long"],
   38: ["ENOSYS", "function not implemented"],
   71: ["EPROTO", "protocol error"],
   90: ["EMSGSIZE", "message too long"],

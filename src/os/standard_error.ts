@@ -61,6 +61,24 @@ export class StandardError {
   }
 }
 
+/**
+ * Whether standard error is journald's: the service manager says which device and inode it has made for that, by
+ * JOURNAL_STREAM (systemd.exec(5)), and somebody in between may have led it elsewhere.
+ */
+export function leadsToJournal(
+  stream: string | undefined,
+  path: string = `/proc/self/fd/${STANDARD_ERROR}`,
+): boolean {
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = Deno.statSync(path);
+    return stream === `${dev}:${ino}`;
+  } catch {
+    // Without /proc nothing is known of it.
+    return false;
+  }
+}
+
 function kindOf(path: string): Kind {
   let stat: Deno.FileInfo;
   try {

@@ -3,7 +3,7 @@ import { EAGAIN, ENOSPC, EPIPE } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import * as libc from "./libc.ts";
 import { unixAddress } from "./socket_address.ts";
-import { StandardError } from "./standard_error.ts";
+import { leadsToJournal, StandardError } from "./standard_error.ts";
 
 const O_NONBLOCK = 0o4000;
 const F_GETFL = 3;
@@ -81,4 +81,15 @@ Deno.test("standard error: a full device is an error", () => {
   const fd = libc.open("/dev/full", 1, 0) as Fd;
   assert.equal(new StandardError(fd).write(LINE), -ENOSPC);
   libc.close(fd);
+});
+
+Deno.test("standard error: it is the journal's only by device and inode", async () => {
+  const path = await Deno.makeTempFile();
+  const { dev, ino } = await Deno.stat(path);
+  assert.ok(leadsToJournal(`${dev}:${ino}`, path));
+  assert.ok(!leadsToJournal(`${dev}:${ino}1`, path));
+  assert.ok(!leadsToJournal("", path));
+  assert.ok(!leadsToJournal(undefined, path));
+  assert.ok(!leadsToJournal(`${dev}:${ino}`, "/nowhere"));
+  await Deno.remove(path);
 });

@@ -9,7 +9,7 @@ import { levelFilter } from "../../log/filter.ts";
 import type { LogFilter } from "../../log/filter.ts";
 import type { LineLog } from "../../log/log.ts";
 import { type Configured, makeVerifiers, resolve } from "../configuration.ts";
-import { lineFormat } from "../log.ts";
+import type { LogPlace } from "../log_place.ts";
 import type { SectionRule } from "./reload.ts";
 import { summaryOf } from "./report.ts";
 import { isEmpty, settingsChange } from "../settings_change.ts";
@@ -57,6 +57,7 @@ export function settingsRule(target: SettingsTarget): SectionRule {
 /** `log_level` and `log_format`; what the command line says beats both. */
 export function logRule(
   log: LineLog,
+  place: LogPlace,
   options: RunOptions,
   setFilter: (filter: LogFilter) => void,
 ): SectionRule {
@@ -71,7 +72,7 @@ export function logRule(
           if (level && options.logLevel !== undefined) beaten(log, "log_level");
           else if (level) setFilter(levelFilter(after.general.log_level ?? "info"));
           if (format && options.logFormat !== undefined) beaten(log, "log_format");
-          else if (format) log.setFormat(lineFormat(options, after));
+          else if (format) log.setFormat(place.format(options, after));
         },
       };
     },
