@@ -51,7 +51,7 @@ import { type Circumstances, Supervisor, type WorkerMail } from "./supervisor.ts
 import { ServiceManager, Watchdog, watchdogPeriod } from "./service/systemd.ts";
 import { Upgrade } from "./upgrade/upgrade.ts";
 import { Web, webDescriptors } from "./web.ts";
-import { WorkerRequests } from "./worker_requests.ts";
+import { asks, WorkerRequests } from "./worker_requests.ts";
 
 const TARGET = "pg_doorman::app";
 const LOG_ENDS = "serving in the background: the log of this process ends here";
@@ -406,16 +406,10 @@ export class Doorman {
   // ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #mail(mail: WorkerMail, worker: number): void {
+    if (asks(mail)) return this.#requests.take(worker, mail);
     switch (mail.kind) {
       case "log":
         this.#log.take(mail.record);
-        return;
-      case "resolve":
-      case "derive":
-      case "check":
-      case "check_over":
-      case "server_password":
-        this.#requests.take(worker, mail);
         return;
       case "admin_open":
         this.#consoles.opened(worker, mail);

@@ -10,10 +10,15 @@ import { externalMethods } from "./identity/methods.ts";
 import { Resolver } from "./resolver.ts";
 import { ServerPasswords } from "./server_passwords.ts";
 
-type Asked = WorkerToControl & {
-  kind: "resolve" | "derive" | "check" | "check_over" | "server_password";
-};
+const ASKED = ["resolve", "derive", "check", "check_over", "server_password"] as const;
+
+type Asked = WorkerToControl & { kind: typeof ASKED[number] };
 type Send = (worker: number, mail: ControlToWorker) => void;
+
+/** Whether a mail asks for something that is dealt with here. */
+export function asks(mail: WorkerToControl): mail is Asked {
+  return (ASKED as readonly string[]).includes(mail.kind);
+}
 
 export class WorkerRequests {
   readonly #send: Send;

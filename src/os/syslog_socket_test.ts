@@ -1,3 +1,5 @@
+/// <reference lib="deno.unstable" />
+
 import assert from "node:assert/strict";
 import { SyslogSocket } from "./syslog_socket.ts";
 
