@@ -74,8 +74,20 @@ export const REASONS = {
     "28P01",
     'password authentication failed for user "{0}"',
   ),
+  trustFailed: reason("trust_failed", "28000", '"trust" authentication failed for user "{0}"'),
   pamFailed: reason("pam_failed", "28000", 'PAM authentication failed for user "{0}"'),
   ldapFailed: reason("ldap_failed", "28000", 'LDAP authentication failed for user "{0}"'),
+  peerFailed: reason("peer_failed", "28000", 'Peer authentication failed for user "{0}"'),
+  certificateFailed: reason(
+    "certificate_failed",
+    "28000",
+    'certificate authentication failed for user "{0}"',
+  ),
+  certificateRequired: reason(
+    "certificate_required",
+    "28000",
+    "connection requires a valid client certificate",
+  ),
   tooManyChecks: reason(
     "too_many_password_checks",
     "53300",

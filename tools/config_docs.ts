@@ -36,6 +36,7 @@ const TYPE_NAMES: Readonly<Record<KeySpec["type"], string>> = {
   url_list: "list of URLs",
   string_map: "table of strings",
   hba: "rules",
+  ident: "rules",
   table: "table",
   user_list: "list of tables",
 };
@@ -67,7 +68,7 @@ PgDoorman reads one config file, \`pg_doorman.toml\` in the working directory un
 | seconds | a whole number of seconds, or a string of a number and its unit: \`"2m"\` |
 | size | a whole number of bytes, or a string of a number and \`K\`, \`M\` or \`G\` (\`KB\`…): \`"256MB"\`; powers of 1024 |
 | network | an address and the length of its prefix: \`10.0.0.0/8\` |
-| rules | pg_hba.conf text, or a table with \`path\` (a file) or \`content\` (text) |
+| rules | text as of pg_hba.conf or pg_ident.conf, or a table with \`path\` (a file) or \`content\` (text) |
 
 The column *Reload* says how a changed value comes into force:
 

@@ -37,6 +37,8 @@ export type LoginMethod =
   | "password"
   | "md5"
   | "scram-sha-256"
+  | "cert"
+  | "peer"
   | "external";
 
 /** Longer names are nobody's (PostgreSQL's end at 63 bytes); patterns are not run on what a stranger may send. */
@@ -208,8 +210,13 @@ function legacyRule(type: HbaType, address: HbaAddress, line: number): HbaRule {
  */
 export function decideMethod(method: HbaMethod, stored: StoredPasswordKind): LoginMethod {
   if (stored === "unsupported") return "reject";
-  if (stored === "external" && method !== "reject") return "external";
+  // Whoever checks the password, these ask for none, and let nobody in unchecked.
+  const proven = method === "cert" || method === "peer" || method === "reject";
+  if (stored === "external" && !proven) return "external";
   switch (method) {
+    case "cert":
+    case "peer":
+      return method;
     case "pam":
     case "ldap":
     case "jwt":

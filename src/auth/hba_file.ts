@@ -7,15 +7,9 @@
 import { hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { ExternalMethod } from "../config/external_check.ts";
 import type { IpAddress } from "../config/address.ts";
-import type {
-  HbaAddress,
-  HbaExternalMethod,
-  HbaMethod,
-  HbaName,
-  HbaRule,
-  HbaType,
-} from "../config/hba_rule.ts";
+import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
 import { compileHbaPattern } from "./hba.ts";
+import { type HbaOptions, isExternal, readHbaOptions } from "./hba_options.ts";
 import { tokenizeHba } from "./hba_tokens.ts";
 import type { HbaFault, HbaFiles, HbaLine, HbaToken } from "./hba_tokens.ts";
 
@@ -43,10 +37,12 @@ const METHODS: ReadonlyMap<string, HbaMethod> = new Map([
   ["scram-sha-256", "scram-sha-256"],
   ["scram_sha_256", "scram-sha-256"],
   ["scramsha256", "scram-sha-256"],
+  ["cert", "cert"],
+  ["peer", "peer"],
 ]);
 
 const UNSUPPORTED_METHODS: ReadonlySet<string> = new Set(
-  ["peer", "ident", "pam", "cert", "gss", "sspi", "ldap", "radius", "bsd", "oauth"],
+  ["ident", "gss", "sspi", "radius", "bsd", "oauth"],
 );
 
 const TYPES: ReadonlyMap<string, HbaType> = new Map([
@@ -58,18 +54,7 @@ const TYPES: ReadonlyMap<string, HbaType> = new Map([
   ["hostnogssenc", "host"],
 ]);
 
-/** Options of methods that we do not have: they cannot change what our methods do. */
-const IDLE_OPTIONS: ReadonlySet<string> = new Set(
-  ("map include_realm compat_realm upn_username krb_realm pamservice pam_use_hostname ldapserver ldapport " +
-    "ldapscheme ldaptls ldapprefix ldapsuffix ldapbasedn ldapbinddn ldapbindpasswd ldapsearchattribute " +
-    "ldapsearchfilter ldapurl radiusservers radiussecrets radiusports radiusidentifiers issuer scope validator " +
-    "delegate_ident_mapping").split(" "),
-);
-
-/** Options that make a rule stricter: to pass over one would open what it closes. */
-const STRICT_OPTIONS: ReadonlySet<string> = new Set(["clientcert", "clientname"]);
-
-const METHOD_HINT = "use trust, reject, password, md5 or scram-sha-256";
+const METHOD_HINT = "use trust, reject, password, md5, scram-sha-256, cert or peer";
 const ADDRESS_HINT = 'write a network such as 10.0.0.0/8 or ::1/128, or "all" for any address';
 
 /** Parses a pg_hba text. */
@@ -123,11 +108,9 @@ class RecordReader {
     if (address === undefined) return undefined;
     const method = this.#readMethod(type);
     if (method === undefined) return undefined;
-    const options = this.#readOptions(method);
+    const options = this.#readOptions(type, method);
     const { source, line } = this.#line;
-    const rule: HbaRule = { type, databases, users, address, method, source, line };
-    if (options !== undefined) rule.options = options;
-    return rule;
+    return { type, databases, users, address, method, ...options, source, line };
   }
 
   #readType(): HbaType | undefined {
@@ -220,7 +203,7 @@ class RecordReader {
     }
     const address = parseAddress(text);
     if (address !== undefined) return this.#readMask(address, text);
-    if (METHODS.has(text.toLowerCase()) || UNSUPPORTED_METHODS.has(text.toLowerCase())) {
+    if (isMethod(text.toLowerCase())) {
       this.#fault(`the address is missing before "${text}"`, shapeOf(type));
       return undefined;
     }
@@ -254,12 +237,20 @@ class RecordReader {
     if (token === undefined) return undefined;
     const name = token.text.toLowerCase();
     const method = METHODS.get(name);
-    if (method !== undefined) return method;
+    if (method !== undefined) return this.#fits(method, type) ? method : undefined;
     if (isExternal(name)) {
       if (this.#externalMethods.has(name)) return name;
       this.#fault(`method "${name}" is not available`, METHOD_HINT);
+    } else if (name === "ident" && type === "local") {
+      // As in PostgreSQL: what asks the kernel had that name once.
+      return "peer";
+    } else if (name === "ident") {
+      this.#fault(
+        'method "ident" is not supported: it would believe whatever the client\'s machine says',
+        METHOD_HINT,
+      );
     } else if (UNSUPPORTED_METHODS.has(name)) {
-      this.#fault(`method "${name}" is not supported yet`, METHOD_HINT);
+      this.#fault(`method "${name}" is not supported`, METHOD_HINT);
     } else if (type === "local" && looksLikeAddress(token.text)) {
       this.#fault('a "local" record has no address', shapeOf(type));
     } else {
@@ -268,28 +259,29 @@ class RecordReader {
     return undefined;
   }
 
-  // Values are never shown: some are secrets (ldapbindpasswd, radiussecrets).
-  #readOptions(method: HbaMethod): Record<string, string> | undefined {
-    let options: Record<string, string> | undefined;
-    for (const { text } of this.#line.fields.slice(this.#next).flat()) {
-      const equals = text.indexOf("=");
-      const name = text.slice(0, Math.max(equals, 0));
-      if (equals < 0) {
-        this.#fault("what follows the method is not an option", "write options as name=value");
-      } else if (isExternal(method)) {
-        options = { ...options, [name]: text.slice(equals + 1) };
-      } else if (STRICT_OPTIONS.has(name)) {
-        this.#fault(
-          `option "${name}" is not supported yet`,
-          "remove it, if the rule is right without that check",
-        );
-      } else if (IDLE_OPTIONS.has(name)) {
-        this.#warn(`option "${name}" has no effect on this method`, "remove it");
-      } else {
-        this.#fault(`unknown option "${name}"`, "remove it, or correct its name");
-      }
+  #fits(method: HbaMethod, type: HbaType): boolean {
+    if (method === "peer" && type !== "local") {
+      this.#fault(
+        'method "peer" is for "local" records alone: only there the system knows who it is',
+        "use another method, or begin the line with local",
+      );
+      return false;
     }
-    return options;
+    if (method === "cert" && type !== "hostssl") {
+      this.#fault(
+        'method "cert" is for "hostssl" records alone: without TLS there is no certificate',
+        "begin the line with hostssl",
+      );
+      return false;
+    }
+    return true;
+  }
+
+  #readOptions(type: HbaType, method: HbaMethod): HbaOptions["rule"] {
+    const words = this.#line.fields.slice(this.#next).flat().map(({ text }) => text);
+    const { rule, faults } = readHbaOptions(words, { type, method });
+    for (const { message, hint } of faults) this.#fault(message, hint);
+    return rule;
   }
 
   #field(column: string, type: HbaType | undefined): HbaToken[] | undefined {
@@ -315,8 +307,8 @@ class RecordReader {
   }
 }
 
-function isExternal(method: string): method is HbaExternalMethod {
-  return method === "pam" || method === "ldap" || method === "jwt";
+function isMethod(name: string): boolean {
+  return METHODS.has(name) || UNSUPPORTED_METHODS.has(name) || isExternal(name);
 }
 
 function shapeOf(type: HbaType | undefined): string {

@@ -258,20 +258,120 @@ Deno.test("hba file: what needs the server's catalog or another feature is a cle
     const fault = faultOf(`hostssl all all all ${method}`);
     assert.equal(fault.message, `method "${method}" is not available`);
   }
-  const methods = ["peer", "ident", "cert", "gss", "sspi", "radius", "bsd", "oauth"];
-  for (const method of methods) {
+  for (const method of ["gss", "sspi", "radius", "bsd", "oauth"]) {
     const fault = faultOf(`hostssl all all all ${method}`);
-    assert.equal(fault.message, `method "${method}" is not supported yet`);
+    assert.equal(fault.message, `method "${method}" is not supported`);
+  }
+  assert.match(faultOf("host all all all ident").message, /"ident" is not supported: it would/);
+  assert.equal(ruleOf("local all all ident").method, "peer");
+  for (const type of ["host", "hostssl", "hostnossl"]) {
+    assert.match(
+      faultOf(`${type} all all all peer`).message,
+      /"peer" is for "local" records alone/,
+    );
+  }
+  for (const type of ["host all", "local", "hostnossl all"]) {
+    const [name, address = ""] = type.split(" ");
+    const fault = faultOf(`${name} all all ${address} cert`);
+    assert.match(fault.message, /"cert" is for "hostssl" records alone/);
   }
   assert.match(faultOf("local all all secret").message, /unknown method "secret"/);
 });
 
-Deno.test("hba file: options: idle ones warn, strict and unknown ones are faults", () => {
-  assert.match(warningOf("local all all trust map=m").message, /option "map" has no effect/);
-  assert.match(faultOf("hostssl all all all trust clientcert=verify-full").message, /clientcert/);
-  assert.match(faultOf("local all all trust colour=red").message, /unknown option "colour"/);
-  assert.match(faultOf("local all all trust =x").message, /unknown option/);
-  assert.match(faultOf("local all all trust please").message, /not an option/);
+Deno.test("hba file: options of certificates and maps", () => {
+  const read = (text: string) => {
+    const { clientCert, clientName, map } = ruleOf(text);
+    return [clientCert, clientName, map];
+  };
+  assert.deepEqual(read("hostssl all all all md5 clientcert=verify-ca"), [
+    "verify-ca",
+    undefined,
+    undefined,
+  ]);
+  assert.deepEqual(read("hostssl all all all trust clientcert=verify-full clientname=DN"), [
+    "verify-full",
+    "DN",
+    undefined,
+  ]);
+  assert.deepEqual(read('hostssl all all all cert map="a b" clientcert=verify-full'), [
+    undefined,
+    undefined,
+    "a b",
+  ]);
+  assert.deepEqual(read("local all all peer map=m map=n"), [undefined, undefined, "n"]);
+  assert.deepEqual(read("local all all peer map="), [undefined, undefined, undefined]);
+  const faults: [text: string, message: RegExp][] = [
+    ["host all all all md5 clientcert=verify-ca", /"clientcert" is for "hostssl" records/],
+    ["local all all peer clientname=CN", /"clientname" is for "hostssl" records/],
+    ["hostssl all all all md5 clientcert=1", /invalid value for "clientcert"/],
+    ["hostssl all all all cert clientcert=verify-ca", /only be verify-full with the method "cert"/],
+    ["hostssl all all all cert clientname=cn", /invalid value for "clientname"/],
+    ["local all all trust map=m", /option "map" is for the methods cert and peer/],
+    ["local all all trust colour=red", /unknown option "colour"/],
+    ["local all all trust =x", /unknown option/],
+    ["local all all trust please", /not an option/],
+    ["local all all md5 ldapserver=x", /option "ldapserver" is for the method ldap/],
+    ["local all all peer pamservice=x", /option "pamservice" is for the method pam/],
+  ];
+  for (const [text, message] of faults) assert.match(faultOf(text).message, message, text);
+});
+
+/** Of a record with the method ldap. */
+function ldap(options: string): { options?: unknown; fault?: string } {
+  const { rules, faults } = parseHba(`host all all all ldap ${options}`, {
+    source: "/etc/pg_hba.conf",
+    readFile: () => undefined,
+    externalMethods: new Set(["ldap"]),
+  });
+  return faults.length > 0 ? { fault: faults[0]!.message } : { options: rules[0]!.options };
+}
+
+Deno.test("hba file: options of LDAP: each alone, a URL for several of them", () => {
+  const simple = "ldapserver=d.example ldapport=1389 ldaptls=1 ldapprefix=cn= ldapsuffix=,dc=x";
+  assert.deepEqual(ldap(simple.replace(",dc=x", '",dc=x"')).options, {
+    ldapserver: "d.example",
+    ldapport: "1389",
+    ldaptls: "1",
+    ldapprefix: "cn=",
+    ldapsuffix: ",dc=x",
+  });
+  assert.deepEqual(ldap('ldapurl="ldaps://d.example/dc=a%20b,dc=x?uid?sub"').options, {
+    ldapscheme: "ldaps",
+    ldapserver: "d.example",
+    ldapport: "636",
+    ldapbasedn: "dc=a b,dc=x",
+    ldapsearchattribute: "uid",
+    ldapscope: "sub",
+  });
+  assert.deepEqual(
+    ldap('ldapurl="ldap://[::1]:3389/dc=x???(&(uid=$username)(a=b))" ldapbinddn=cn=r').options,
+    {
+      ldapscheme: "ldap",
+      ldapserver: "::1",
+      ldapport: "3389",
+      ldapbasedn: "dc=x",
+      ldapscope: "base",
+      ldapsearchfilter: "(&(uid=$username)(a=b))",
+      ldapbinddn: "cn=r",
+    },
+  );
+  const faults: [options: string, message: RegExp][] = [
+    ["", /needs "ldapserver"/],
+    ["ldapserver=x", /needs "ldapbasedn", "ldapprefix" or "ldapsuffix"/],
+    ["ldapprefix=x", /needs "ldapserver"/],
+    ["ldapserver=x ldapprefix=a ldapbasedn=b", /can't be mixed/],
+    ["ldapserver=x ldapbasedn=b ldapsearchfilter=a ldapsearchattribute=a", /used together/],
+    ["ldapserver=x ldapprefix=a ldapport=0", /"ldapport" is no port/],
+    ["ldapserver=x ldapprefix=a ldapport=65536", /"ldapport" is no port/],
+    ["ldapserver=x ldapprefix=a ldapscheme=http", /invalid value for "ldapscheme"/],
+    ["ldapurl=http://x/dc=x", /not an LDAP URL/],
+    ["ldapurl=ldap://x/%zz", /not an LDAP URL/],
+    ["ldapurl=ldap://x/dc=x??all", /scope in "ldapurl"/],
+    ["ldapserver=x ldapprefix=a pamservice=y", /for the method pam alone/],
+  ];
+  for (const [options, message] of faults) {
+    assert.match(ldap(options).fault ?? "", message, options);
+  }
 });
 
 Deno.test("hba file: no message repeats the value of an option", () => {
@@ -279,14 +379,14 @@ Deno.test("hba file: no message repeats the value of an option", () => {
     'host all all all md5 radiussecrets="hunter2" xx=hunter2 clientcert=hunter2 hunter2\n' +
       "host all all all ldap ldapbindpasswd=hunter2",
   );
-  assert.equal(faults.length, 4);
-  assert.equal(warnings.length, 1);
+  assert.equal(faults.length, 5);
+  assert.equal(warnings.length, 0);
   assert.ok(!JSON.stringify([faults, warnings]).includes("hunter2"));
 });
 
 Deno.test("hba file: all faults are reported, each with its line, and then there are no rules", () => {
   const { rules, faults } = parse(
-    "local all all trust\nhots all all all trust\n\nhost +a,samerole +b,+c far.example 10/8 nope\nlocal all all peer",
+    "local all all trust\nhots all all all trust\n\nhost +a,samerole +b,+c far.example 10/8 nope\nlocal all all bsd",
   );
   assert.deepEqual(rules, []);
   assert.deepEqual(faults.map(({ line }) => line), [2, 4, 4, 4, 4, 4, 5]);

@@ -9,6 +9,7 @@ import type { WorkerToControl } from "../mail.ts";
 import type { Derivations } from "../auth/derivations.ts";
 import type { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
+import type { UserMaps } from "../auth/user_maps.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { ClientTlsMode, PasswordShape } from "../config/settings.ts";
 import type { Tally } from "../stats/shared.ts";
@@ -68,6 +69,8 @@ export interface ClientContext {
   readonly mockSecret: Uint8Array;
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  /** Who may log in as whom by certificate, or by the system's word. */
+  userMaps: UserMaps;
   /** The message of `pooler_check_query`; another object when the text has changed. */
   readonly checkQuery: Uint8Array<ArrayBuffer>;
   /** The process shuts down: whoever begins something new is sent home. */

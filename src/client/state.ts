@@ -18,6 +18,7 @@
 
 import type { Replication } from "../protocol/startup.ts";
 import type { Statement } from "../server/statements/on_server.ts";
+import type { CertificateNames } from "../tls/certificate_names.ts";
 import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
 import type { TlsState } from "../tls/state.ts";
 
@@ -104,6 +105,8 @@ export interface SessionState {
   startup: [string, string][];
   /** Until the login is through: what SCRAM binds its exchange to, by the certificate that the client was shown. */
   channelBinding: Uint8Array | undefined;
+  /** Until the login is through: the certificate that the client has shown. It was verified. */
+  clientCertificate: CertificateNames | undefined;
   /** Minor version of the protocol that it speaks. */
   minor: number;
   secret: Uint8Array;
@@ -178,6 +181,7 @@ export function newSessionState(id: number, now: number): SessionState {
     replication: "none",
     startup: [],
     channelBinding: undefined,
+    clientCertificate: undefined,
     minor: 0,
     secret: NO_SECRET,
     parameters: NO_PARAMETERS,

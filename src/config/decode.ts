@@ -14,7 +14,7 @@ import type { KeyRows, KeySpec } from "./schema.ts";
 import type { SourceNode, TableNode } from "./source.ts";
 import { keyPath, KIND_NAMES } from "./source.ts";
 
-/** Decodes a value that is itself made of keys (`table`, `user_list`, `hba`); undefined after a fault. */
+/** Decodes a value that is itself made of keys (`table`, `user_list`, `hba`, `ident`); undefined after a fault. */
 export type CompoundDecoder = (spec: KeySpec, node: SourceNode, path: string) => unknown;
 
 /** What decoding a section needs to know of it. */
@@ -145,6 +145,7 @@ function decodeValue(section: Section, spec: KeySpec, node: SourceNode, path: st
     case "string_map":
       return mapOf(report, node, path);
     case "hba":
+    case "ident":
     case "table":
     case "user_list":
       return section.compound?.(spec, node, path);

@@ -121,6 +121,7 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     query_interner_gc_interval_seconds: general.query_interner_gc_interval_seconds,
     query_interner_anon_idle_ttl_seconds: general.query_interner_anon_idle_ttl_seconds,
     hba: hbaRules(general, resolving),
+    ident: general.pg_ident?.rules ?? [],
   };
 }
 

@@ -3,8 +3,11 @@
  * comes back is plain data, since workers ask the control plane by mail; `auth/external.ts` has the rest.
  */
 
-/** Who is asked. `talos` is no method of pg_hba: tokens of its users are told by the user's name. */
-export type ExternalMethod = "pam" | "ldap" | "jwt" | "talos";
+/**
+ * Who is asked. `talos` is no method of pg_hba: tokens of its users are told by the user's name. `peer` has no password: it
+ * is asked for the name of the user of this machine whose number is in the options.
+ */
+export type ExternalMethod = "pam" | "ldap" | "jwt" | "talos" | "peer";
 
 /** Which check it is, and what the rule or the user's entry says of it. */
 export interface ExternalTerms {
@@ -24,7 +27,8 @@ export interface ExternalRequest extends ExternalTerms {
 
 /** `why` is for the operator; the client hears no more than that it was refused. */
 export type ExternalVerdict =
-  | { kind: "accepted" }
+  /** `identity`: who it is by the word of whoever was asked, where that is more than yes. */
+  | { kind: "accepted"; identity?: string }
   /** It is the wrong password, or the user may not log in. */
   | { kind: "refused"; why: string }
   /** Nobody knows: whoever was asked did not answer. */

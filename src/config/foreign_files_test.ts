@@ -13,6 +13,7 @@ function load(text: string, name = "pg_doorman.toml"): LoadResult {
       throw new Deno.errors.NotFound(path);
     },
     parseHba: () => ({ rules: [], faults: [], warnings: [] }),
+    parseIdent: () => ({ rules: [], faults: [], warnings: [] }),
   });
 }
 

@@ -16,6 +16,7 @@ export const PGBOUNCER_KEYS: ReadonlyMap<string, string> = new Map([
   ["auth_file", "[[pools.NAME.users]] with username and password, plain or the stored hash"],
   ["auth_type", "general.pg_hba; the stored password decides between md5 and SCRAM"],
   ["auth_hba_file", "general.pg_hba = { path = … }"],
+  ["auth_ident_file", "general.pg_ident = { path = … }"],
   ["auth_query", "not in effect yet: list the users in [[pools.NAME.users]]"],
   ["auth_user", "not in effect yet: list the users in [[pools.NAME.users]]"],
   ["auth_dbname", "not in effect yet: list the users in [[pools.NAME.users]]"],

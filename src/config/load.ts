@@ -5,7 +5,7 @@
  */
 
 import type { ExternalMethod } from "./external_check.ts";
-import type { HbaRule } from "./hba_rule.ts";
+import type { HbaRule, IdentRule } from "./hba_rule.ts";
 import type { Checked } from "./checks.ts";
 import { decodeSection } from "./decode.ts";
 import type { DecodedPool } from "./decode_pool.ts";
@@ -22,8 +22,8 @@ import { inFileOrder, keyPath, KIND_NAMES } from "./source.ts";
 import type {
   Config,
   GeneralConfig,
-  HbaSetting,
   IncludeConfig,
+  RulesSetting,
   TalosConfig,
   WebConfig,
 } from "./types.ts";
@@ -37,13 +37,13 @@ export interface HbaFinding {
   hint?: string;
 }
 
-/** The pg_hba parser, as `auth/hba_file.ts` has it. */
-export type ParseHba = (text: string, from: {
+/** A parser of rules, as `auth/hba_file.ts` and `auth/ident_file.ts` have it. */
+export type ParseRules<Rule> = (text: string, from: {
   source: string;
   readFile: ReadText;
   listDirectory?: (path: string) => string[];
   externalMethods?: ReadonlySet<ExternalMethod>;
-}) => { rules: HbaRule[]; faults: HbaFinding[]; warnings: HbaFinding[] };
+}) => { rules: Rule[]; faults: HbaFinding[]; warnings: HbaFinding[] };
 
 /** What loading needs of the world. */
 export interface ConfigIo {
@@ -53,7 +53,8 @@ export interface ConfigIo {
   serverTlsFaults?: Checked["serverTlsFaults"];
   /** Names in a directory, for `include_dir` in pg_hba rules. */
   listDirectory?: (path: string) => string[];
-  parseHba: ParseHba;
+  parseHba: ParseRules<HbaRule>;
+  parseIdent: ParseRules<IdentRule>;
   /** Checks of passwords by others that there are; none, if it is left out. */
   externalMethods?: ReadonlySet<ExternalMethod>;
 }
@@ -158,7 +159,12 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     ...around,
     rows: GENERAL_KEYS,
     path: "general",
-    compound: (_spec, node, nodePath) => decodeHba(node, nodePath, path, io, report),
+    compound: ({ type }, node, nodePath) => {
+      const from: RulesPlace = { path: nodePath, mainFile: path, io, report };
+      return type === "ident"
+        ? decodeRules(node, io.parseIdent, from)
+        : decodeRules(node, io.parseHba, from);
+    },
   }, top["general"]) as unknown as GeneralConfig;
   const web = decodeSection({ ...around, rows: WEB_KEYS, path: "web" }, top["web"]);
   const pools = decodePools(top["pools"], around);
@@ -190,15 +196,22 @@ function decodePools(
   return Array.from(node.entries, ([name, entry]) => decodePool(name, entry, around));
 }
 
-/** `general.pg_hba`: the rules as text, or a table that names a file or holds them. */
-function decodeHba(
+/** Where rules stand in the configuration. */
+interface RulesPlace {
+  path: string;
+  mainFile: string;
+  io: ConfigIo;
+  report: Report;
+}
+
+/** `general.pg_hba` and `general.pg_ident`: the rules as text, or a table that names a file or holds them. */
+function decodeRules<Rule>(
   node: SourceNode,
-  path: string,
-  mainFile: string,
-  io: ConfigIo,
-  report: Report,
-): HbaSetting | undefined {
-  if (node.kind === "string") return parseRules(node.value, undefined, path, io, report);
+  parse: ParseRules<Rule>,
+  place: RulesPlace,
+): RulesSetting<Rule> | undefined {
+  const { path, mainFile, io, report } = place;
+  if (node.kind === "string") return parseRules(node.value, undefined, parse, place);
   const hint = "the rules as text, { path = … } or { content = … }";
   if (node.kind !== "table") {
     report.fault(path, `must be text or a table, is ${KIND_NAMES[node.kind]}`, hint);
@@ -217,7 +230,7 @@ function decodeHba(
   const content = node.entries.get("content");
   if (content?.kind === "string") {
     if (file !== undefined) report.warn(`${path}.path`, "is not read: content is given as well");
-    return parseRules(content.value, undefined, path, io, report);
+    return parseRules(content.value, undefined, parse, place);
   }
   if (file?.kind !== "string") {
     report.fault(path, "holds neither path nor content", hint);
@@ -230,19 +243,18 @@ function decodeHba(
     readText: io.readText,
     report,
   });
-  return found && parseRules(found.text, found.file, path, io, report);
+  return found && parseRules(found.text, found.file, parse, place);
 }
 
-function parseRules(
+function parseRules<Rule>(
   text: string,
   file: string | undefined,
-  path: string,
-  io: ConfigIo,
-  report: Report,
-): HbaSetting {
+  parse: ParseRules<Rule>,
+  { path, io, report }: RulesPlace,
+): RulesSetting<Rule> {
   const { readText, listDirectory, externalMethods } = io;
   const source = file ?? path;
-  const parsed = io.parseHba(text, {
+  const parsed = parse(text, {
     source,
     readFile: readText,
     listDirectory,

@@ -17,10 +17,11 @@ const FIXTURES = "tests/fixtures";
 /** Loads a fixture with the repository as working directory, wherever the test is run from. */
 function loadFixture(name: string): LoadResult {
   const root = new URL("../../", import.meta.url).pathname;
-  const { readText, parseHba } = diskIo;
+  const { readText, parseHba, parseIdent } = diskIo;
   return loadConfig(`${FIXTURES}/${name}`, {
     readText: (path) => readText(path.startsWith("/") ? path : root + path),
     parseHba,
+    parseIdent,
   });
 }
 

@@ -35,6 +35,7 @@ export type KeyType =
   | "url_list"
   | "string_map"
   | "hba"
+  | "ident"
   | "table"
   | "user_list";
 

@@ -442,6 +442,14 @@ const TABLE: KeyTable<GeneralConfig> = {
     doc:
       "Access rules in PostgreSQL's pg_hba.conf grammar: text, `{ path = … }` or `{ content = … }`.",
   },
+  pg_ident: {
+    type: "ident",
+    reload: "N",
+    unset: "there are no maps",
+    doc:
+      "What `map=…` in `pg_hba` names, in PostgreSQL's pg_ident.conf grammar: text or a table as for `pg_hba`. " +
+      "Not in upstream.",
+  },
   startup_parameters: {
     type: "string_map",
     default: new Map(),

@@ -187,6 +187,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "syslog_format",
     "syslog_facility",
     "io_uring",
+    "pg_ident",
     "max_client_prepared_memory",
     "max_prepared_memory",
     "max_user_connections",

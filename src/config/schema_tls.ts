@@ -22,7 +22,9 @@ export const CLIENT_TLS_TABLE: KeyTable<ClientTlsConfig> = {
   tls_ca_cert: {
     type: "path",
     reload: "R",
-    doc: "Authorities whose client certificates are accepted with `verify-…`: PEM bundle.",
+    doc:
+      "Authorities whose client certificates are accepted: PEM bundle. Where it is set, clients are asked for one, as by " +
+      "PostgreSQL with `ssl_ca_file`; who has none is served unless `tls_mode` or `pg_hba` says otherwise.",
   },
   tls_mode: {
     type: "enum",

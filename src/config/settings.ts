@@ -5,7 +5,7 @@
  */
 
 import type { ExternalTerms } from "./external_check.ts";
-import type { HbaRule } from "./hba_rule.ts";
+import type { HbaRule, IdentRule } from "./hba_rule.ts";
 import type { ServerAuthMethod } from "./server_auth.ts";
 
 /** What clients are offered and asked for on SSLRequest. */
@@ -201,13 +201,21 @@ export interface GeneralSettings extends SocketSettings {
   query_interner_anon_idle_ttl_seconds: number;
   /** pg_hba rules, first match decides; `undefined` = no rules at all: everything is allowed. */
   hba: HbaRule[] | undefined;
+  /** What `map=…` in the rules names. */
+  ident: IdentRule[];
 }
 
 /** What clients are served TLS with: the files' contents, as they were read at the start. */
 export interface ClientTls {
   mode: ClientTlsMode;
   /** `ca`: whose certificates clients must have. */
-  files: { certificate: PemFile; key: PemFile; ca?: PemFile };
+  files: {
+    certificate: PemFile;
+    key: PemFile;
+    /** Clients are asked for a certificate of these, and must have one where it is demanded. */
+    ca?: PemFile;
+    demanded?: boolean;
+  };
   /** Suites are separated by colons; without any all that there are. */
   limits: { minVersion: TlsVersion; ciphers?: string; ciphersuites?: string };
   ratePerSecond: number;

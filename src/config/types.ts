@@ -5,7 +5,7 @@
  * `schema.ts` describes every field; the two are tied together by the compiler.
  */
 
-import type { HbaRule } from "./hba_rule.ts";
+import type { HbaRule, IdentRule } from "./hba_rule.ts";
 import type {
   ClientTlsMode,
   PoolMode,
@@ -32,11 +32,11 @@ export type ConfigSyslogFacility =
   | "authpriv"
   | `local${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7}`;
 
-/** `general.pg_hba` after reading: where its text came from, and the rules in it. */
-export interface HbaSetting {
+/** `general.pg_hba` or `general.pg_ident` after reading: where its text came from, and the rules in it. */
+export interface RulesSetting<Rule> {
   /** The file the rules were read from; undefined when they stand in the config itself. */
   path: string | undefined;
-  rules: HbaRule[];
+  rules: Rule[];
 }
 
 /** The keys of `[general]` about the log. */
@@ -149,7 +149,9 @@ export interface GeneralConfig
 
   /** Legacy allow-list of networks; excludes `pg_hba`. */
   hba: string[];
-  pg_hba?: HbaSetting;
+  pg_hba?: RulesSetting<HbaRule>;
+  /** Maps of users for the rules of `pg_hba`. */
+  pg_ident?: RulesSetting<IdentRule>;
   startup_parameters: Map<string, string>;
   daemon_pid_file: string;
 }

@@ -13,11 +13,10 @@ import {
   MAX_SOCKET_PATH_BYTES,
 } from "./checks.ts";
 import { USER_LIMITS } from "./effective.ts";
-import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
 import { checkListenHost } from "./server_address.ts";
-import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
+import { checkAccess } from "./validate_access.ts";
 import { validatePool } from "./validate_pool.ts";
 import { checkClientTls, checkServerContexts, checkServerTls } from "./validate_tls.ts";
 
@@ -83,36 +82,6 @@ function checkSockets(general: GeneralConfig, report: Report): void {
   if (general.unix_socket_dir !== undefined) {
     checkSocketPath(general.unix_socket_dir, general.port, "general.unix_socket_dir", report);
   }
-}
-
-function checkAccess(general: GeneralConfig, report: Report): void {
-  const listed = general.hba.length > 0;
-  if (listed && report.isSet("general.pg_hba")) {
-    report.fault("general.hba", "excludes pg_hba", "keep one of the two");
-  } else if (listed && general.unix_socket_dir !== undefined) {
-    report.warn("general.hba", "does not hold for clients on the Unix socket", "use pg_hba");
-  }
-  checkConsole(general, report);
-  if (passwordForm(general.admin_password) === "broken_scram") {
-    report.fault(
-      "general.admin_password",
-      "starts like a SCRAM verifier and is none",
-      "copy the whole verifier",
-    );
-  }
-}
-
-/** `trust` for all databases has the console in it, which nobody thinks of. */
-function checkConsole({ host, admin_username, pg_hba }: GeneralConfig, report: Report): void {
-  if (pg_hba === undefined || report.isFaulty("general.pg_hba") || !isReachable(host)) return;
-  const rule = openConsole(pg_hba.rules, admin_username);
-  if (rule === undefined) return;
-  report.warn(
-    "general.pg_hba",
-    `line ${rule.line} of the rules lets everybody who can connect into the admin console without ` +
-      "a password",
-    'put "host pgdoorman,pgbouncer all all scram-sha-256" above it',
-  );
 }
 
 function checkPrepared(general: GeneralConfig, report: Report): void {

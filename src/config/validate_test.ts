@@ -560,3 +560,21 @@ Deno.test("validate: the log goes to one place, which can be had", () => {
     "general.syslog_socket: the path has 108 bytes",
   ]);
 });
+
+Deno.test("validate: rules of pg_hba against maps and certificates", () => {
+  const faults = (pgHba: string, more = "") =>
+    faultsOf(`${GENERAL}pg_hba = "${pgHba}"\n${more}\n[pools]\n`);
+  assert.deepEqual(faults("local all all peer map=m"), [
+    'general.pg_hba: line 1 of the rules: there is no map "m"',
+  ]);
+  assert.deepEqual(faults("local all all peer map=m", 'pg_ident = "m root app"'), []);
+  assert.deepEqual(faults("local all all peer map=m", 'pg_ident = "m root"'), [
+    "general.pg_ident: line 1 of the rules: the line ends before the database user",
+  ]);
+  assert.deepEqual(faults("local all all trust\\nhostssl all all all cert"), [
+    "general.pg_hba: line 2 of the rules: method cert needs tls_ca_cert",
+  ]);
+  assert.deepEqual(faults("hostssl all all all md5 clientcert=verify-ca"), [
+    "general.pg_hba: line 1 of the rules: clientcert needs tls_ca_cert",
+  ]);
+});

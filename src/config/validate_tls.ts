@@ -54,13 +54,13 @@ export function clientTls(
     return undefined;
   }
   const read = (name: string) => ({ name, text: new TextEncoder().encode(readText(name)) });
-  const asks = tls_mode?.startsWith("verify-") === true && tls_ca_cert !== undefined;
   return {
     mode: tls_mode ?? "allow",
     files: {
       certificate: read(tls_certificate),
       key: read(tls_private_key),
-      ca: asks ? read(tls_ca_cert) : undefined,
+      ca: tls_ca_cert === undefined ? undefined : read(tls_ca_cert),
+      demanded: tls_mode?.startsWith("verify-") === true,
     },
     limits: {
       minVersion: general.tls_min_version,

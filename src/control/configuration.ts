@@ -9,6 +9,7 @@ import { legacyHbaRules } from "../auth/hba.ts";
 import type { ExternalMethod } from "../config/external_check.ts";
 import { externalMethods } from "./identity/methods.ts";
 import { parseHba } from "../auth/hba_file.ts";
+import { parseIdent } from "../auth/ident_file.ts";
 import { md5Hash } from "../auth/md5.ts";
 import { passwordBytes } from "../auth/saslprep.ts";
 import { DEFAULT_ITERATIONS, formatVerifier, keysOf, makeVerifier } from "../auth/scram.ts";
@@ -140,6 +141,7 @@ export function load(path: string): LoadResult {
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,
+    parseIdent,
     externalMethods: available,
   });
 }

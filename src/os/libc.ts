@@ -15,6 +15,8 @@ import {
   MSG_NOSIGNAL,
   POLLOUT,
   PROT_READ_WRITE,
+  SO_PEERCRED,
+  SOL_SOCKET,
   SYS_EPOLL_PWAIT,
   SYS_IO_URING_ENTER,
   SYS_IO_URING_REGISTER,
@@ -183,6 +185,18 @@ export function getSocketOption(fd: Fd, level: number, name: number): number {
   optionLength[0] = 4;
   const result = checked(libc.getsockopt(fd, level, name, option, optionLength));
   return result < 0 ? result : option[0];
+}
+
+const credentials = new Int32Array(3);
+
+/** The user who has opened the other end of a unix socket, or −errno. */
+export function peerUser(fd: Fd): number {
+  optionLength[0] = 12;
+  // pid, uid, gid
+  const result = checked(
+    libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, optionLength),
+  );
+  return result < 0 ? result : credentials[1]! >>> 0;
 }
 
 export function fcntl(fd: Fd, command: number, argument: number): number {

@@ -119,6 +119,12 @@ const CRYPTO_SYMBOLS = {
   d2i_X509_bio: { parameters: ["pointer", "pointer"], result: "pointer" },
   // int i2d_X509_bio(BIO *bp, const X509 *x509)
   i2d_X509_bio: { parameters: ["pointer", "pointer"], result: "i32" },
+  // X509_NAME *X509_get_subject_name(const X509 *a)
+  X509_get_subject_name: { parameters: ["pointer"], result: "pointer" },
+  // int X509_NAME_get_text_by_NID(const X509_NAME *name, int nid, char *buf, int len)
+  X509_NAME_get_text_by_NID: { parameters: ["pointer", "i32", "buffer", "i32"], result: "i32" },
+  // int X509_NAME_print_ex(BIO *out, const X509_NAME *nm, int indent, unsigned long flags)
+  X509_NAME_print_ex: { parameters: ["pointer", "pointer", "i32", "u64"], result: "i32" },
   // void X509_free(X509 *a)
   X509_free: { parameters: ["pointer"], result: "void" },
   // void EVP_PKEY_free(EVP_PKEY *key)

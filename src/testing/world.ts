@@ -15,6 +15,7 @@ import { newSessionState, type SessionState, Stage } from "../client/state.ts";
 import { Derivations, type Derive } from "../auth/derivations.ts";
 import type { ExternalRequest, ExternalVerdict } from "../config/external_check.ts";
 import { shapeOf } from "../auth/mock_password.ts";
+import { UserMaps } from "../auth/user_maps.ts";
 import { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { PoolSettings } from "../config/settings.ts";
@@ -152,6 +153,7 @@ export class World {
         log_client_disconnections: false,
       } as ClientContext["general"],
       hba: { match: () => ({ method, source: "hba", line: 1 }) } as unknown as HbaMatcher,
+      userMaps: new UserMaps([]),
       checkQuery: messageOf(checkQuery),
       draining: false,
       longBytes: 0,

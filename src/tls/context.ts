@@ -26,8 +26,10 @@ export interface TlsLimits {
 export interface ServingFiles {
   certificate: PemFile;
   key: PemFile;
-  /** Whose certificates clients must have; undefined: clients are not asked for any. */
+  /** Whose certificates clients may have, and no others; undefined: clients are not asked for any. */
   ca?: PemFile;
+  /** Clients must have one. */
+  demanded?: boolean;
 }
 
 export interface AskingFiles {
@@ -183,7 +185,7 @@ export class ServingContext {
       builder.trust(files.ca, "named to the peer");
       ssl.SSL_CTX_set_verify(
         builder.pointer,
-        SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+        files.demanded ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_PEER,
         null,
       );
     }

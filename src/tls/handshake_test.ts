@@ -238,9 +238,30 @@ Deno.test("tls handshake: clients must have a certificate of the CA's where one 
     certificate: pem("a.crt", certificate.certificate),
     key: pem("a.key", certificate.key),
     ca: pem("both.crt", bundle(authority.certificate, stranger.certificate)),
+    demanded: true,
   }, {});
   assert.ok(!Array.isArray(both));
   for (const one of [mine, theirs]) shakeHands(both, asking({}, undefined, "none", one));
+});
+
+Deno.test("tls handshake: clients may have a certificate, and then one of the CA's", () => {
+  const context = ServingContext.open({
+    certificate: pem("a.crt", certificate.certificate),
+    key: pem("a.key", certificate.key),
+    ca: pem("ca.crt", authority.certificate),
+  }, {});
+  assert.ok(!Array.isArray(context));
+  const { server } = shakeHands(context, asking());
+  assert.equal(server.peerCertificate, undefined);
+  const mine = authority.issue({ name: "alice" });
+  assert.deepEqual(
+    shakeHands(context, asking({}, undefined, "none", mine)).server.peerCertificate,
+    mine.der,
+  );
+  const theirs = Handshake.connect(
+    asking({}, undefined, "none", stranger.issue({ name: "mallory" })),
+  );
+  assert.match(failure(Handshake.accept(context), theirs).server, /verify failed/);
 });
 
 // ── ALPN ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { UserMaps } from "../auth/user_maps.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { newSessionState, Stage } from "../client/state.ts";
 import type { GeneralSettings } from "../config/settings.ts";
@@ -33,6 +34,7 @@ class Host implements Disposable {
       mockSecret: new Uint8Array(32),
       general: { client_login_timeout: 60_000, max_connections: 10 } as GeneralSettings,
       hba: undefined,
+      userMaps: new UserMaps([]),
       checkQuery: new Uint8Array(0),
       draining: false,
       longBytes: 0,

@@ -10,6 +10,7 @@ import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { ExternalLine, WORKER_CHECKS } from "../auth/external.ts";
 import { HbaMatcher } from "../auth/hba.ts";
+import { UserMaps } from "../auth/user_maps.ts";
 import type { GeneralSettings, PasswordSource, ServerTls } from "../config/settings.ts";
 import type { ClientContext, ClientEncryption } from "../client/context.ts";
 import { checkQueryMessage } from "../client/local/check_query.ts";
@@ -99,6 +100,7 @@ class Worker
   readonly counts = { total: 0, tls: 0, plain: 0, cancel: 0 };
   general: GeneralSettings;
   hba: HbaMatcher | undefined;
+  userMaps = new UserMaps([]);
   checkQuery: Uint8Array<ArrayBuffer>;
   draining = false;
   longBytes = 0;
@@ -420,6 +422,7 @@ class Worker
     this.hba = general.hba === undefined
       ? undefined
       : new HbaMatcher(general.hba, this.#start.mail.interfaces);
+    this.userMaps = new UserMaps(general.ident);
   }
 
   /** A handler threw. It costs that connection, not the worker. */

@@ -11,6 +11,8 @@ export type KeyKind = "ec" | "rsa" | "ed25519" | "rsa-pss";
 export interface CertificateOptions {
   /** The common name. */
   name: string;
+  /** The whole subject, as the openssl program takes it: `/O=Acme/CN=ann`. The common name alone where nothing is said. */
+  subject?: string;
   /** Names and addresses that it is for: `DNS:localhost`, `IP:127.0.0.1`; by default both of these. */
   for?: readonly string[];
   kind?: KeyKind;
@@ -126,7 +128,17 @@ export class Authority extends Certificate {
     const extensionFile = join(this.folder, `${certificate.label}.ext`);
     Deno.writeTextFileSync(extensionFile, extensions.join("\n"));
     runOpenssl(this.folder, [
-      ...["req", "-new", "-key", certificate.keyPath, "-out", request, "-subj", `/CN=${name}`],
+      ...[
+        "req",
+        "-new",
+        "-key",
+        certificate.keyPath,
+        "-out",
+        request,
+        "-subj",
+        options.subject ?? `/CN=${name}`,
+      ],
+      ...["-utf8"],
     ]);
     runOpenssl(this.folder, [
       ...["x509", "-req", "-in", request, "-out", certificate.certificatePath],

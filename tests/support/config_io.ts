@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { legacyHbaRules } from "../../src/auth/hba.ts";
 import { parseHba } from "../../src/auth/hba_file.ts";
+import { parseIdent } from "../../src/auth/ident_file.ts";
 import { md5Hash } from "../../src/auth/md5.ts";
 import type { Resolving } from "../../src/config/effective.ts";
 import type { ConfigIo, LoadResult } from "../../src/config/load.ts";
@@ -21,11 +22,12 @@ export function memoryIo(files: Readonly<Record<string, string>>): ConfigIo {
       throw Object.assign(new Error(`no file ${path}`), { code: "ENOENT" });
     },
     parseHba,
+    parseIdent,
   };
 }
 
 /** Files as they are on disk. */
-export const diskIo: ConfigIo = { readText: Deno.readTextFileSync, parseHba };
+export const diskIo: ConfigIo = { readText: Deno.readTextFileSync, parseHba, parseIdent };
 
 /** Loads one text under a name that decides its format. */
 export function loadText(text: string, name = "test.toml"): LoadResult {

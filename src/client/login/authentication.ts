@@ -24,34 +24,39 @@ import {
   type ScramServerState,
 } from "../../auth/scram_server.ts";
 import type { HbaRule } from "../../config/hba_rule.ts";
-import type { ExternalMethod, ExternalTerms } from "../../config/external_check.ts";
+import type { ExternalTerms } from "../../config/external_check.ts";
+import type { UserMaps } from "../../auth/user_maps.ts";
 import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
 import { Authentication, Frontend, readLength } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
-import { peerName, type Reason, REASONS } from "../../reasons.ts";
+import { peerName, REASONS } from "../../reasons.ts";
 import { peerAddress, type SessionState } from "../state.ts";
-import type { Trail } from "./log_lines.ts";
+import {
+  askForPeer,
+  certificateFits,
+  certificateMissing,
+  type ProvingLogin,
+  refusalOf,
+} from "./proof.ts";
 import type { PasswordChecks } from "./checks.ts";
 
 /** What this file needs of a login. */
-export interface AuthenticatingLogin {
+export interface AuthenticatingLogin extends ProvingLogin {
   readonly state: Pick<
     SessionState,
-    "user" | "database" | "ip" | "unix" | "replication" | "channelBinding"
+    "user" | "database" | "ip" | "unix" | "replication" | "channelBinding" | "clientCertificate"
   >;
   /** Whether it goes by TLS. */
   readonly encrypted: boolean;
   readonly context: {
+    readonly userMaps: Pick<UserMaps, "refusal">;
     readonly hba: Pick<HbaMatcher, "match"> | undefined;
     readonly mockSecret: Uint8Array;
   };
   write(bytes: Uint8Array): void;
-  /** Is filled in, for the log. */
-  readonly trail: Trail;
   readonly checks: Pick<PasswordChecks, "salt" | "external">;
   /** `clientKey` of SCRAM can log in to PostgreSQL. */
   accepted(clientKey: Uint8Array | undefined): void;
-  refused(reason: Reason, first: string, second?: string): void;
 }
 
 /** Who wants in. */
@@ -106,14 +111,20 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     refusedByHba(login);
     return undefined;
   }
+  if (rule !== undefined && certificateMissing(login, rule)) return undefined;
   const { stored, shape } = account;
   const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mockKind(shape));
   switch (method) {
     case "trust":
-      if (stored !== undefined) login.accepted(undefined);
-      else if (account.missing !== "database") wrong(login);
-      else login.refused(REASONS.noPool, state.database, state.user);
+      proven(login, account);
       return undefined;
+    case "cert":
+      // Its name is looked at where anybody is let in.
+      proven(login, account);
+      return undefined;
+    case "peer":
+      askForPeer(login, rule!, () => proven(login, account));
+      return { method: "checking" };
     case "reject":
       if (stored?.kind === "unsupported") login.refused(REASONS.methodUnavailable, stored.what);
       else refusedByHba(login);
@@ -163,6 +174,21 @@ function externalTerms(rule: HbaRule | undefined, { external }: PasswordShape): 
   }
 }
 
+/** No password is needed, or no more. */
+function proven(login: AuthenticatingLogin, account: Account): void {
+  const { state } = login;
+  if (account.stored !== undefined) accept(login, undefined);
+  else if (account.missing !== "database") wrong(login);
+  else login.refused(REASONS.noPool, state.database, state.user);
+}
+
+/** The password is right, or none is needed: a certificate may have to name the user as well. */
+function accept(login: AuthenticatingLogin, clientKey: Uint8Array | undefined): void {
+  const { rule } = login.trail;
+  if (rule === undefined || certificateFits(login, rule)) login.accepted(clientKey);
+  else login.refused(refusalOf(rule.method), login.state.user);
+}
+
 /** Bytes of the password message that begins at `at`; 0: not enough is there, −1: it is none. */
 export function passwordLength(bytes: Uint8Array, at: number, end: number): number {
   if (bytes[at] !== Frontend.Password) return -1;
@@ -192,7 +218,7 @@ export function answer(
   if (asked.method === "password") return answerCleartext(login, account, given);
   if (asked.method === "external") return answerExternal(login, account, asked.terms, given);
   const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
-  if (right && account.stored !== undefined) login.accepted(undefined);
+  if (right && account.stored !== undefined) accept(login, undefined);
   else wrong(login);
   return undefined;
 }
@@ -210,14 +236,14 @@ function answerCleartext(
   if (shape.kind === "md5") {
     const hash = md5HashFor(stored, claim(login, account));
     const right = md5VerifyPassword(hash, login.state.user, password);
-    if (right && stored !== undefined) login.accepted(undefined);
+    if (right && stored !== undefined) accept(login, undefined);
     else wrong(login);
     return undefined;
   }
   const verifier = verifierFor(stored, claim(login, account));
   login.checks.salt(password, verifier, (salted) => {
     const keys = salted === undefined ? undefined : verifySalted(verifier, salted);
-    if (keys !== undefined && stored !== undefined) login.accepted(keys.clientKey);
+    if (keys !== undefined && stored !== undefined) accept(login, keys.clientKey);
     else if (salted === undefined) login.refused(REASONS.internalError, "");
     else wrong(login);
   });
@@ -239,7 +265,7 @@ function answerExternal(
     return undefined;
   }
   login.checks.external({ ...terms, user, database, address: ip, password }, (verdict) => {
-    if (verdict.kind === "accepted" && account.stored !== undefined) login.accepted(undefined);
+    if (verdict.kind === "accepted" && account.stored !== undefined) accept(login, undefined);
     else {
       login.trail.cause = verdict.kind === "accepted" ? "there is no such user here" : verdict.why;
       wrongFor(login, terms);
@@ -260,7 +286,7 @@ function answerScram(
       return { method: "scram", state: step.state };
     case "done":
       login.write(messages.authentication(Authentication.SASLFinal, step.data));
-      login.accepted(step.clientKey);
+      accept(login, step.clientKey);
       return undefined;
     case "fault":
       if (step.code === "authentication") wrong(login);
@@ -271,16 +297,8 @@ function answerScram(
   }
 }
 
-/** What PostgreSQL says where its own check of that kind comes to nothing. */
-const REFUSALS: Readonly<Record<ExternalMethod, Reason>> = {
-  pam: REASONS.pamFailed,
-  ldap: REASONS.ldapFailed,
-  jwt: REASONS.authenticationFailed,
-  talos: REASONS.authenticationFailed,
-};
-
 function wrongFor(login: AuthenticatingLogin, { method }: ExternalTerms): void {
-  login.refused(REFUSALS[method], login.state.user);
+  login.refused(refusalOf(method), login.state.user);
 }
 
 function wrong(login: AuthenticatingLogin): void {

@@ -15,6 +15,9 @@ import {
   verifyServerFinal,
 } from "../../auth/scram_client.ts";
 import type { ExternalRequest, ExternalVerdict } from "../../config/external_check.ts";
+import { parseIdent } from "../../auth/ident_file.ts";
+import { UserMaps } from "../../auth/user_maps.ts";
+import type { CertificateNames } from "../../tls/certificate_names.ts";
 import type { HbaRule } from "../../config/hba_rule.ts";
 import type { StoredPassword } from "../../config/settings.ts";
 import { messagesIn } from "../../protocol/testing/wire.ts";
@@ -54,6 +57,7 @@ class FakeLogin implements AuthenticatingLogin {
     unix: false,
     replication: "none" as "none" | "physical" | "logical",
     channelBinding: undefined as Uint8Array | undefined,
+    clientCertificate: undefined as CertificateNames | undefined,
   };
   encrypted = false;
   readonly asked: unknown[] = [];
@@ -65,10 +69,15 @@ class FakeLogin implements AuthenticatingLogin {
   /** Whatever is to be salted waits for the test. */
   waits = false;
 
+  peerUser = 1000;
+
   /** `method` of the rule that matches; none: no rule does; `undefined`: there are no rules. */
-  constructor(method?: HbaRule["method"] | "none") {
-    const rule = { method } as HbaRule;
+  constructor(method?: HbaRule["method"] | "none", more: Partial<HbaRule> = {}, maps = "") {
+    const rule = { method, ...more } as HbaRule;
+    const { rules, faults } = parseIdent(maps, { source: "maps", readFile: () => undefined });
+    assert.deepEqual(faults, []);
     this.context = {
+      userMaps: new UserMaps(rules),
       mockSecret: SECRET,
       hba: method === undefined ? undefined : {
         match: (request) => {
@@ -425,4 +434,128 @@ Deno.test("authentication: nobody is asked about an empty password", () => {
   assert.equal(answer(login, account, challenge(login, account), zeroEnded("")), undefined);
   assert.match(login.verdict!, /^28000 LDAP/);
   assert.equal(login.external.length, 0);
+});
+
+/** A login with a certificate, to the user "me". */
+function withCertificate(
+  more: Partial<HbaRule>,
+  commonName: string | undefined,
+  maps = "",
+): FakeLogin {
+  const login = new FakeLogin(more.method ?? "cert", more, maps);
+  login.encrypted = true;
+  login.state.clientCertificate = { commonName, distinguishedName: `CN=${commonName},O=x` };
+  return login;
+}
+
+Deno.test("authentication: cert: the name in the certificate is the user's, or the map says so", () => {
+  const cases: [more: Partial<HbaRule>, name: string | undefined, maps: string, cause?: RegExp][] =
+    [
+      [{}, "me", ""],
+      [{}, "Me", "", /own name is "Me"/],
+      [{}, undefined, "", /no common name/],
+      [{}, "", "", /no common name/],
+      [{ map: "m" }, "ann", "m ann me"],
+      [{ map: "m" }, "ann", "m /^(a)nn$ me"],
+      [{ map: "m" }, "me", "m ann me", /no line of map "m" fits "me"/],
+      [{ map: "other" }, "me", "m me me", /no line of map "other"/],
+      [{ clientName: "DN" }, "me", "", /own name is "CN=me,O=x"/],
+      [{ clientName: "DN", map: "m" }, "me", 'm "/^CN=([a-z]+),O=x$" \\1'],
+      [{ clientName: "DN", map: "m" }, "me,O=y", 'm "/^CN=([a-z]+),O=x$" \\1', /no line/],
+    ];
+  for (const [more, name, maps, cause] of cases) {
+    const login = withCertificate(more, name, maps);
+    assert.equal(challenge(login, known(SCRAM)), undefined);
+    assert.deepEqual(login.codes, []);
+    if (cause === undefined) assert.equal(login.verdict, "accepted", maps);
+    else {
+      assert.equal(login.verdict, '28000 certificate authentication failed for user "me"');
+      assert.match(login.trail.cause, cause);
+    }
+  }
+});
+
+Deno.test("authentication: cert: no certificate, and a user who does not exist", () => {
+  const without = new FakeLogin("cert");
+  challenge(without, known(SCRAM));
+  assert.equal(without.verdict, "28000 connection requires a valid client certificate");
+  const unknown = withCertificate({}, "me");
+  challenge(unknown, unknownAccount(unknown, []));
+  assert.equal(unknown.verdict, WRONG);
+  // Who checks his password is all the same: the certificate is a proof of its own.
+  const external = withCertificate({}, "me");
+  challenge(external, knownAccount(EXTERNAL));
+  assert.equal(external.verdict, "accepted");
+});
+
+Deno.test("authentication: clientcert: a certificate besides the method, and its name with verify-full", () => {
+  for (const method of ["trust", "scram-sha-256", "md5", "ldap", "reject"] as const) {
+    const login = new FakeLogin(method, { clientCert: "verify-ca" });
+    challenge(login, known(PLAIN));
+    assert.equal(login.verdict, "28000 connection requires a valid client certificate", method);
+  }
+  const trusted = withCertificate({ method: "trust", clientCert: "verify-full" }, "you");
+  challenge(trusted, known(SCRAM));
+  assert.equal(trusted.verdict, '28000 "trust" authentication failed for user "me"');
+  for (const [clientCert, wanted] of [["verify-ca", "accepted"], ["verify-full", WRONG]] as const) {
+    const shown = () => withCertificate({ method: "scram-sha-256", clientCert }, "you");
+    const login = shown();
+    scram(login, known(SCRAM), "pencil");
+    assert.equal(login.verdict, wanted);
+    const hashed = withCertificate({ method: "md5", clientCert }, "you");
+    md5(hashed, known(MD5), "pencil");
+    assert.equal(hashed.verdict, wanted);
+    const clear = withCertificate({ method: "password", clientCert }, "you");
+    cleartext(clear, known(SCRAM), "pencil");
+    assert.equal(clear.verdict, wanted);
+    const other = withCertificate({ method: "ldap", clientCert }, "you");
+    sent(other, known(SCRAM));
+    other.external[0]![1]({ kind: "accepted" });
+    assert.equal(other.verdict === "accepted", clientCert === "verify-ca");
+  }
+  const both = withCertificate({ method: "scram-sha-256", clientCert: "verify-full" }, "me");
+  scram(both, known(SCRAM), "pencil");
+  assert.equal(both.verdict, "accepted");
+  const wrongPassword = withCertificate({ method: "password", clientCert: "verify-full" }, "me");
+  cleartext(wrongPassword, known(SCRAM), "pen");
+  assert.equal(wrongPassword.verdict, WRONG);
+});
+
+Deno.test("authentication: peer: whom the system names, by the map or by name", () => {
+  const cases: [more: Partial<HbaRule>, maps: string, identity: string, cause?: RegExp][] = [
+    [{}, "", "me"],
+    [{}, "", "root", /own name is "root"/],
+    [{ map: "m" }, "m root me", "root"],
+    [{ map: "m" }, "m root you", "root", /no line of map "m" fits "root"/],
+  ];
+  for (const [more, maps, identity, cause] of cases) {
+    const login = new FakeLogin("peer", more, maps);
+    login.state.unix = true;
+    assert.deepEqual(challenge(login, known(SCRAM)), { method: "checking" });
+    assert.deepEqual(login.codes, []);
+    const [request, done] = login.external[0]!;
+    assert.deepEqual([request.method, request.options], ["peer", { uid: "1000" }]);
+    done({ kind: "accepted", identity });
+    if (cause === undefined) assert.equal(login.verdict, "accepted");
+    else {
+      assert.equal(login.verdict, '28000 Peer authentication failed for user "me"');
+      assert.match(login.trail.cause, cause);
+    }
+  }
+});
+
+Deno.test("authentication: peer: nobody is named, or the user does not exist", () => {
+  const nameless = new FakeLogin("peer");
+  challenge(nameless, known(SCRAM));
+  nameless.external[0]![1]({ kind: "refused", why: "user 1000 of this machine has no name" });
+  assert.match(nameless.verdict!, /^28000 Peer/);
+  const silent = new FakeLogin("peer");
+  silent.peerUser = -92;
+  challenge(silent, known(SCRAM));
+  assert.match(silent.verdict!, /^28000 Peer/);
+  assert.equal(silent.external.length, 0);
+  const unknown = new FakeLogin("peer");
+  challenge(unknown, unknownAccount(unknown, []));
+  unknown.external[0]![1]({ kind: "accepted", identity: "me" });
+  assert.equal(unknown.verdict, WRONG);
 });

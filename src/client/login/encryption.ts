@@ -19,6 +19,7 @@ import type { ClientEnd, ClientInput, ClientOutput, ClientView } from "../parts.
 import type { ByteStream } from "../../reactor/stream.ts";
 import { REASONS } from "../../reasons.ts";
 import { Handshake } from "../../tls/handshake.ts";
+import { namesOf } from "../../tls/certificate_names.ts";
 import type { TlsState } from "../../tls/state.ts";
 import { Stage } from "../state.ts";
 import { logHandshakeFailure } from "./log_lines.ts";
@@ -161,8 +162,9 @@ export class Encryption implements EncryptingClient {
 
   #done(handshake: Handshake): void {
     const session = this.#session;
-    const { state: tls } = handshake.finish();
+    const { state: tls, peerCertificate } = handshake.finish();
     session.state.channelBinding = session.context.tls!.serving.endPoint;
+    session.state.clientCertificate = peerCertificate && namesOf(peerCertificate);
     session.secure(tls);
     session.handshaking = false;
     this.end();

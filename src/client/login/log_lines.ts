@@ -10,7 +10,7 @@ import { placesTaken } from "./places.ts";
 /** How a login is decided, for the operator: what the client hears says less. */
 export interface Trail {
   /** The rule that fits; `undefined`: none was looked for, or there is none. */
-  rule: Pick<HbaRule, "source" | "line" | "method"> | undefined;
+  rule: HbaRule | undefined;
   /** Why the answer is no, where that is more than a wrong password. */
   cause: string;
 }

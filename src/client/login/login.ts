@@ -4,6 +4,7 @@
  * parameters, the welcome. Source: PostgreSQL manual, "Message Flow", "Start-up".
  */
 
+import { peerUser } from "../../os/libc.ts";
 import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import {
@@ -306,6 +307,10 @@ export class ClientLogin implements AuthenticatingLogin {
     return this.#session.context;
   }
 
+  get peerUser(): number {
+    return peerUser(this.#session.stream.fd);
+  }
+
   get encrypted(): boolean {
     return this.#session.encrypted;
   }
@@ -449,6 +454,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const notice = server === undefined ? truncation(state.startup) : undefined;
     state.startup = [];
     state.channelBinding = undefined;
+    state.clientCertificate = undefined;
     if (server === undefined) session.moveTo(Stage.Idle);
     else session.own(server);
     session.readyMs = session.context.reactor.now;

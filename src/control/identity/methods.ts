@@ -4,5 +4,6 @@
  */
 
 import type { ExternalMethods } from "../../auth/external.ts";
+import { peerCheck } from "./peer.ts";
 
-export const externalMethods: ExternalMethods = new Map();
+export const externalMethods: ExternalMethods = new Map([["peer", peerCheck]]);

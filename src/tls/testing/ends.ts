@@ -35,7 +35,7 @@ export function serving(
   const context = ServingContext.open({
     certificate: pem("server.crt", certificate.certificate),
     key: pem("server.key", certificate.key),
-    ...(ca === undefined ? {} : { ca: pem("ca.crt", ca.certificate) }),
+    ...(ca === undefined ? {} : { ca: pem("ca.crt", ca.certificate), demanded: true }),
   }, limits);
   if (Array.isArray(context)) throw new Error(context.join("; "));
   return context;
