@@ -13,6 +13,8 @@ export interface Reason {
   readonly code: string;
   readonly text: string;
   readonly level: ReasonLevel;
+  /** What the client hears besides, with the same gaps. */
+  readonly detail?: string;
 }
 
 function reason(name: string, code: string, text: string, level: ReasonLevel = "warn"): Reason {
@@ -64,11 +66,14 @@ export const REASONS = {
     "08006",
     "TLS handshake with {0} failed: {1}",
   ),
-  hbaRejected: reason(
-    "hba",
-    "28000",
-    "{0} is not permitted by HBA configuration",
-  ),
+  hbaMissing: {
+    ...reason("hba", "28000", "no pg_hba.conf entry for {0}"),
+    detail: "{1} is not permitted by HBA configuration",
+  },
+  hbaRejected: {
+    ...reason("hba", "28000", "pg_hba.conf rejects connection for {0}"),
+    detail: "{1} is not permitted by HBA configuration",
+  },
   authenticationFailed: reason(
     "authentication_failed",
     "28P01",
@@ -238,8 +243,8 @@ export const REASONS = {
 } as const satisfies Record<string, Reason>;
 
 /** The reason's text with its gaps filled. What is put into double quotes is a name, and cut as one. */
-export function reasonText(reason: Reason, first = "", second = ""): string {
-  return reason.text.replace(/(")?\{([01])\}/g, (_, quote: string | undefined, gap: string) => {
+export function reasonText({ text }: Pick<Reason, "text">, first = "", second = ""): string {
+  return text.replace(/(")?\{([01])\}/g, (_, quote: string | undefined, gap: string) => {
     const filling = gap === "0" ? first : second;
     return quote === undefined ? filling : quote + peerName(filling);
   });

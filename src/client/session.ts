@@ -415,7 +415,9 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     code?: string,
   ): void {
     const message = reasonText(reason, first, second);
-    this.say(errorResponse({ severity, code: code ?? reason.code, message }));
+    const { detail: text } = reason;
+    const detail = text && reasonText({ text }, first, second);
+    this.say(errorResponse({ severity, code: code ?? reason.code, message, detail }));
   }
 
   /** Sends last words, and closes when the client has. */

@@ -279,10 +279,14 @@ Deno.test("pg_hba: reject, no rule, another network, a list of users, and the fi
   for (
     const [database, user] of [["rejected", "plain"], ["elsewhere", "plain"], ["named", "scram"]]
   ) {
-    const { C, M } = await refusal(database!, user!);
+    const { C, M, D } = await refusal(database!, user!);
     assert.equal(C, "28000");
     assert.match(
       M!,
+      /^(no pg_hba.conf entry|pg_hba.conf rejects connection) for host "127.0.0.1", /,
+    );
+    assert.match(
+      D!,
       new RegExp(`${user}@${database} \\(TLS: false\\).* is not permitted by HBA configuration`),
     );
   }

@@ -314,7 +314,7 @@ hostssl   app        all all scram-sha-256
 hostnossl other      all all scram-sha-256
 host      pgdoorman  all all scram-sha-256
 `;
-  const allowLog = [/is not permitted by HBA configuration/];
+  const allowLog = [/no pg_hba.conf entry for host/];
   const pools = { app: poolOf(postgres), other: poolOf(postgres) };
   await using doorman = await start({ pg_hba }, { allowLog, config: { pools } });
   assert.equal(await psql(doorman, "sslmode=require"), "in");

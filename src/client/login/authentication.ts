@@ -29,7 +29,7 @@ import type { UserMaps } from "../../auth/user_maps.ts";
 import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
 import { Authentication, Frontend, readLength } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
-import { peerName, REASONS } from "../../reasons.ts";
+import { peerName, type Reason, REASONS } from "../../reasons.ts";
 import { peerAddress, type SessionState } from "../state.ts";
 import {
   askForPeer,
@@ -108,7 +108,7 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
   });
   login.trail.rule = rule;
   if (context.hba !== undefined && rule === undefined) {
-    refusedByHba(login);
+    refusedByHba(login, REASONS.hbaMissing);
     return undefined;
   }
   if (rule !== undefined && certificateMissing(login, rule)) return undefined;
@@ -127,7 +127,10 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
       return { method: "checking" };
     case "reject":
       if (stored?.kind === "unsupported") login.refused(REASONS.methodUnavailable, stored.what);
-      else refusedByHba(login);
+      else {
+        if (rule?.method !== "reject") login.trail.cause = "what is stored is an md5 hash";
+        refusedByHba(login, REASONS.hbaRejected);
+      }
       return undefined;
     case "password":
       login.write(messages.authentication(Authentication.CleartextPassword));
@@ -305,10 +308,16 @@ function wrong(login: AuthenticatingLogin): void {
   login.refused(REASONS.authenticationFailed, login.state.user);
 }
 
-function refusedByHba(login: AuthenticatingLogin): void {
-  const { user, database } = login.state;
+/** In PostgreSQL's words, and in the detail in those that tools of poolers look for. */
+function refusedByHba(login: AuthenticatingLogin, reason: Reason): void {
+  const { user, database, ip, unix, replication } = login.state;
+  const host = `host "${unix ? "[local]" : ip}", user "${peerName(user)}"`;
+  const place = replication === "physical"
+    ? `replication connection from ${host}`
+    : `${host}, database "${peerName(database)}"`;
+  const encryption = login.encrypted ? "SSL encryption" : "no encryption";
   const who = `${peerName(user)}@${peerName(database)} (TLS: ${login.encrypted}) from ${
     peerAddress(login.state)
   }`;
-  login.refused(REASONS.hbaRejected, who);
+  login.refused(reason, `${place}, ${encryption}`, who);
 }

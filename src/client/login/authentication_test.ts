@@ -21,7 +21,7 @@ import type { CertificateNames } from "../../tls/certificate_names.ts";
 import type { HbaRule } from "../../config/hba_rule.ts";
 import type { StoredPassword } from "../../config/settings.ts";
 import { messagesIn } from "../../protocol/testing/wire.ts";
-import type { Reason } from "../../reasons.ts";
+import { type Reason, reasonText } from "../../reasons.ts";
 import {
   type Account,
   answer,
@@ -115,8 +115,11 @@ class FakeLogin implements AuthenticatingLogin {
     this.clientKey = clientKey;
   }
 
-  refused(reason: Reason, first: string): void {
+  detail = "";
+
+  refused(reason: Reason, first: string, second?: string): void {
     assert.equal(this.verdict, undefined, "one verdict");
+    if (reason.detail) this.detail = reasonText({ text: reason.detail }, first, second);
     this.verdict = `${reason.code} ${reason.text.replaceAll("{0}", first)}`;
   }
 
@@ -183,14 +186,19 @@ Deno.test("authentication: what pg_hba is asked, and what it refuses", () => {
   assert.equal(challenge(login, known(PLAIN)), undefined);
   assert.equal(
     login.verdict,
-    "28000 me@db (TLS: false) from 10.0.0.1 is not permitted by HBA configuration",
+    '28000 no pg_hba.conf entry for host "10.0.0.1", user "me", database "db", no encryption',
   );
   const unix = new FakeLogin("reject");
   Object.assign(unix.state, { unix: true, ip: "", replication: "physical" });
   challenge(unix, known(PLAIN));
   assert.equal(
     unix.verdict,
-    "28000 me@db (TLS: false) from unix socket is not permitted by HBA configuration",
+    "28000 pg_hba.conf rejects connection for replication connection from " +
+      'host "[local]", user "me", no encryption',
+  );
+  assert.equal(
+    unix.detail,
+    "me@db (TLS: false) from unix socket is not permitted by HBA configuration",
   );
   const request = { transport: "tcp", tls: false, address: "10.0.0.1", database: "db", user: "me" };
   assert.deepEqual(login.asked, [{ ...request, replication: false }]);
@@ -207,7 +215,8 @@ Deno.test("authentication: over TLS pg_hba is told, and -PLUS is offered where t
   const login = new FakeLogin("none");
   login.encrypted = true;
   challenge(login, known(PLAIN));
-  assert.match(login.verdict!, /^28000 me@db \(TLS: true\) from/);
+  assert.match(login.verdict!, /database "db", SSL encryption$/);
+  assert.match(login.detail, /^me@db \(TLS: true\) from/);
   assert.ok((login.asked[0] as { tls: boolean }).tls);
   for (const binding of [undefined, Uint8Array.of(1)]) {
     const offered = new FakeLogin("scram-sha-256");
