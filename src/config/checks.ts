@@ -3,6 +3,7 @@
  */
 
 import type { DecodedPool } from "./decode_pool.ts";
+import type { HbaExternalMethod } from "./hba_rule.ts";
 import type { ReadText } from "./include.ts";
 import { readFailure } from "./include.ts";
 import { canonicalName } from "./parameter_names.ts";
@@ -16,6 +17,19 @@ import type { Config } from "./types.ts";
 /** Longest name of a Unix socket that the kernel takes (`sun_path`, with its closing NUL). */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
+/** What is said against something that other programs or libraries have to do. */
+export interface LoginFaults {
+  /** The text of a file with keys that tokens are checked with. */
+  tokenKeys?: (text: string) => string | undefined;
+  /** Options of a rule, by method. */
+  options?: (
+    method: HbaExternalMethod,
+    options: Readonly<Record<string, string>>,
+  ) => { message: string; hint: string }[];
+  /** PAM as a whole. */
+  pam?: () => string | undefined;
+}
+
 /** What the checks work on. */
 export interface Checked {
   config: Config;
@@ -28,6 +42,7 @@ export interface Checked {
   clientTlsFaults?: (tls: ClientTls) => string[];
   /** The same of those for PostgreSQL. */
   serverTlsFaults?: (tls: ServerTls) => string[];
+  loginFaults?: LoginFaults;
 }
 
 /** A socket in this directory must have a name that the kernel takes. */

@@ -27,8 +27,11 @@ export interface ExternalRequest extends ExternalTerms {
 
 /** `why` is for the operator; the client hears no more than that it was refused. */
 export type ExternalVerdict =
-  /** `identity`: who it is by the word of whoever was asked, where that is more than yes. */
-  | { kind: "accepted"; identity?: string }
+  /**
+   * `identity`: who it is by the word of whoever was asked, where that is more than yes. `user`: he is let in as this one;
+   * `applicationName`: and called so.
+   */
+  | { kind: "accepted"; identity?: string; user?: string; applicationName?: string }
   /** It is the wrong password, or the user may not log in. */
   | { kind: "refused"; why: string }
   /** Nobody knows: whoever was asked did not answer. */

@@ -6,7 +6,7 @@
 
 import type { ExternalMethod } from "./external_check.ts";
 import type { HbaRule, IdentRule } from "./hba_rule.ts";
-import type { Checked } from "./checks.ts";
+import type { Checked, LoginFaults } from "./checks.ts";
 import { decodeSection } from "./decode.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { decodePool } from "./decode_pool.ts";
@@ -57,6 +57,7 @@ export interface ConfigIo {
   parseIdent: ParseRules<IdentRule>;
   /** Checks of passwords by others that there are; none, if it is left out. */
   externalMethods?: ReadonlySet<ExternalMethod>;
+  loginFaults?: LoginFaults;
 }
 
 /** Outcome of a load: `config` is there exactly when there are no faults. */
@@ -72,7 +73,7 @@ const TOP_KEYS: KeyRows = new Map<string, KeySpec>([
   ["general", { type: "table", required: true, reload: "A", doc: "" }],
   ["pools", { type: "table", required: true, reload: "A", doc: "" }],
   ["web", { type: "table", reload: "A", doc: "" }],
-  ["talos", { type: "table", reload: "A", later: true, doc: "" }],
+  ["talos", { type: "table", reload: "A", doc: "" }],
   ["include", { type: "table", reload: "A", doc: "" }],
   ["path", { type: "path", reload: "A", doc: "" }],
 ]);
@@ -179,8 +180,17 @@ function decodeConfig(path: string, tree: TableNode, io: ConfigIo, report: Repor
     const section = { ...around, rows: TALOS_KEYS, path: "talos" };
     config.talos = decodeSection(section, top["talos"]) as unknown as TalosConfig;
   }
-  const { readText, fileMode, clientTlsFaults, serverTlsFaults } = io;
-  validate({ config, pools, report, readText, fileMode, clientTlsFaults, serverTlsFaults });
+  const { readText, fileMode, clientTlsFaults, serverTlsFaults, loginFaults } = io;
+  validate({
+    config,
+    pools,
+    report,
+    readText,
+    fileMode,
+    clientTlsFaults,
+    serverTlsFaults,
+    loginFaults,
+  });
   return config;
 }
 

@@ -7,6 +7,7 @@ import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
 import { LISTEN_TABLE } from "./schema_listen.ts";
 import { LOGGING_TABLE } from "./schema_logging.ts";
+import { LOGIN_TABLE } from "./schema_logins.ts";
 import { CLIENT_TLS_TABLE, SERVER_TLS_TABLE } from "./schema_tls.ts";
 import type { GeneralConfig } from "./types.ts";
 
@@ -304,6 +305,7 @@ const TABLE: KeyTable<GeneralConfig> = {
 
   ...CLIENT_TLS_TABLE,
   ...SERVER_TLS_TABLE,
+  ...LOGIN_TABLE,
 
   patroni_api_urls: {
     heading: "Fallback by Patroni: defaults of pools",

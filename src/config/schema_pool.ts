@@ -385,7 +385,6 @@ const USER_TABLE: KeyTable<UserConfig> = {
   auth_pam_service: {
     type: "string",
     reload: "N",
-    later: true,
     unset: "`password` decides",
     doc: "Have PAM check the client's password.",
   },

@@ -116,13 +116,13 @@ const TALOS_TABLE: KeyTable<TalosConfig> = {
     type: "path_list",
     required: true,
     reload: "A",
-    doc: "RSA public keys (PEM) by file name: the stem is the token's `kid`.",
+    doc: "Public keys (PEM) by file name: the stem is the `kid` of tokens.",
   },
   databases: {
     type: "string_list",
     required: true,
     reload: "N",
-    doc: "Databases named in tokens' `resource_access`.",
+    doc: "Databases that a token may name in its `resource_access`, and `talos` log in to.",
   },
 };
 

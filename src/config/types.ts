@@ -85,9 +85,30 @@ export interface ServerTlsConfig {
   server_tls_direct: boolean;
 }
 
+/** The keys of `[general]` about logins. */
+export interface LoginConfig {
+  auth_failure_delay: number;
+  auth_failure_delay_max: number;
+  auth_failures_free: number;
+  auth_check_timeout: number;
+  auth_checks_at_once: number;
+  pam_config_dir?: string;
+  ldap_tls_ca_cert?: string;
+  jwt_audience: string[];
+  jwt_issuer?: string;
+  jwt_leeway: number;
+  jwt_user_claim: string;
+}
+
 /** `[general]`. */
 export interface GeneralConfig
-  extends ListenConfig, LoggingConfig, SocketSettings, ClientTlsConfig, ServerTlsConfig {
+  extends
+    ListenConfig,
+    LoggingConfig,
+    SocketSettings,
+    ClientTlsConfig,
+    ServerTlsConfig,
+    LoginConfig {
   client_login_timeout: number;
   connect_timeout: number;
   query_wait_timeout: number;

@@ -7,7 +7,6 @@
 import type { Checked } from "./checks.ts";
 import {
   checkParameterLayer,
-  checkPem,
   checkServerAuth,
   checkSocketPath,
   MAX_SOCKET_PATH_BYTES,
@@ -17,6 +16,7 @@ import type { Report } from "./report.ts";
 import { checkListenHost } from "./server_address.ts";
 import type { GeneralConfig } from "./types.ts";
 import { checkAccess } from "./validate_access.ts";
+import { checkLogins } from "./validate_logins.ts";
 import { validatePool } from "./validate_pool.ts";
 import { checkClientTls, checkServerContexts, checkServerTls } from "./validate_tls.ts";
 
@@ -31,7 +31,7 @@ export function validate(checked: Checked): void {
   checkServerTls(checked);
   checkServerAuth(config.general.server_auth, "general", report);
   checkParameterLayer(config.general.startup_parameters, "general.startup_parameters", report);
-  checkTalos(checked);
+  checkLogins(checked);
   for (const pool of checked.pools) validatePool(pool, checked);
   checkUserLimits(checked);
   checkServerContexts(checked);
@@ -109,15 +109,4 @@ function checkLogging(general: GeneralConfig, report: Report): void {
       `at most ${MAX_SOCKET_PATH_BYTES}`,
     );
   }
-}
-
-function checkTalos(checked: Checked): void {
-  checked.config.talos?.keys.forEach((file, index) => {
-    const path = `talos.keys[${index}]`;
-    checkPem(path, file, checked);
-    const name = file.slice(file.lastIndexOf("/") + 1);
-    if (name.replace(/\.[^.]*$/, "") === "") {
-      checked.report.fault(path, "the file's name without its ending is empty", "it is the key id");
-    }
-  });
 }

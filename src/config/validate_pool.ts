@@ -3,7 +3,7 @@
  */
 
 import type { Checked } from "./checks.ts";
-import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
+import { checkParameterLayer, checkServerAuth, checkSocketPath } from "./checks.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { CONSOLE_DATABASES } from "./open_console.ts";
 import type { Report } from "./report.ts";
@@ -18,6 +18,7 @@ import {
 import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { PoolConfig, UserConfig } from "./types.ts";
 import { checkServerPasswords } from "./validate_server_password.ts";
+import { checkTokenKeys } from "./validate_logins.ts";
 import { checkPoolTls } from "./validate_tls.ts";
 
 /** Databases that are the admin console. */
@@ -93,8 +94,7 @@ function checkPassword(user: UserConfig, path: string, checked: Checked): void {
       );
       break;
     case "jwt":
-      report.warn(passwordPath, `not in effect yet: ${JWT_PUBLIC_KEY_PREFIX} in ${passwordPath}`);
-      checkPem(passwordPath, password.slice(JWT_PUBLIC_KEY_PREFIX.length), checked);
+      checkTokenKeys(passwordPath, password.slice(JWT_PUBLIC_KEY_PREFIX.length), checked);
   }
   if (server_password === undefined) return;
   const serverPath = `${path}.server_password`;

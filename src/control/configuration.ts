@@ -6,6 +6,9 @@
 
 import { createHmac, pbkdf2 } from "node:crypto";
 import { legacyHbaRules } from "../auth/hba.ts";
+import { optionFaults } from "../auth/method_options.ts";
+import { readTokenKeys } from "../auth/token_keys.ts";
+import type { LoginFaults } from "../config/checks.ts";
 import type { ExternalMethod } from "../config/external_check.ts";
 import { externalMethods } from "./identity/methods.ts";
 import { parseHba } from "../auth/hba_file.ts";
@@ -21,6 +24,7 @@ import type { ClientTls, ServerTls, Settings } from "../config/settings.ts";
 import { passwordForm } from "../config/stored_password.ts";
 import type { Config } from "../config/types.ts";
 import { clientTls } from "../config/validate_tls.ts";
+import { openPam } from "../os/pam.ts";
 import { openOpenssl } from "../os/openssl.ts";
 import { AskingContext, ServingContext } from "../tls/context.ts";
 
@@ -113,9 +117,19 @@ export function readFile(file: string): Uint8Array<ArrayBuffer> {
   return Deno.readFileSync(fromStartDirectory(file));
 }
 
+const loginFaults: LoginFaults = {
+  tokenKeys(text) {
+    const read = readTokenKeys(text);
+    return "fault" in read ? read.fault : undefined;
+  },
+  options: optionFaults,
+  pam: openPam,
+};
+
 const available: ReadonlySet<ExternalMethod> = new Set(externalMethods.keys());
 
-function readText(file: string): string {
+/** The text of a file that the configuration names. */
+export function readText(file: string): string {
   using opened = Deno.openSync(fromStartDirectory(file));
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const piece = new Uint8Array(PIECE_BYTES);
@@ -138,6 +152,7 @@ export function load(path: string): LoadResult {
     fileMode: (file) => Deno.statSync(fromStartDirectory(file)).mode ?? undefined,
     clientTlsFaults,
     serverTlsFaults,
+    loginFaults,
     listDirectory: (directory) =>
       Array.from(Deno.readDirSync(fromStartDirectory(directory)), ({ name }) => name),
     parseHba,

@@ -37,7 +37,7 @@ import type { LogPlace } from "./log_place.ts";
 import { PidFile, PidFileError } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
-import { logRule, settingsRule } from "./reload/rules.ts";
+import { logRule, methodsRule, settingsRule } from "./reload/rules.ts";
 import { Shutdown } from "./service/shutdown.ts";
 import {
   type Interrupt,
@@ -126,7 +126,7 @@ export class Doorman {
       hangs: (worker, ms) => this.#losses.hangs(worker, ms),
     });
     this.#watchdog = new Watchdog(this.#manager, this.#supervisor, log);
-    this.#reloader = this.#makeReloader(config);
+    this.#reloader = this.#makeReloader(config, program);
     this.#shutdown = this.#makeShutdown();
     this.#upgrade = this.#makeUpgrade(program);
     this.#consoles = this.#makeConsoles();
@@ -355,7 +355,7 @@ export class Doorman {
 
   // ── reload ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #makeReloader(config: Config): Reloader {
+  #makeReloader(config: Config, program: Program): Reloader {
     const log = this.#log;
     return new Reloader({
       log,
@@ -364,6 +364,7 @@ export class Doorman {
       readFile,
       rules: [
         logRule(log, this.#logPlace, this.#options, (filter) => this.#setFilter(filter)),
+        methodsRule(config, program),
         settingsRule({
           log,
           supervisor: this.#supervisor,

@@ -8,8 +8,10 @@ import type { Config } from "../../config/types.ts";
 import { levelFilter } from "../../log/filter.ts";
 import type { LogFilter } from "../../log/filter.ts";
 import type { LineLog } from "../../log/log.ts";
-import { type Configured, makeVerifiers, resolve } from "../configuration.ts";
 import type { LogPlace } from "../log_place.ts";
+import { type Configured, makeVerifiers, readText, resolve } from "../configuration.ts";
+import { prepareMethods } from "../identity/methods.ts";
+import type { Program } from "../service/program.ts";
 import type { SectionRule } from "./reload.ts";
 import { summaryOf } from "./report.ts";
 import { isEmpty, settingsChange } from "../settings_change.ts";
@@ -76,6 +78,18 @@ export function logRule(
         },
       };
     },
+  };
+}
+
+/**
+ * Who checks passwords besides the pooler, from now on as `config` says: keys on the disk may be others at each reload,
+ * under an unchanged configuration.
+ */
+export function methodsRule(config: Config, program: Program): SectionRule {
+  prepareMethods(config, { readText, program })();
+  return {
+    section: "general",
+    prepare: ({ after }) => ({ publish: prepareMethods(after, { readText, program }) }),
   };
 }
 
