@@ -68,12 +68,13 @@ export function parseSaslInitialResponse(body: Uint8Array): SaslInitialResponse 
   if (body.length < lengthAt + 4) {
     return protocolFault("malformed SASLInitialResponse: no length of the response");
   }
-  const length = new DataView(body.buffer, body.byteOffset, body.length).getInt32(lengthAt);
+  const length = body[lengthAt]! << 24 | body[lengthAt + 1]! << 16 | body[lengthAt + 2]! << 8 |
+    body[lengthAt + 3]!;
   const rest = body.subarray(lengthAt + 4);
   if (length === -1 ? rest.length !== 0 : length !== rest.length) {
     return protocolFault("malformed SASLInitialResponse: wrong length of the response");
   }
-  const mechanism = String.fromCharCode(...body.subarray(0, end));
+  const mechanism = messageText(body.subarray(0, end)) ?? "";
   return { kind: "initial", mechanism, data: length === -1 ? undefined : rest };
 }
 

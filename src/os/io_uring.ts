@@ -111,6 +111,11 @@ export class SendRing {
     entries[at + 8] = index;
   }
 
+  /** The send at place `index` of the batch is of so many bytes. */
+  resize(index: number, length: number): void {
+    this.#entries[(this.#tail + index & this.#submissionMask) * SQE_WORDS + 6] = length;
+  }
+
   /** Does the `count` sends of the batch. Returns how many were begun, or −errno; what was not has no result. */
   submit(count: number): number {
     const ring = this.#ring;

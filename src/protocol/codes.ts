@@ -97,3 +97,11 @@ export function frontendLimit(type: number): number {
 export function readLength(bytes: Uint8Array, at: number): number {
   return (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
 }
+
+/** Writes a number of four bytes at `at`, as `readLength` reads it. */
+export function writeLength(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+}

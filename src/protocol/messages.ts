@@ -3,15 +3,23 @@
  * message, type byte included. Source: PostgreSQL manual, "Message Formats".
  */
 
-import { Backend, Frontend } from "./codes.ts";
+import { Backend, Frontend, writeLength } from "./codes.ts";
 
 const encoder = new TextEncoder();
 
+const HEADER_BYTES = 5;
+
 function message(type: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(5 + body.length);
+  const bytes = begun(type, body.length);
+  bytes.set(body, HEADER_BYTES);
+  return bytes;
+}
+
+/** A message whose body is to be written. */
+function begun(type: number, bodyLength: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(HEADER_BYTES + bodyLength);
   bytes[0] = type;
-  new DataView(bytes.buffer).setUint32(1, 4 + body.length);
-  bytes.set(body, 5);
+  writeLength(bytes, 1, 4 + bodyLength);
   return bytes;
 }
 
@@ -85,10 +93,10 @@ export function passwordMessage(answer: string): Uint8Array<ArrayBuffer> {
 
 /** AuthenticationOk, or another of its kind: `code` is one of `Authentication`. */
 export function authentication(code: number, data?: Uint8Array): Uint8Array<ArrayBuffer> {
-  const body = new Uint8Array(4 + (data?.length ?? 0));
-  new DataView(body.buffer).setUint32(0, code);
-  if (data !== undefined) body.set(data, 4);
-  return message(Backend.Authentication, body);
+  const bytes = begun(Backend.Authentication, 4 + (data?.length ?? 0));
+  writeLength(bytes, HEADER_BYTES, code);
+  if (data !== undefined) bytes.set(data, HEADER_BYTES + 4);
+  return bytes;
 }
 
 /** ParameterStatus. */
@@ -100,15 +108,17 @@ export function parameterStatus(name: string, value: string | Uint8Array): Uint8
 
 /** BackendKeyData. */
 export function backendKeyData(processId: number, secret: Uint8Array): Uint8Array<ArrayBuffer> {
-  const body = new Uint8Array(4 + secret.length);
-  new DataView(body.buffer).setUint32(0, processId);
-  body.set(secret, 4);
-  return message(Backend.BackendKeyData, body);
+  const bytes = begun(Backend.BackendKeyData, 4 + secret.length);
+  writeLength(bytes, HEADER_BYTES, processId);
+  bytes.set(secret, HEADER_BYTES + 4);
+  return bytes;
 }
 
 /** ReadyForQuery with a transaction status. */
 export function readyForQuery(status: number): Uint8Array<ArrayBuffer> {
-  return message(Backend.ReadyForQuery, Uint8Array.of(status));
+  const bytes = begun(Backend.ReadyForQuery, 1);
+  bytes[HEADER_BYTES] = status;
+  return bytes;
 }
 
 /** NegotiateProtocolVersion: the version that is spoken, whole, and the options we do not know. */
@@ -117,10 +127,9 @@ export function negotiateProtocolVersion(
   options: string[],
 ): Uint8Array<ArrayBuffer> {
   const names = encoder.encode(options.map((name) => name + "\0").join(""));
-  const body = new Uint8Array(8 + names.length);
-  const view = new DataView(body.buffer);
-  view.setUint32(0, code);
-  view.setUint32(4, options.length);
-  body.set(names, 8);
-  return message(Backend.NegotiateProtocolVersion, body);
+  const bytes = begun(Backend.NegotiateProtocolVersion, 8 + names.length);
+  writeLength(bytes, HEADER_BYTES, code);
+  writeLength(bytes, HEADER_BYTES + 4, options.length);
+  bytes.set(names, HEADER_BYTES + 8);
+  return bytes;
 }

@@ -111,19 +111,19 @@ function readParameters(
   }
   const parameters = new Map<string, string>();
   const options: string[] = [];
-  let at = start;
-  while (at < end - 1) {
-    const nameEnd = bytes.indexOf(0, at);
-    const valueEnd = nameEnd < 0 ? -1 : bytes.indexOf(0, nameEnd + 1);
-    if (valueEnd < 0 || valueEnd >= end - 1 + 1 || nameEnd === at) {
-      return { kind: "malformed", why: "invalid startup packet layout" };
-    }
-    const name = textOfBytes(bytes, at, nameEnd);
+  // Name and value by turns, then the terminator, an empty name; behind the last NUL is nothing.
+  const fields = textOfBytes(bytes, start, end).split("\0");
+  const last = fields.length - 2;
+  let i = 0;
+  for (; i < last && fields[i] !== ""; i += 2) {
+    const name = fields[i]!;
     if (name.startsWith("_pq_.")) options.push(name);
-    else parameters.set(name, textOfBytes(bytes, nameEnd + 1, valueEnd));
-    at = valueEnd + 1;
+    else parameters.set(name, fields[i + 1]!);
   }
-  if (at !== end - 1) {
+  if (i < last || i === last && fields[i] !== "") {
+    return { kind: "malformed", why: "invalid startup packet layout" };
+  }
+  if (i > last) {
     return {
       kind: "malformed",
       why: "invalid startup packet layout: expected terminator as last byte",

@@ -85,6 +85,20 @@ export function post(
   return batch;
 }
 
+/** Whether the last that was put off is this sender's, with room for so many bytes behind it. */
+export function isLast(sender: Sender, room: number): boolean {
+  return count > 0 && senders[count - 1] === sender && length + room <= bytes.length;
+}
+
+/** Adds to what was put off last: both go out in one piece. */
+export function postMore(source: Uint8Array<ArrayBuffer>, start: number, end: number): void {
+  const last = count - 1;
+  copyBytes(bytes, length, source, start, end);
+  length += end - start;
+  ends[last] = length;
+  ring!.resize(last, length - starts[last]);
+}
+
 /** Does what was put off. Whoever is about to do something that takes its time does this first. */
 export function settle(): void {
   if (count === 0) return;

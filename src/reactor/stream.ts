@@ -8,7 +8,7 @@
 import * as libc from "../os/libc.ts";
 import { EAGAIN } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
-import { currentBatch, isPutOff, post, type Sender, settle } from "./posts.ts";
+import { currentBatch, isLast, isPutOff, post, postMore, type Sender, settle } from "./posts.ts";
 
 /** Most bytes of one read. */
 export const READ_BYTES = 65_536;
@@ -79,6 +79,11 @@ export abstract class PuttingOff implements Sender {
     this.#batch = post(this.fd, bytes, start, end, this);
   }
 
+  /** Whether a send of so many bytes for this sender can go in one piece with what is put off: then by `postMore`. */
+  protected goesOn(sender: Sender, bytes: number): boolean {
+    return this.#batch === currentBatch() && this.#sender === sender && isLast(this, bytes);
+  }
+
   settle(): boolean {
     if (this.#batch !== currentBatch()) return true;
     this.#refused = false;
@@ -103,6 +108,10 @@ export class PlainStream extends PuttingOff implements ByteStream {
 
   post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
     if (!isPutOff(end - start)) return this.send(bytes, start, end);
+    if (this.goesOn(sender, end - start)) {
+      postMore(bytes, start, end);
+      return end - start;
+    }
     if (!this.settle()) return -EAGAIN;
     this.putOff(bytes, start, end, sender);
     return end - start;

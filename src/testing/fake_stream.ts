@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { EAGAIN, EPIPE } from "../os/errno.ts";
 import type { Fd } from "../os/fd.ts";
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../os/layout.ts";
-import { concatAll } from "../protocol/testing/wire.ts";
+import { concat, concatAll } from "../protocol/testing/wire.ts";
 import { MOST_POSTED_BYTES, type Sender } from "../reactor/posts.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 
@@ -69,6 +69,11 @@ export class FakeStream implements ByteStream {
 
   post(bytes: Uint8Array<ArrayBuffer>, start: number, end: number, sender: Sender): number {
     if (this.fd % 2 === 0 || end - start > MOST_POSTED_BYTES) return this.send(bytes, start, end);
+    const posted = this.#posted;
+    if (posted?.sender === sender) {
+      posted.bytes = concat(posted.bytes, bytes.subarray(start, end));
+      return end - start;
+    }
     if (!this.settle()) return -EAGAIN;
     this.#posted = { bytes: bytes.slice(start, end), sender };
     putOff.add(this);

@@ -13,7 +13,7 @@ import type { Fd } from "../os/fd.ts";
 import { SHUT_RD } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import { copyBytes } from "../reactor/copy.ts";
-import { isPutOff, type Sender } from "../reactor/posts.ts";
+import { isPutOff, MOST_POSTED_BYTES, postMore, type Sender } from "../reactor/posts.ts";
 import { type ByteStream, PuttingOff, READ_BYTES } from "../reactor/stream.ts";
 import { CLOSE_NOTIFY } from "./alerts.ts";
 import {
@@ -28,6 +28,9 @@ import {
 } from "./buffers.ts";
 import { RecordLayer } from "./record_layer.ts";
 import { infoOf, isTlsState, type TlsInfo, type TlsState } from "./state.ts";
+
+/** What is put off, in records. */
+const MOST_SEALED_BYTES = 2 * MOST_POSTED_BYTES;
 
 export class TlsStream extends PuttingOff implements ByteStream {
   /** Bytes of ciphertext that the kernel has not taken. */
@@ -118,10 +121,13 @@ export class TlsStream extends PuttingOff implements ByteStream {
       if (taken === end - start && this.unsent > 0) sender.notTaken(bytes, end, end);
       return taken;
     }
-    const refusal = this.#refusal();
+    // Nothing is unsent while something is put off.
+    const goesOn = this.#mayBeSent && this.goesOn(sender, MOST_SEALED_BYTES);
+    const refusal = goesOn ? 0 : this.#refusal();
     if (refusal !== 0) return refusal;
     const length = this.#records.sealData(bytes, start, end);
-    this.putOff(sealed, 0, length, sender);
+    if (goesOn) postMore(sealed, 0, length);
+    else this.putOff(sealed, 0, length, sender);
     return end - start;
   }
 
@@ -148,9 +154,13 @@ export class TlsStream extends PuttingOff implements ByteStream {
     return at - start;
   }
 
+  get #mayBeSent(): boolean {
+    return !this.#ended && !this.#state.ended && this.#state.fault === "";
+  }
+
   /** Why nothing can be sent now: −errno, or 0. */
   #refusal(): number {
-    if (this.#ended || this.#state.ended || this.#state.fault !== "") return -EPIPE;
+    if (!this.#mayBeSent) return -EPIPE;
     return this.settle() && this.unsent === 0 ? 0 : -EAGAIN;
   }
 

@@ -6,7 +6,6 @@
  * What must hold: a wrong password and an unknown user can't be told apart, by what is sent or by the work done.
  */
 
-import { getRandomValues } from "node:crypto";
 import { decideMethod, type HbaMatcher } from "../../auth/hba.ts";
 import { md5Verify, md5VerifyPassword } from "../../auth/md5.ts";
 import {
@@ -78,6 +77,15 @@ export type Challenge =
   | { readonly method: "checking" }
   | { readonly method: "scram"; readonly state: ScramServerState };
 
+const OFFER = offer(undefined);
+/** With channel binding, whatever it binds to. */
+const OFFER_PLUS = offer(new Uint8Array(0));
+
+function offer(binding: Uint8Array | undefined): Uint8Array {
+  const names = `${offeredMechanisms(binding).join("\0")}\0\0`;
+  return messages.authentication(Authentication.SASL, new TextEncoder().encode(names));
+}
+
 /** PostgreSQL's own limit (`PG_MAX_AUTH_TOKEN_LENGTH`), its four bytes of length included. */
 const MOST_PASSWORD_BYTES = 65_535;
 
@@ -139,15 +147,14 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
       login.write(messages.authentication(Authentication.CleartextPassword));
       return { method, terms: externalTerms(rule, shape) };
     case "md5": {
-      const salt = getRandomValues(new Uint8Array(4));
+      const salt = crypto.getRandomValues(new Uint8Array(4));
       login.write(messages.authentication(Authentication.MD5Password, salt));
       return { method, hash: md5HashFor(stored, claim(login, account)), salt };
     }
     case "scram-sha-256": {
       const binding = state.channelBinding;
       const begun = beginScramServer(verifierFor(stored, claim(login, account)), binding);
-      const offer = `${offeredMechanisms(binding).join("\0")}\0\0`;
-      login.write(messages.authentication(Authentication.SASL, new TextEncoder().encode(offer)));
+      login.write(binding === undefined ? OFFER : OFFER_PLUS);
       return { method: "scram", state: begun };
     }
     default:

@@ -19,7 +19,7 @@ import { settle } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { onlyReported, type ParameterSet } from "../../server/parameters.ts";
+import type { ParameterSet } from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
 import type { Waiter } from "../../pool/waiting.ts";
 import { AdminSession } from "../admin_session.ts";
@@ -37,18 +37,9 @@ import {
   passwordLength,
   unknownAccount,
 } from "./authentication.ts";
-import {
-  begin,
-  noteSpelling,
-  noteStartup,
-  type Settings,
-  spelling,
-  type Start,
-  startOf,
-  startQuestion,
-  truncation,
-} from "./start.ts";
+import { Asked } from "./asked.ts";
 import { PasswordChecks } from "./checks.ts";
+import { type Beginning, noteStartup } from "./start.ts";
 import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
@@ -84,8 +75,8 @@ export class ClientLogin implements AuthenticatingLogin {
   #admin = false;
   /** It brought a CancelRequest, and is open until that is through. */
   #canceling = false;
-  /** What the StartupMessage sets, against the defaults of the pool's servers. */
-  #start: Start | undefined;
+  /** What the StartupMessage sets. */
+  #asked: Asked | undefined;
 
   constructor(session: Session) {
     this.#session = session;
@@ -370,41 +361,37 @@ export class ClientLogin implements AuthenticatingLogin {
 
   /** Through, unless the server's parameters are not known or PostgreSQL is to be asked about the client's. */
   #goOn(): void {
-    const session = this.#session;
-    const values = this.spelling;
-    if (values === undefined) session.prepare();
-    else this.#finish(values);
+    const { beginning } = this.#wishes;
+    if (beginning === undefined) this.#session.prepare();
+    else this.#begin(beginning);
   }
 
-  /** What the client's parameters are; `undefined`: a server is needed to know. */
-  get spelling(): Settings | undefined {
-    const pool = this.#session.pool!;
-    if (pool.defaults === undefined) return undefined;
-    this.#start = startOf(pool, this.#session.state.startup);
-    return spelling(pool, this.#start);
+  get #wishes(): Asked {
+    const { pool, state } = this.#session;
+    return this.#asked ??= new Asked(pool!, state.startup);
   }
 
   /** The pool knows its servers' parameters. */
   parametersKnown(): void {
-    const values = this.spelling;
-    if (values === undefined) return;
+    const { beginning } = this.#wishes;
+    if (beginning === undefined) return;
     this.#session.pool!.leaveQueue(this.#session);
-    this.#finish(values);
+    this.#begin(beginning);
   }
 
   /** A server is there: to be asked, or only to be given back since its login has told enough. */
   serverReady(server: ServerConnection): void {
     const session = this.#session;
     const pool = session.pool!;
-    const values = this.spelling;
-    if (values !== undefined) {
+    const { beginning } = this.#wishes;
+    if (beginning !== undefined) {
       pool.checkIn(server);
-      this.#finish(values);
+      this.#begin(beginning);
       return;
     }
     server.link = session;
     session.server = server;
-    server.askOwn(startQuestion(pool, server.state, this.#start!), Dirty.Set);
+    server.askOwn(this.#wishes.question(server.state), Dirty.Set);
   }
 
   /** PostgreSQL has said what it makes of the client's parameters. */
@@ -421,7 +408,7 @@ export class ClientLogin implements AuthenticatingLogin {
       return this.#fail(REASONS.parametersFailed, error.message, "", error.code);
     }
     if (answer === undefined) return this.#fail(REASONS.internalError, "", "");
-    const unkept = noteSpelling(pool, this.#start!, answer);
+    const unkept = this.#wishes.note(answer);
     if (unkept !== undefined) return this.#fail(REASONS.parameterNotKept, peerName(unkept), "");
     this.#goOn();
   }
@@ -436,31 +423,31 @@ export class ClientLogin implements AuthenticatingLogin {
       parameters: state.startup,
       ready: (server) => {
         state.parameters = state.initial = server.state.parameters;
-        this.#through(server);
+        session.own(server);
+        this.#through(state.parameters);
       },
       failed: (reason, first, second = "", code) => this.#fail(reason, first, second, code),
     });
   }
 
   /** The server's parameters are known, and the client's: the login is through. */
-  #finish(values: Settings): void {
-    begin(this.#session.state, this.#session.pool!, values);
-    this.#through(undefined);
-  }
-
-  #through(server: ServerConnection | undefined): void {
+  #begin({ parameters, initial, own, told, notice }: Beginning): void {
     const session = this.#session;
     const { state } = session;
-    const notice = server === undefined ? truncation(state.startup) : undefined;
-    state.startup = [];
-    state.channelBinding = undefined;
-    state.clientCertificate = undefined;
-    if (server === undefined) session.moveTo(Stage.Idle);
-    else session.own(server);
+    state.parameters = parameters;
+    state.initial = initial;
+    state.own = own;
+    session.moveTo(Stage.Idle);
+    this.#through(told, notice);
+  }
+
+  #through(told: ParameterSet, notice?: string): void {
+    const session = this.#session;
+    session.state.startup = [];
+    session.state.channelBinding = undefined;
+    session.state.clientCertificate = undefined;
     session.readyMs = session.context.reactor.now;
-    const { parameters } = state;
-    if (server !== undefined) this.#welcome(parameters);
-    else this.#welcome(onlyReported(parameters, session.pool!.reported), notice);
+    this.#welcome(told, notice);
     session.takeKept();
   }
 

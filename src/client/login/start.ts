@@ -18,6 +18,7 @@ import {
   type Holder,
   literal,
   NO_PARAMETERS,
+  onlyReported,
   type ParameterSet,
   quoteName,
   settable,
@@ -69,10 +70,10 @@ export function noteStartup(
   state.applicationName = parameters.get("application_name") ?? "pg_doorman";
   state.minor = Math.min(minor, NEWEST_MINOR);
   state.startup = asSent(parameters);
-  const asked = parameters.get("replication") ?? "off";
-  const replication = readReplication(asked);
+  const asked = parameters.get("replication");
+  const replication = asked === undefined ? "none" as const : readReplication(asked);
   if (replication === undefined) {
-    return `invalid value for parameter "replication": "${peerName(asked)}"`;
+    return `invalid value for parameter "replication": "${peerName(asked ?? "")}"`;
   }
   state.replication = replication;
   return undefined;
@@ -174,19 +175,33 @@ export function noteSpelling(pool: StartPool, { open }: Start, answer: string): 
   return undefined;
 }
 
+/** What a log-in comes to. */
+export interface Beginning extends Pick<SessionState, "parameters" | "initial" | "own"> {
+  /** Those of its parameters that the client is told of. */
+  readonly told: ParameterSet;
+  /** What it is told of the name of its application, if that is cut. */
+  readonly notice: string | undefined;
+}
+
 /** The client's parameters at the end of its login, of the server's and its own. */
 export function begin(
-  state: Pick<SessionState, "parameters" | "initial" | "own">,
   { defaults, managed, reported }: StartPool,
+  asked: Settings,
   values: Settings,
-): void {
-  state.parameters = clientParameters(defaults!, values, managed);
-  state.initial = clientParameters(NO_PARAMETERS, values, managed);
-  state.own = settableNames(state.initial.values.keys(), reported);
+): Beginning {
+  const parameters = clientParameters(defaults!, values, managed);
+  const initial = clientParameters(NO_PARAMETERS, values, managed);
+  return {
+    parameters,
+    initial,
+    own: settableNames(initial.values.keys(), reported),
+    told: onlyReported(parameters, reported),
+    notice: truncation(asked),
+  };
 }
 
 /** What PostgreSQL's notice says of a name of an application that it cuts. */
-export function truncation(asked: Settings): string | undefined {
+function truncation(asked: Settings): string | undefined {
   for (const [name, value] of asked) {
     if (canonicalName(name) !== "application_name") continue;
     const bytes = new TextEncoder().encode(value);

@@ -4,7 +4,6 @@
  * Flow", "Start-up".
  */
 
-import { getRandomValues } from "node:crypto";
 import type { GeneralSettings } from "../../config/settings.ts";
 import type { Log } from "../../log/log.ts";
 import { Authentication, TransactionStatus } from "../../protocol/codes.ts";
@@ -31,6 +30,8 @@ interface WelcomedSession {
 const SECRET_BYTES = 32;
 const NAME_TOO_LONG = "42622";
 const SHORT_SECRET_BYTES = 4;
+const OK = messages.authentication(Authentication.Ok);
+const READY = messages.readyForQuery(TransactionStatus.Idle);
 
 /** Tells the client that it is in. */
 export function welcome(
@@ -39,12 +40,12 @@ export function welcome(
   notice?: string,
 ): void {
   const { context, state } = session;
-  const parts = [messages.authentication(Authentication.Ok)];
+  const parts: Uint8Array[] = [OK];
   if (notice !== undefined) {
     parts.push(noticeResponse({ severity: "NOTICE", code: NAME_TOO_LONG, message: notice }));
   }
   parts.push(statusMessages(parameters));
-  state.secret = getRandomValues(
+  state.secret = crypto.getRandomValues(
     new Uint8Array(state.minor >= 2 ? SECRET_BYTES : SHORT_SECRET_BYTES),
   );
   parts.push(messages.backendKeyData(processIdOf(state.id, context.mockSecret), state.secret));
@@ -52,7 +53,7 @@ export function welcome(
   if (greeting !== "") {
     parts.push(noticeResponse({ severity: "NOTICE", code: "00000", message: greeting }).slice());
   }
-  parts.push(messages.readyForQuery(TransactionStatus.Idle));
+  parts.push(READY);
   session.write(messages.joinAll(parts));
   if (!context.general.log_client_connections) return;
   const transport = state.unix ? "socket" : session.encrypted ? "TLS" : "plain";
