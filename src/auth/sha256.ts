@@ -75,8 +75,13 @@ function compress(state: Int32Array, bytes: Uint8Array, at: number): void {
   state[7]! += h;
 }
 
-/** Takes the rest of a message into `state`: `before` bytes, whole blocks, have been taken already. */
-function finish(state: Int32Array, before: number, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+/** The state that digests are made in. */
+const running = new Int32Array(INITIAL.length);
+
+/** The digest of what is taken in by `from`, `before` bytes of whole blocks, and of `bytes` behind that. */
+function digestFrom(from: Int32Array, before: number, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const state = running;
+  state.set(from);
   const { length } = bytes;
   let at = 0;
   for (; at + BLOCK_BYTES <= length; at += BLOCK_BYTES) compress(state, bytes, at);
@@ -103,13 +108,14 @@ function writeWord(bytes: Uint8Array, at: number, word: number): void {
 }
 
 function forget(): void {
+  running.fill(0);
   W.fill(0);
   block.fill(0);
 }
 
 /** SHA-256 of some bytes, fewer than 2²⁸. */
 export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const digest = finish(INITIAL.slice(), 0, bytes);
+  const digest = digestFrom(INITIAL, 0, bytes);
   forget();
   return digest;
 }
@@ -140,11 +146,21 @@ function padsFor(key: Uint8Array): Pads {
   return pads;
 }
 
+function textBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f) return encoder.encode(text);
+    bytes[i] = code;
+  }
+  return bytes;
+}
+
 /** HMAC-SHA-256. A key is not to be changed once it was used. */
 export function hmac(key: Uint8Array, message: Uint8Array | string): Uint8Array<ArrayBuffer> {
   const { inner, outer } = padsFor(key);
-  const bytes = typeof message === "string" ? encoder.encode(message) : message;
-  const digest = finish(outer.slice(), BLOCK_BYTES, finish(inner.slice(), BLOCK_BYTES, bytes));
+  const bytes = typeof message === "string" ? textBytes(message) : message;
+  const digest = digestFrom(outer, BLOCK_BYTES, digestFrom(inner, BLOCK_BYTES, bytes));
   forget();
   return digest;
 }

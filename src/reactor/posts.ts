@@ -99,8 +99,18 @@ export function postMore(source: Uint8Array<ArrayBuffer>, start: number, end: nu
   ring!.resize(last, length - starts[last]);
 }
 
+/** So much work that takes some ten microseconds is done while something waits. */
+const MOST_STEPS = 8;
+let steps = 0;
+
+/** Something that takes some ten microseconds comes: nothing that was put off waits for many of those. */
+export function settleSoon(): void {
+  if (count > 0 && ++steps >= MOST_STEPS) settle();
+}
+
 /** Does what was put off. Whoever is about to do something that takes its time does this first. */
 export function settle(): void {
+  steps = 0;
   if (count === 0) return;
   const begun = ring!.submit(count);
   const { results } = ring!;

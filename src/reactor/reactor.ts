@@ -29,7 +29,9 @@ const EVENTS_A_TURN = 512;
 
 export class Reactor {
   /** Milliseconds on a steady clock, read once a turn. */
-  now: number = performance.now();
+  now: number = libc.monotonicMilliseconds();
+  /** How many there were. */
+  turns = 0;
   readonly timers: Timers = new Timers();
   #epoll: Fd;
   #handlers: (Handler | undefined)[] = [];
@@ -124,7 +126,8 @@ export class Reactor {
     const events = this.#events;
     const n = libc.epollWait(this.#epoll, this.#eventsAt, EVENTS_A_TURN, timeout);
     if (n < 0 && n !== -EINTR) throw new Error(`epoll_wait: ${errnoText(-n)}`);
-    this.now = performance.now();
+    this.now = libc.monotonicMilliseconds();
+    this.turns++;
     for (let i = 0; i < n; i++) {
       if (this.#over()) break;
       const at = i * EPOLL_EVENT_WORDS;

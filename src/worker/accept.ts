@@ -15,8 +15,10 @@ import {
   SOCKADDR_BYTES,
 } from "../os/layout.ts";
 import { readAddress, readIp } from "../os/socket_address.ts";
-import { settle } from "../reactor/posts.ts";
+import type { SocketSettings } from "../config/settings.ts";
 import type { Handler, Reactor } from "../reactor/reactor.ts";
+import { settleSoon } from "../reactor/posts.ts";
+import { tuneAnew, tuneBuffers } from "../reactor/sockets.ts";
 import type { Timer } from "../reactor/timers.ts";
 import type { Log } from "../log/log.ts";
 import type { ListenerMail } from "../mail.ts";
@@ -36,9 +38,12 @@ export interface Doorway {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly logins: Pick<Logins, "admit" | "outOfDescriptors">;
+  /** Another object when a reload has changed something. */
+  readonly general: SocketSettings;
   accepted(connection: Accepted): void;
 }
 
+/** At most; see `#most`. */
 const ACCEPTS_A_TURN = 32;
 const REST_MS = 10;
 const LOG_EVERY_MS = 5000;
@@ -87,6 +92,13 @@ class Listener implements Handler {
   #loggedAtMs = -Infinity;
   #started = false;
   #resting: Timer | undefined;
+  /** What those that it accepts inherit. */
+  #tunedBy: SocketSettings | undefined;
+  /** None that came before it was tuned waits any more. */
+  #inherited = false;
+  /** How many to accept in one go: one, and twice as many each time that turns follow one another. */
+  #most = 1;
+  #lastTurn = -1;
 
   constructor(place: Doorway, listener: { fd: Fd; unix: boolean }) {
     this.#place = place;
@@ -95,22 +107,43 @@ class Listener implements Handler {
   }
 
   onReady(): void {
-    settle();
-    for (let i = 0; i < ACCEPTS_A_TURN; i++) {
-      length[0] = SOCKADDR_BYTES;
-      const fd = libc.accept4(this.#fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd < 0) {
-        if (!libc.wouldBlock(fd)) this.#failed(-fd);
-        return;
-      }
-      if (!this.#place.logins.admit(fd as Fd)) continue;
-      this.#place.accepted({
-        fd: fd as Fd,
-        unix: this.#unix,
-        address: this.#unix ? "unix:" : readAddress(address, length[0]),
-        ip: this.#unix ? "" : readIp(address, length[0]),
-      });
+    const { reactor, general } = this.#place;
+    if (this.#tunedBy !== general) this.#tune(general);
+    // Mostly one waits: to ask for another costs as much as to accept it.
+    const more = reactor.turns === this.#lastTurn + 1 || !this.#inherited;
+    this.#most = more ? Math.min(2 * this.#most, ACCEPTS_A_TURN) : 1;
+    this.#lastTurn = reactor.turns;
+    for (let i = 0; i < this.#most; i++) if (!this.#accept(general)) return;
+  }
+
+  /** Accepts one, if one waits. */
+  #accept(general: SocketSettings): boolean {
+    settleSoon();
+    length[0] = SOCKADDR_BYTES;
+    const accepted = libc.accept4(this.#fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted < 0) {
+      if (!libc.wouldBlock(accepted)) this.#failed(-accepted);
+      this.#inherited = true;
+      this.#most = 1;
+      return false;
     }
+    const fd = accepted as Fd;
+    if (!this.#place.logins.admit(fd)) return true;
+    tuneBuffers(fd, this.#unix, general);
+    if (!this.#inherited) tuneAnew(fd, general);
+    this.#place.accepted({
+      fd,
+      unix: this.#unix,
+      address: this.#unix ? "unix:" : readAddress(address, length[0]),
+      ip: this.#unix ? "" : readIp(address, length[0]),
+    });
+    return true;
+  }
+
+  #tune(settings: SocketSettings): void {
+    this.#tunedBy = settings;
+    this.#inherited = this.#unix;
+    if (!this.#unix) tuneAnew(this.#fd, settings);
   }
 
   start(): void {

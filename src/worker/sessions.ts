@@ -4,7 +4,6 @@
  */
 
 import type { Fd } from "../os/fd.ts";
-import { tuneSocket } from "../reactor/sockets.ts";
 import type { ClientContext } from "../client/context.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
 import { ClientLogin } from "../client/login/login.ts";
@@ -43,8 +42,7 @@ export class Sessions {
   }
 
   accept({ fd, unix, address, ip }: Accepted): void {
-    const { reactor, shared, general, counts } = this.#place;
-    tuneSocket(fd, unix, general);
+    const { reactor, shared, counts } = this.#place;
     counts.total++;
     // Positive, and never 0: a process id is made of it.
     const id = (Atomics.add(shared, Shared.LastClientId, 1) & 0x7fffffff) % MOST_CLIENT_ID + 1;

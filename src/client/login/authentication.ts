@@ -207,7 +207,7 @@ export function passwordLength(bytes: Uint8Array, at: number, end: number): numb
   return length < 4 || length > MOST_PASSWORD_BYTES ? -1 : length + 1;
 }
 
-/** Takes the body of a password message. Returns what the client has to show next, if that was not the end. */
+/** Takes the body of a password message, of which nothing is kept. Returns what the client has to show next, if that was not the end. */
 export function answer(
   login: AuthenticatingLogin,
   account: Account,
@@ -225,8 +225,10 @@ export function answer(
     return undefined;
   }
   const given = body.subarray(0, zero);
-  if (asked.method === "password") return answerCleartext(login, account, given);
-  if (asked.method === "external") return answerExternal(login, account, asked.terms, given);
+  if (asked.method === "password") return answerCleartext(login, account, given.slice());
+  if (asked.method === "external") {
+    return answerExternal(login, account, asked.terms, given.slice());
+  }
   const right = md5Verify(asked.hash, asked.salt, new TextDecoder().decode(given));
   if (right && account.stored !== undefined) accept(login, undefined);
   else wrong(login);

@@ -16,6 +16,7 @@
 import type { ClientTlsMode } from "../../config/settings.ts";
 import type { EncryptingClient } from "../context.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientView } from "../parts.ts";
+import { settle } from "../../reactor/posts.ts";
 import type { ByteStream } from "../../reactor/stream.ts";
 import { REASONS } from "../../reasons.ts";
 import { Handshake } from "../../tls/handshake.ts";
@@ -146,6 +147,7 @@ export class Encryption implements EncryptingClient {
   #goOn(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const session = this.#session;
     const handshake = this.#handshake!;
+    settle();
     handshake.take(bytes, at, end);
     session.keep(bytes, end, end);
     const output = handshake.output();

@@ -15,7 +15,7 @@ import {
   startupSettings,
 } from "../../protocol/startup.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
-import { settle } from "../../reactor/posts.ts";
+import { settleSoon } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
 import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
@@ -139,7 +139,7 @@ export class ClientLogin implements AuthenticatingLogin {
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {
     const { state } = this.#session;
     if (this.#canceling) return;
-    settle();
+    settleSoon();
     if (state.stage === Stage.Startup && this.#encryption.take(bytes, at, end)) return;
     while (at < end && state.stage <= Stage.Login && !this.#checking) {
       const length = state.stage === Stage.Startup
@@ -316,7 +316,7 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   #password(bytes: Uint8Array, at: number, end: number): void {
-    this.#challenge = answer(this, this.#account!, this.#challenge, bytes.slice(at + 5, end));
+    this.#challenge = answer(this, this.#account!, this.#challenge, bytes.subarray(at + 5, end));
   }
 
   tooManyChecks(): void {
