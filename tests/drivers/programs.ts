@@ -4,8 +4,9 @@
  * (tests/upgrade/drivers_test.ts). All use a table `drivers_shared` and make tables of their own, one for each client.
  *
  * `PG_DOORMAN_TEST_PYTHON` names a Python that has the drivers which Debian's lacks (psycopg 3.2 or later),
- * `PG_DOORMAN_TEST_PGJDBC` pgjdbc's jar file if it is not where Debian has it. A program that cannot run here is told,
- * and its tests are left out.
+ * `PG_DOORMAN_TEST_PGJDBC` pgjdbc's jar file if it is not where Debian has it, `PG_DOORMAN_TEST_RUST` a folder where the
+ * program for tokio-postgres is built and kept: that takes minutes the first time, and is not done without. A program that
+ * cannot run here is told, and its tests are left out.
  */
 
 import assert from "node:assert/strict";
@@ -39,6 +40,7 @@ export interface Program {
 
 const PYTHON = Deno.env.get("PG_DOORMAN_TEST_PYTHON") ?? DEBIAN_PYTHON;
 const PGJDBC = Deno.env.get("PG_DOORMAN_TEST_PGJDBC") ?? "/usr/share/java/postgresql.jar";
+const RUST = Deno.env.get("PG_DOORMAN_TEST_RUST");
 /** psycopg 3.1 takes a statement for prepared that an aborted pipeline was to prepare, on direct connections, too. */
 const SOUND: Record<string, string> = {
   psycopg: "; assert psycopg.__version__ >= '3.2'",
@@ -90,6 +92,22 @@ async function compiled(name: string, command: string, ...args: string[]): Promi
   const path = join(await makingFolder(), name);
   if (!isThere(path)) await run(command, args.map((arg) => arg.replace("{out}", path)));
   return path;
+}
+
+/** Cargo is there, its folder is named, and the program can be built: what it needs may have to be fetched. */
+async function rustReady(): Promise<boolean> {
+  if (RUST === undefined) {
+    say("left out: tokio-postgres, for want of PG_DOORMAN_TEST_RUST");
+    return false;
+  }
+  return await available("cargo", cargo("build"));
+}
+
+function cargo(command: string): string[] {
+  return [
+    ...[command, "-q", "--locked", "--target-dir", RUST!],
+    ...["--manifest-path", new URL("tokio/Cargo.toml", import.meta.url).pathname],
+  ];
 }
 
 async function libpqFlags(): Promise<string[]> {
@@ -165,6 +183,16 @@ export async function findPrograms(): Promise<Program[]> {
       async run(options) {
         const flags = ["-O1", "-pthread", "-o", "{out}", "pipeline.c", ...await libpqFlags()];
         await rightly(await compiled("pipeline", "cc", ...flags), [urlOf(options)], options);
+      },
+    },
+    {
+      name: "tokio-postgres with rustls",
+      tables: "tokio",
+      ready: await rustReady(),
+      async run(options) {
+        const { port, database, ca = "-" } = options;
+        const path = join(RUST!, "debug", "shared_statements");
+        await rightly(path, [String(port), database, ca], options);
       },
     },
     {
