@@ -8,6 +8,7 @@ import type { TlsLimits } from "./context.ts";
 import { SUITES, TLS_1_3 } from "./suites.ts";
 import { Conversation, eventually, Port } from "./testing/conversation.ts";
 import { asking, serving } from "./testing/ends.ts";
+import { PeerProgram } from "./testing/peer_program.ts";
 
 const folder = Deno.makeTempDirSync({ prefix: "pg_doorman-tls-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -16,58 +17,6 @@ const identities = {
   ec: authority.issue({ name: "localhost", kind: "ec" }),
   rsa: authority.issue({ name: "localhost", kind: "rsa" }),
 };
-
-/** The openssl program as a peer: lines that we write to it are sent, what it receives is what it prints. */
-class Openssl implements AsyncDisposable {
-  readonly #process: Deno.ChildProcess;
-  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
-  #output = "";
-  readonly #reading: Promise<unknown>;
-
-  constructor(args: readonly string[]) {
-    this.#process = new Deno.Command("openssl", {
-      args: [...args],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.#input = this.#process.stdin.getWriter();
-    const { stdout, stderr } = this.#process;
-    this.#reading = Promise.all([this.#read(stdout), this.#read(stderr)]);
-  }
-
-  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) this.#output += decoder.decode(bytes);
-  }
-
-  /** Lines of one letter are commands to it: `K` new keys both ways, `k` new keys of its own, `Q` the end. */
-  async write(text: string): Promise<void> {
-    await this.#input.write(new TextEncoder().encode(text));
-  }
-
-  /** Waits for a text in what it prints, behind what was waited for before. */
-  async hear(text: string): Promise<void> {
-    await eventually(`"${text}"`, () => {
-      const at = this.#output.indexOf(text);
-      if (at < 0) return undefined;
-      this.#output = this.#output.slice(at + text.length);
-      return true;
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch (error) {
-      // It has left already, as it does after an alert.
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await this.#process.status;
-    await this.#reading;
-    await this.#input.close().catch(() => undefined);
-  }
-}
 
 for (const suite of SUITES) {
   const kind = suite.name.includes("RSA") ? "rsa" : "ec";
@@ -78,7 +27,7 @@ for (const suite of SUITES) {
 
   Deno.test(`tls with openssl s_client: ${suite.name}`, async () => {
     using port = new Port();
-    await using client = new Openssl([
+    await using client = new PeerProgram("openssl", [
       ...["s_client", "-connect", `127.0.0.1:${port.number}`, "-servername", "localhost"],
       ...["-CAfile", authority.certificatePath, "-verify_return_error", version],
     ]);
@@ -113,8 +62,8 @@ for (const suite of SUITES) {
 }
 
 /** s_client, connected to a port of ours. */
-function sClient(port: Port, ...args: string[]): Openssl {
-  return new Openssl(["s_client", "-connect", `127.0.0.1:${port.number}`, ...args]);
+function sClient(port: Port, ...args: string[]): PeerProgram {
+  return new PeerProgram("openssl", ["s_client", "-connect", `127.0.0.1:${port.number}`, ...args]);
 }
 
 Deno.test("tls with openssl s_client: a new handshake is refused, in TLS 1.2", async () => {
@@ -197,9 +146,9 @@ function freePort(): number {
 }
 
 /** s_server, which accepts one client after the other. */
-async function sServer(...args: string[]): Promise<{ server: Openssl; port: number }> {
+async function sServer(...args: string[]): Promise<{ server: PeerProgram; port: number }> {
   const port = freePort();
-  const server = new Openssl([
+  const server = new PeerProgram("openssl", [
     ...["s_server", "-accept", `127.0.0.1:${port}`],
     ...["-cert", identities.ec.certificatePath, "-key", identities.ec.keyPath, ...args],
   ]);
