@@ -290,6 +290,8 @@ export interface PoolRow {
   sv_tested: number;
   /** Of all: those to be replaced since the login of others is another one now. */
   sv_close_needed: number;
+  /** Of all: those with TLS. */
+  sv_encrypted: number;
   /** Apart from the others: they are no part of `pool_size`. */
   sv_replication: number;
   maxwait_us: number;

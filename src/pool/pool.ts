@@ -16,7 +16,7 @@ import type { ServerOwner } from "../server/link.ts";
 import { type LoggedIn, type LoginFailure } from "../server/login.ts";
 import type { ParameterSet } from "../server/parameters.ts";
 import { ServerStage } from "../server/state.ts";
-import { Counters, type PoolCounters } from "../stats/counters.ts";
+import { Counters, type PoolSums } from "../stats/counters.ts";
 import { Canceling, type CancelingPool, cancelRunning } from "./canceling.ts";
 import { cleanupFailure, cleanupQueries, markClean, startDraining } from "./cleanup.ts";
 import { type CreatingPool, Creation, loggedInState, verifierOf } from "./connecting/creation.ts";
@@ -47,7 +47,7 @@ export class Pool
     ServersPool {
   settings: PoolSettings;
   readonly counters: Counters = new Counters();
-  readonly traffic: PoolCounters = this.counters.total;
+  readonly traffic: PoolSums = this.counters.total;
   readonly reported = new Set<string>();
   readonly statements: StatementCache;
   readonly replication: Replication;

@@ -12,6 +12,7 @@
  * Source: PostgreSQL manual, "Message Flow", "SSL Session Encryption"; libpq's `sslmode` and `sslnegotiation`.
  */
 
+import { countHandshakeDuration, type HandshakeDurationCounts } from "../stats/durations.ts";
 import type { ServerTls } from "../config/settings.ts";
 import { AF_UNIX } from "../os/layout.ts";
 import { addressFamily } from "../os/socket_address.ts";
@@ -49,7 +50,7 @@ export interface Asking {
 }
 
 /** What is counted of handshakes; time in microseconds. */
-export interface HandshakeCounts {
+export interface HandshakeCounts extends HandshakeDurationCounts {
   server_tls_handshakes: number;
   server_tls_handshake_time: number;
   server_tls_handshake_errors: number;
@@ -192,10 +193,10 @@ export class Encryption {
     if (tls.direct && finished.alpn !== ALPN_PROTOCOL) {
       return this.#failed(`the server does not say that it speaks "${ALPN_PROTOCOL}" (ALPN)`);
     }
+    const us = Math.round((performance.now() - this.#begunMs) * 1000);
     this.#counts.server_tls_handshakes++;
-    this.#counts.server_tls_handshake_time += Math.round(
-      (performance.now() - this.#begunMs) * 1000,
-    );
+    this.#counts.server_tls_handshake_time += us;
+    countHandshakeDuration(this.#counts, us);
     return { kind: "encrypted", finished };
   }
 

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import type { ServerTlsMode } from "../config/settings.ts";
 import { inetAddress, unixAddress } from "../os/socket_address.ts";
 import { hex } from "../protocol/testing/wire.ts";
-import { noCounts } from "../stats/counters.ts";
+import { noSums } from "../stats/counters.ts";
+import { durationCounts } from "../stats/durations.ts";
 import { NO_TLS } from "../testing/settings.ts";
 import {
   type AskedHandshake,
@@ -52,7 +53,7 @@ class FakeHandshake implements AskedHandshake {
 }
 
 class Bench {
-  readonly counts = noCounts();
+  readonly counts = noSums();
   readonly handshake = new FakeHandshake();
   readonly names: string[] = [];
   sent: number[] = [];
@@ -141,6 +142,7 @@ Deno.test("encryption: asked for, granted, shaken hands", () => {
   assert.deepEqual(bench.sent, [...HELLO, 0xff, 0xff]);
   assert.equal(bench.handshake.ended, 1);
   const { server_tls_handshakes, server_tls_handshake_errors } = bench.counts;
+  assert.equal(durationCounts(bench.counts, "handshake").reduce((sum, count) => sum + count), 1);
   assert.deepEqual([server_tls_handshakes, server_tls_handshake_errors], [1, 0]);
 });
 

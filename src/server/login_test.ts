@@ -8,7 +8,7 @@ import { close } from "../os/libc.ts";
 import { inetAddress } from "../os/socket_address.ts";
 import { concat, frontend, hex, int32, startup } from "../protocol/testing/wire.ts";
 import { Reactor } from "../reactor/reactor.ts";
-import { noCounts } from "../stats/counters.ts";
+import { noSums } from "../stats/counters.ts";
 import { poolSettings } from "../testing/settings.ts";
 import type { ServerAddress } from "./dial.ts";
 import { type LoggedIn, type LoginFailure, ServerLogin } from "./login.ts";
@@ -31,7 +31,7 @@ const SECRETS: Secrets = {
   clientKey: () => undefined,
   derive: (password, salt, iterations, done) => done(saltPassword(password, salt, iterations)),
   tls: { handshake: () => "not in this test" },
-  counts: noCounts(),
+  counts: noSums(),
 };
 
 function authentication(code: number, ...data: (string | number[] | Uint8Array)[]): Uint8Array {

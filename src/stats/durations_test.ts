@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { noSums } from "./counters.ts";
 import {
+  countHandshakeDuration,
   countQueryDuration,
   countWaitDuration,
   countXactDuration,
   durationCounts,
+  HANDSHAKE_BOUNDS_US,
   QUERY_BOUNDS_US,
   WAIT_BOUNDS_US,
   XACT_BOUNDS_US,
@@ -20,6 +22,7 @@ Deno.test("durations: each bound counts with what is below it, one more with wha
       ["query", QUERY_BOUNDS_US, countQueryDuration],
       ["xact", XACT_BOUNDS_US, countXactDuration],
       ["wait", WAIT_BOUNDS_US, countWaitDuration],
+      ["handshake", HANDSHAKE_BOUNDS_US, countHandshakeDuration],
     ] as const
   ) {
     const sums = noSums();
@@ -30,7 +33,8 @@ Deno.test("durations: each bound counts with what is below it, one more with wha
     }
     // A transaction that took no time is none.
     const first = of === "xact" ? 1 : 2;
-    assert.deepEqual(durationCounts(sums, of), [first, 2, 2, 2, 2, 1], of);
+    const between = bounds.slice(1).map(() => 2);
+    assert.deepEqual(durationCounts(sums, of), [first, ...between, 1], of);
   }
 });
 

@@ -64,6 +64,7 @@ export function mergePools(a: PoolRow, b: PoolRow): PoolRow {
     sv_being_canceled: a.sv_being_canceled + b.sv_being_canceled,
     sv_tested: a.sv_tested + b.sv_tested,
     sv_close_needed: a.sv_close_needed + b.sv_close_needed,
+    sv_encrypted: a.sv_encrypted + b.sv_encrypted,
     sv_replication: a.sv_replication + b.sv_replication,
     maxwait_us: Math.max(a.maxwait_us, b.maxwait_us),
     oldest_active_age_ms: Math.max(a.oldest_active_age_ms, b.oldest_active_age_ms),

@@ -39,6 +39,7 @@ export function poolRow(
     sv_being_canceled: 0,
     sv_tested: 0,
     sv_close_needed: 0,
+    sv_encrypted: 0,
     sv_replication: 0,
     maxwait_us: 0,
     oldest_active_age_ms: 0,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { LoginFailure } from "../../server/login.ts";
-import { noCounts } from "../../stats/counters.ts";
+import { noSums } from "../../stats/counters.ts";
 import { FakeReactor } from "../../testing/fake_reactor.ts";
 import { NO_TLS, poolSettings } from "../../testing/settings.ts";
 import type { PoolEnvironment } from "../environment.ts";
@@ -15,7 +15,7 @@ class Bench implements CreatingPool {
   readonly name = "me@db";
   readonly waiting = 0;
   readonly clientKey = undefined;
-  readonly traffic = noCounts();
+  readonly traffic = noSums();
   readonly lines: string[] = [];
   readonly failures: LoginFailure[] = [];
   readonly asked: Answer[] = [];

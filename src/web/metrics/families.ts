@@ -2,7 +2,7 @@
  * The metrics, by the names, labels and units of upstream, so that its dashboards and alert rules work. Those marked
  * "Use …" are old names of others, kept for the same reason. Pure: what is gathered goes in, families come out.
  *
- * Families of features to come (TLS, auth_query, Patroni) get files of their own beside this one.
+ * Families of features have files of their own beside this one: tls_families.ts, and those to come.
  */
 
 import type { CountsRow, InternerRow, LimitRow, PoolRow, PreparedMemoryRow } from "../../mail.ts";
@@ -18,6 +18,7 @@ import { ERROR_CLASSES } from "../../stats/error_classes.ts";
 import { REJECTIONS } from "../../stats/rejections.ts";
 import type { ConfiguredUser, ProcessCounts } from "../environment.ts";
 import { type Family, label, type Point } from "./exposition.ts";
+import { tlsFamilies } from "./tls_families.ts";
 
 /** All that one scrape tells of, merged over the workers, with pools beyond the bound as one. */
 export interface Gathered {
@@ -85,6 +86,7 @@ export function families(gathered: Gathered): Family[] {
     ...scalingFamilies(gathered),
     ...preparedFamilies(gathered),
     ...internerFamilies(gathered),
+    ...tlsFamilies(gathered.pools),
     ...webFamilies(gathered),
   ];
 }

@@ -52,6 +52,7 @@ function poolRow(
   let canceling = 0;
   let beingCanceled = 0;
   let outdated = 0;
+  let encrypted = 0;
   let oldest = 0;
   const prepared = { hits: 0, misses: 0 };
   for (const server of pool.servers()) {
@@ -60,6 +61,7 @@ function poolRow(
     prepared.hits += state.prepareHits;
     prepared.misses += state.prepareMisses;
     if (pool.isOutdated(server)) outdated++;
+    if (server.stream instanceof TlsStream) encrypted++;
     if (state.stage === ServerStage.Idle) continue;
     if (state.stage === ServerStage.Cleaning && owed.length === 0 && cancelsUnderWay > 0) {
       beingCanceled++;
@@ -96,6 +98,7 @@ function poolRow(
     sv_being_canceled: beingCanceled,
     sv_tested: pool.checks.underWay,
     sv_close_needed: outdated,
+    sv_encrypted: encrypted,
     sv_replication: pool.replication.size,
     scaling: { ...pool.pacing.counters, inflight: pool.connecting },
     maxwait_us: Math.round(pool.longestWaitMs(now) * 1000),
