@@ -99,11 +99,18 @@ Deno.test("tls with openssl s_client: versions that are too old are refused", as
   }
 });
 
+/** As many as an extension may have. */
+function manyNames(): string {
+  return Array.from({ length: 250 }, (_, n) => String(n).padStart(240, "0")).join(",");
+}
+
 Deno.test("tls with openssl s_client: ALPN", async () => {
   for (
     const [offers, direct, chosen] of [
       ["postgresql", true, "postgresql"],
       ["h2,postgresql", false, "postgresql"],
+      // A ClientHello of 60 kB, in four records.
+      [`${manyNames()},postgresql`, true, "postgresql"],
       ["h2", false, undefined],
       ["h2", true, undefined],
     ] as const
