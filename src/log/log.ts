@@ -10,6 +10,7 @@ import type { LogFilter } from "./filter.ts";
 import { CompiledFilter, severity } from "./filter.ts";
 import type { LineFormatter, LogLevel, LogRecord } from "./format.ts";
 import { type Provocation, ProvokedLines } from "./provoked.ts";
+import { StormLimit } from "./storm.ts";
 
 /** What is asked of every kind of log. */
 export interface LogOptions {
@@ -18,7 +19,7 @@ export interface LogOptions {
   now?: () => number;
   /** Records of this level and worse name their line of code; `warn` if left out. */
   callSites?: LogLevel;
-  /** Calls once the time is over. Without it `provoked` sums up nothing. */
+  /** Calls once the time is over. Without it nothing is summed up. */
   later?: (ms: number, action: () => void) => void;
 }
 
@@ -28,6 +29,8 @@ export interface LogOptions {
  */
 export const MOST_MESSAGE_CHARACTERS = 3500;
 
+const INFO = severity("info");
+
 /** Takes records of the modules named by their targets. */
 export interface Log {
   error(target: string, message: string, site?: CallSite): void;
@@ -35,6 +38,8 @@ export interface Log {
   info(target: string, message: string, site?: CallSite): void;
   debug(target: string, message: string, site?: CallSite): void;
   trace(target: string, message: string, site?: CallSite): void;
+  /** Takes an info record that the operator has asked for by a key: each is written, however many there are. */
+  requested(target: string, message: string): void;
   /** Takes a record that a peer can cause at will: see provoked.ts. */
   provoked(level: LogLevel, target: string, by: Provocation, message: string): void;
   /** Whether such a record would be written: asked before a costly message is put together. */
@@ -69,6 +74,7 @@ class RecordLog implements Log {
   readonly #now: () => number;
   readonly #callSites: number;
   readonly #provoked: ProvokedLines | undefined;
+  readonly #storms: StormLimit | undefined;
   #filter: LogFilter;
   #compiled: CompiledFilter;
 
@@ -77,6 +83,11 @@ class RecordLog implements Log {
     this.#emit = emit;
     this.#now = now;
     this.#provoked = later === undefined ? undefined : new ProvokedLines({ emit, now, later });
+    this.#storms = later && new StormLimit({
+      tell: (level, target, message) =>
+        this.#emit(this.#record(level, target, message, moduleSite(target))),
+      later,
+    });
     this.#callSites = severity(options.callSites ?? "warn");
     this.#filter = options.filter;
     this.#compiled = new CompiledFilter(options.filter);
@@ -119,6 +130,11 @@ class RecordLog implements Log {
     if (this.enabled("trace", target)) this.#log("trace", target, message, site, this.trace);
   }
 
+  requested(target: string, message: string): void {
+    if (!this.enabled("info", target)) return;
+    this.#emit(this.#record("info", target, message, moduleSite(target)));
+  }
+
   provoked(level: LogLevel, target: string, by: Provocation, message: string): void {
     if (!this.enabled(level, target)) return;
     // Its line of code would cost more than all the rest of a refusal.
@@ -135,6 +151,8 @@ class RecordLog implements Log {
     site: CallSite | undefined,
     below: (...args: never[]) => unknown,
   ): void {
+    // Who asks for more than info wants all of it.
+    if (severity(level) <= INFO && this.#storms?.admit(level, target, message) === false) return;
     const wanted = severity(level) <= this.#callSites;
     const found = site ?? (wanted ? callSiteAbove(below) : undefined) ?? moduleSite(target);
     this.#emit(this.#record(level, target, message, found));

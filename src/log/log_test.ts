@@ -4,6 +4,7 @@ import type { LogFilter } from "./filter.ts";
 import type { LogRecord } from "./format.ts";
 import { formatStructured, formatText, lineFormatter, usesColour } from "./format.ts";
 import { createLog, createRecordLog, MOST_MESSAGE_CHARACTERS } from "./log.ts";
+import { MOST_LINES } from "./storm.ts";
 
 const AT = Date.UTC(2026, 0, 31, 23, 59, 58, 7);
 
@@ -183,4 +184,31 @@ Deno.test("log: what a peer provokes is summed up, unless the log has no clock f
   for (const timer of timers) timer();
   assert.match(records[3]!.message, /^kind: … and 1 more .*: d$/);
   assert.equal(records.length, 4);
+});
+
+Deno.test("log: a storm is summed up, but for what was asked for and what is for debugging", () => {
+  const records: LogRecord[] = [];
+  const timers: (() => void)[] = [];
+  const log = createRecordLog({
+    emit: (r) => records.push(r),
+    filter: levelFilter("debug"),
+    later: (_, action) => timers.push(action),
+  });
+  const written = (action: () => void): number => {
+    records.length = 0;
+    for (let i = 0; i < 1000; i++) action();
+    return records.length;
+  };
+  assert.equal(written(() => log.warn("pg_doorman::server", "refused")), MOST_LINES);
+  assert.equal(written(() => log.info("pg_doorman::server", "opened")), MOST_LINES);
+  assert.equal(written(() => log.debug("pg_doorman::server", "seen")), 1000);
+  assert.equal(written(() => log.requested("pg_doorman::client", "connected")), 1000);
+  records.length = 0;
+  for (const timer of timers) timer();
+  assert.deepEqual(records.map(({ level, message }) => `${level} ${message}`), [
+    "warn … and 700 more like this in the last 10 s, the last one: refused",
+    "info … and 700 more like this in the last 10 s, the last one: opened",
+  ]);
+  log.setFilter(levelFilter("warn"));
+  assert.equal(written(() => log.requested("pg_doorman::client", "connected")), 0);
 });

@@ -9,7 +9,7 @@ import { escaped, type LineFormatter, type LogRecord, SEVERITIES } from "./forma
 export type SyslogFormat = "rfc5424" | "rfc3164";
 
 /** RFC 5424 §6.2.1, those that are a program's to choose. */
-export const SYSLOG_FACILITIES = {
+const FACILITIES = {
   user: 1,
   daemon: 3,
   auth: 4,
@@ -25,7 +25,7 @@ export const SYSLOG_FACILITIES = {
 } as const;
 
 /** Name of a facility. */
-export type SyslogFacility = keyof typeof SYSLOG_FACILITIES;
+export type SyslogFacility = keyof typeof FACILITIES;
 
 /** Who logs. */
 export interface SyslogSource {
@@ -69,14 +69,14 @@ function rfc3164({ facility, program, pid }: SyslogSource): LineFormatter {
 }
 
 function head(facility: SyslogFacility, { level }: LogRecord): string {
-  return `<${SYSLOG_FACILITIES[facility] * 8 + SEVERITIES[level]}>`;
+  return `<${FACILITIES[facility] * 8 + SEVERITIES[level]}>`;
 }
 
 function text({ file, line, message }: LogRecord): string {
   return `${file}:${line}: ${escaped(message)}`;
 }
 
-/** PRINTUSASCII of a length, or the nil value. */
+/** Visible ASCII of a length, or the nil value. */
 function field(value: string, most: number): string {
   return value.replace(/[^\x21-\x7e]/g, "_").slice(0, most) || "-";
 }

@@ -106,7 +106,7 @@ export function closePeriod(pools: Iterable<Pool>, log: Log): void {
     pool.counters.closePeriod();
     if (!wanted) continue;
     const { averages } = pool.counters;
-    log.info(
+    log.requested(
       "pg_doorman::stats",
       `[${pool.name}] qps=${averages.query_count} tps=${averages.xact_count} | ` +
         `clients=${pool.clients} wait=${pool.waiting} | servers=${pool.size} idle=${pool.idle} | ` +

@@ -9,17 +9,21 @@ import type { Log } from "../../log/log.ts";
 import { Authentication, TransactionStatus } from "../../protocol/codes.ts";
 import { noticeResponse } from "../../protocol/error_response.ts";
 import * as messages from "../../protocol/messages.ts";
+import { peerName } from "../../reasons.ts";
 import { type ParameterSet, parameterSet } from "../../server/parameters.ts";
 import { processIdOf } from "./process_id.ts";
 import type { SessionState } from "../state.ts";
 
 /** What this file reads of a session, and what it changes: the key. */
 interface WelcomedSession {
-  readonly state: Pick<SessionState, "id" | "secret" | "minor" | "address" | "unix">;
+  readonly state: Pick<
+    SessionState,
+    "id" | "secret" | "minor" | "address" | "unix" | "applicationName"
+  >;
   readonly context: {
     readonly mockSecret: Uint8Array;
     readonly general: Pick<GeneralSettings, "log_client_connections" | "login_notify_message">;
-    readonly log: Pick<Log, "info">;
+    readonly log: Pick<Log, "requested">;
   };
   readonly name: string;
   readonly encrypted: boolean;
@@ -57,9 +61,10 @@ export function welcome(
   session.write(messages.joinAll(parts));
   if (!context.general.log_client_connections) return;
   const transport = state.unix ? "socket" : session.encrypted ? "TLS" : "plain";
-  context.log.info(
+  context.log.requested(
     "pg_doorman::client",
-    `${session.name} client connected from ${state.address} (${transport})`,
+    `${session.name} client connected from ${state.address} (${transport}), ` +
+      `application_name=${JSON.stringify(peerName(state.applicationName))}`,
   );
 }
 

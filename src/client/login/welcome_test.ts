@@ -19,11 +19,12 @@ function session({ unix = false, logs = false }: { unix?: boolean; logs?: boolea
       minor: 0,
       address: "10.0.0.1:5",
       unix,
+      applicationName: 'an "app"',
     },
     context: {
       mockSecret: SECRET,
       general: { log_client_connections: logs, login_notify_message: "" },
-      log: { info: (target: string, message: string) => lines.push(`${target} ${message}`) },
+      log: { requested: (target: string, message: string) => lines.push(`${target} ${message}`) },
     },
     encrypted: false,
     name: "[me@db #1]",
@@ -66,7 +67,8 @@ Deno.test("welcome: the line in the log, if it is wished for", () => {
     const one = session({ unix, logs: true });
     welcome(one, parameterSet(new Map()));
     assert.deepEqual(one.lines, [
-      `pg_doorman::client [me@db #1] client connected from 10.0.0.1:5 (${transport})`,
+      `pg_doorman::client [me@db #1] client connected from 10.0.0.1:5 (${transport}), ` +
+      `application_name="an \\"app\\""`,
     ]);
   }
 });
