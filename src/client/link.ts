@@ -258,6 +258,7 @@ export function tellLoss(
   );
   // In the middle of a message an ErrorResponse would be read as a part of it.
   // A replication client hears from PostgreSQL alone, and so of an end without a word, too.
-  if (toldWhy || cut || state.replication !== "none") session.say(NOTHING);
-  else session.fail("FATAL", reason, detail, "");
+  if (toldWhy || cut || state.replication !== "none") {
+    session.say(NOTHING, reasonText(reason, detail));
+  } else session.fail("FATAL", reason, detail, "");
 }

@@ -48,7 +48,7 @@ export interface ClientEnd {
     second: string,
     code?: string,
   ): void;
-  say(bytes: Uint8Array): void;
+  say(bytes: Uint8Array, why?: string): void;
   close(reason: Reason, detail: string): void;
 }
 

@@ -6,6 +6,8 @@ import { Frontend, frontendLimit, readLength, TransactionStatus } from "../proto
 import { errorResponse } from "../protocol/error_response.ts";
 import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
+import type { Waiter } from "../pool/waiting.ts";
+import type { ServerConnection } from "../server/connection.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "./parts.ts";
 import { peerAddress, Stage } from "./state.ts";
 import { noteRefusal } from "./timeouts.ts";
@@ -50,6 +52,27 @@ export function refuseBlock(session: ClientView & ClientEnd): void {
     `${session.name} client disconnected from ${state.address}: ${reasonText(REASONS.noBlocks)}`,
   );
   session.fail("FATAL", REASONS.noBlocks, "", "");
+}
+
+/** What a session whose request is to be canceled has beside that. */
+interface CancelableSession extends CanceledSession, Waiter {
+  readonly server: ServerConnection | undefined;
+}
+
+/** A CancelRequest came. `through` is called once: from then on it hits nothing. */
+export function cancelRequest(session: CancelableSession, through: () => void): void {
+  const { pool, server, state } = session;
+  if (state.stage === Stage.Linked && server!.owed.owesClient()) {
+    return pool!.cancel(server!, through);
+  }
+  if (state.stage === Stage.Waiting) {
+    pool!.leaveQueue(session);
+    session.refuse(REASONS.canceled, "", "");
+  } else if (state.stage === Stage.Syncing) {
+    // The request has not been sent: it is answered when the server is free of what was.
+    state.canceled = true;
+  }
+  through();
 }
 
 /** A cancel came before the request was sent: it never is. */

@@ -24,7 +24,14 @@ import type { Statement, Tracked } from "../server/statements/on_server.ts";
 import type { AdminSession } from "./admin_session.ts";
 import { endRecording } from "./local/check_query.ts";
 import { countError } from "../stats/error_classes.ts";
-import { countCommand, countQuery, countTransaction, logEnd, logServerError } from "./counts.ts";
+import {
+  countCommand,
+  countQuery,
+  countTransaction,
+  logEnd,
+  logFarewell,
+  logServerError,
+} from "./counts.ts";
 import { giveBack, letGo, link, own, ownQueryDone, release, tellLoss } from "./link.ts";
 import {
   askAgain,
@@ -47,7 +54,8 @@ import {
 import { flushNotifications } from "./listen/delivery.ts";
 import { confirmUnlisten } from "./listen/unlisten.ts";
 import type { ClientLogin } from "./login/login.ts";
-import { refuse, refuseBlock } from "./refusals.ts";
+import { cancelRequest, refuse, refuseBlock } from "./refusals.ts";
+import { noteText } from "./slow_queries.ts";
 import { noteRequest } from "./timeouts.ts";
 import { pin } from "./pinning/pin.ts";
 import { ownInitial } from "./pinning/parameters.ts";
@@ -169,6 +177,7 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
       return;
     }
     noteRequest(this, server);
+    if (this.pool!.settings.log_min_duration_text > 0) noteText(this, bytes, at, end);
     if (this.rewrites) relayPrepared(this, server, bytes, at, end);
     else relay(this, server, bytes, at, end);
   }
@@ -417,15 +426,16 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     const message = reasonText(reason, first, second);
     const { detail: text } = reason;
     const detail = text && reasonText({ text }, first, second);
-    this.say(errorResponse({ severity, code: code ?? reason.code, message, detail }));
+    this.say(errorResponse({ severity, code: code ?? reason.code, message, detail }), message);
   }
 
-  /** Sends last words, and closes when the client has. */
-  say(bytes: Uint8Array): void {
+  /** Sends last words, and closes when the client has. `why` is for the log. */
+  say(bytes: Uint8Array, why?: string): void {
     if (this.state.stage >= Stage.Closing || this.frozen) return;
     if (bytes.length > 0 && !this.midMessage) this.write(bytes);
     if (this.state.stage === Stage.Closed) return;
     this.#detach(REASONS.clientGone);
+    logFarewell(this, why);
     this.moveTo(Stage.Closing);
     const { reactor } = this.context;
     this.#closingTimer = reactor.at(
@@ -484,17 +494,6 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
 
   /** A CancelRequest with this session's key came. `through`: whatever the client sends from now on is not hit by it. */
   cancel(through: () => void = () => {}): void {
-    const { stage } = this.state;
-    if (stage === Stage.Linked && this.server!.owed.owesClient()) {
-      return this.pool!.cancel(this.server!, through);
-    }
-    if (stage === Stage.Waiting) {
-      this.pool!.leaveQueue(this);
-      this.refuse(REASONS.canceled, "", "");
-    } else if (stage === Stage.Syncing) {
-      // The request has not been sent: it is answered when the server is free of what was.
-      this.state.canceled = true;
-    }
-    through();
+    cancelRequest(this, through);
   }
 }

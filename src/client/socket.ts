@@ -275,6 +275,7 @@ export abstract class ClientSocket implements Handler, Sender {
     const most = this.#most;
     const n = this.stream.receive(offset, most);
     if (n <= 0) return this.#endOfStream(n);
+    this.state.receivedBytes += n;
     if (offset > 0) this.dropTail();
     const begunMs = n < WORTH_BYTES && n < most ? 0 : performance.now();
     this.take(readBuffer, 0, offset + n);
@@ -297,6 +298,7 @@ export abstract class ClientSocket implements Handler, Sender {
   #readLong(): void {
     const n = this.stream.receive(0);
     if (n <= 0) return this.#endOfStream(n);
+    this.state.receivedBytes += n;
     this.#tail!.set(readBuffer.subarray(0, n), this.#tailLength);
     this.#tailLength += n;
     this.requestMs = this.context.reactor.now;
@@ -392,6 +394,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   deliver(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     if (this.state.stage >= Stage.Closing) return;
+    this.state.sentBytes += end - start;
     if (this.recording !== undefined) this.recording.add(bytes, start, end);
     if (this.#outbox !== undefined) {
       this.#outbox.append(bytes, start, end);
@@ -441,10 +444,7 @@ export abstract class ClientSocket implements Handler, Sender {
     if (this.#outbox === undefined) return;
     this.#flushes++;
     const result = this.#outbox.flush(this.stream);
-    if (result < 0) {
-      this.close(REASONS.clientReset, errnoText(-result));
-      return;
-    }
+    if (result < 0) return this.close(REASONS.clientReset, errnoText(-result));
     if (this.#outbox.length > 0) return;
     this.#outbox = undefined;
     this.#setEvents(this.#events & ~EPOLLOUT);

@@ -160,6 +160,9 @@ export interface SessionState {
   queryCount: number;
   xactCount: number;
   errorCount: number;
+  /** Bytes that it has sent, and was sent; those of TLS itself apart. */
+  receivedBytes: number;
+  sentBytes: number;
   /** Longest checkout wait in microseconds. */
   maxWaitUs: number;
 }
@@ -212,6 +215,8 @@ export function newSessionState(id: number, now: number): SessionState {
     queryCount: 0,
     xactCount: 0,
     errorCount: 0,
+    receivedBytes: 0,
+    sentBytes: 0,
     maxWaitUs: 0,
   };
 }

@@ -198,6 +198,7 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     server_auth: allowedOf(pool.server_auth ?? general.server_auth),
     session_isolation: pool.session_isolation ?? general.session_isolation,
     log_client_parameter_status_changes: pool.log_client_parameter_status_changes,
+    ...slowQueries(from),
     max_replication_connections: pool.max_replication_connections,
     max_concurrent_creates: general.max_concurrent_creates,
     scaling_warm_pool_ratio: pool.scaling_warm_pool_ratio ?? general.scaling_warm_pool_ratio,
@@ -223,6 +224,19 @@ function clientLimits({ general, pool, user }: Inheritance): Record<ClientLimit,
     client_idle_timeout: limit("client_idle_timeout"),
     query_wait_notify: limit("query_wait_notify"),
   };
+}
+
+/** Not Infinity, which JSON does not have. */
+const NEVER_SLOW = Number.MAX_SAFE_INTEGER;
+
+function slowQueries(
+  { general, pool }: Inheritance,
+): Pick<PoolSettings, "log_min_duration" | "log_min_duration_text"> {
+  const duration = pool.log_min_duration ?? general.log_min_duration;
+  const text = pool.log_min_duration_text ?? general.log_min_duration_text;
+  return duration === 0
+    ? { log_min_duration: NEVER_SLOW, log_min_duration_text: 0 }
+    : { log_min_duration: duration, log_min_duration_text: text };
 }
 
 /** A pool without a cache keeps no statements on its servers either, whatever the server key says. */

@@ -34,6 +34,23 @@ export const LOGGING_TABLE: KeyTable<LoggingConfig> = {
     reload: "A",
     doc: "Log every client's leaving.",
   },
+  log_min_duration: {
+    type: "duration",
+    default: 0,
+    reload: "A",
+    doc:
+      "Log queries that take at least this long from their message to their ReadyForQuery, with user, address and " +
+      "application_name. 0 = none. Not in upstream.",
+  },
+  log_min_duration_text: {
+    type: "u32",
+    default: 0,
+    max: 2000,
+    reload: "A",
+    doc:
+      "Characters of the query's text in these lines, never its parameters; what stands in the text itself is in the " +
+      "log then. 0 = no text. Not in upstream.",
+  },
   log_file: {
     type: "path",
     reload: "R",

@@ -116,6 +116,19 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     reload: "P",
     doc: "Log parameters that clients change.",
   },
+  log_min_duration: {
+    type: "duration",
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
+  log_min_duration_text: {
+    type: "u32",
+    max: 2000,
+    reload: "A",
+    unset: "general",
+    doc: "As in `[general]`. Not in upstream.",
+  },
   max_replication_connections: {
     type: "u32",
     default: 10,

@@ -183,6 +183,8 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "log_level",
     "log_format",
     "log_file",
+    "log_min_duration",
+    "log_min_duration_text",
     "syslog_socket",
     "syslog_format",
     "syslog_facility",
@@ -209,6 +211,8 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "max_db_client_connections",
     "server_auth",
     "session_isolation",
+    "log_min_duration",
+    "log_min_duration_text",
     ...LIMITS,
   ]],
   ["user", USER, USER_KEYS, 9, [

@@ -150,6 +150,9 @@ export interface PoolSettings extends Record<ClientLimit, number> {
   server_auth: readonly ServerAuthMethod[];
   session_isolation: SessionIsolation;
   log_client_parameter_status_changes: boolean;
+  /** Milliseconds; the largest safe integer: no query is logged. */
+  log_min_duration: number;
+  log_min_duration_text: number;
   max_replication_connections: number;
   max_concurrent_creates: number;
   scaling_warm_pool_ratio: number;

@@ -45,6 +45,8 @@ export interface LoggingConfig {
   log_format?: ConfigLogFormat;
   log_client_connections: boolean;
   log_client_disconnections: boolean;
+  log_min_duration: number;
+  log_min_duration_text: number;
   log_file?: string;
   syslog_prog_name?: string;
   syslog_socket: string;
@@ -263,6 +265,8 @@ export interface PoolConfig extends Partial<ServerTlsConfig> {
   server_auth?: string;
   session_isolation?: SessionIsolation;
   log_client_parameter_status_changes: boolean;
+  log_min_duration?: number;
+  log_min_duration_text?: number;
   max_replication_connections: number;
   prepared_statements_cache_size?: number;
   server_prepared_statements_cache_size?: number;

@@ -54,6 +54,8 @@ export function poolSettings(change: Partial<PoolSettings>): PoolSettings {
     server_auth: [],
     session_isolation: "tracked",
     log_client_parameter_status_changes: false,
+    log_min_duration: Number.MAX_SAFE_INTEGER,
+    log_min_duration_text: 0,
     max_replication_connections: 10,
     max_concurrent_creates: 0,
     scaling_warm_pool_ratio: 0,

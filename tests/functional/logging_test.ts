@@ -45,16 +45,63 @@ Deno.test("a session leaves two lines: connected, and disconnected with its dura
   assert.equal(lines.length, 2, lines.join("\n"));
   assert.match(
     lines[0]!,
-    / INFO .*\[postgres@app #c\d+\] client connected from 127\.0\.0\.1:\d+ \(plain\)/,
+    / INFO .*\[postgres@app #c\d+\] client connected from 127\.0\.0\.1:\d+ \(plain\), application_name="pg_doorman"$/,
   );
   assert.match(
     lines[1]!,
-    / INFO .*client disconnected from 127\.0\.0\.1:\d+: .*session=\d+\.\d{3}s/,
+    / INFO .*client disconnected from 127\.0\.0\.1:\d+: client said goodbye, session=\d+\.\d{3}s queries=2 transactions=2 errors=1 received=\d{2,3} sent=\d{3}$/,
   );
   assert.match(
     doorman.logs,
     /\[postgres@app\] new server connection pid=\d+ to 127\.0\.0\.1:\d+, size=1\/10/,
   );
+});
+
+Deno.test("a client that is sent home leaves the same line, with why", async () => {
+  await using doorman = await start({
+    log_client_disconnections: true,
+    client_idle_timeout: "1ms",
+  });
+  using client = await WireClient.login({ port: doorman.port, user: "postgres", database: "app" });
+  await client.readToEnd();
+  await doorman.waitForLog(
+    / INFO .*\[postgres@app #c\d+\] client disconnected from \S+ .*idle.* session=\S+ queries=0 transactions=0 errors=0 received=\d+ sent=\d+/,
+  );
+});
+
+Deno.test("log_min_duration: slow queries, with their texts only where these are asked for", async () => {
+  const slow = (text: number) => ({
+    ...poolOf(postgres),
+    log_min_duration: "20ms",
+    log_min_duration_text: text,
+  });
+  await using doorman = await Doorman.start({
+    config: { pools: { app: slow(0), texts: slow(40), quick: poolOf(postgres) } },
+  });
+  for (const database of ["app", "texts", "quick"]) {
+    using client = await WireClient.login({ port: doorman.port, user: "postgres", database });
+    await client.query("SELECT 1, 'quick'");
+    await client.query("SELECT pg_sleep(0.03), 'slow'");
+    await client.ask(wire.extended("SELECT pg_sleep(0.03), $1::text", ["a-secret"]), wire.SYNC);
+    await client.terminate();
+  }
+  await doorman.stop();
+  const lines = doorman.logs.split("\n").filter((line) => line.includes(" slow query: "));
+  // More may be slow here.
+  const told = (database: string) =>
+    lines.filter((line) => line.includes(`[postgres@${database} `))
+      .map((line) => /text=(.*)$/.exec(line)?.[1]);
+  assert.deepEqual(told("quick"), []);
+  assert.ok(told("app").length >= 2 && told("app").every((text) => text === undefined));
+  for (const text of ["SELECT pg_sleep(0.03), 'slow'", "SELECT pg_sleep(0.03), $1::text"]) {
+    assert.equal(told("texts").filter((other) => other === `"${text}"`).length, 1, text);
+  }
+  const [line] = lines;
+  assert.match(
+    line!,
+    / INFO client\/slow_query:0: .*: duration=\d+\.\d{3}ms pid=\d+ address=127\.0\.0\.1:\d+ application_name="/,
+  );
+  assert.ok(!doorman.logs.includes("a-secret"));
 });
 
 Deno.test("log_client_connections and log_client_disconnections = false leave these lines out", async () => {
