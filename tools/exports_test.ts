@@ -34,6 +34,8 @@ const FOR_TESTS: Record<string, string> = {
   "src/log/line_sink.ts MOST_QUEUED_BYTES": "a test reaches the limit",
   "src/log/log.ts MOST_MESSAGE_CHARACTERS": "a test reaches the limit",
   "src/log/provoked.ts MOST_ADDRESSES": "a test reaches the limit",
+  "src/log/storm.ts MOST_KINDS": "a test reaches the limit",
+  "src/log/storm.ts MOST_LINES": "a test reaches the limit",
   "src/os/errno.ts ENOSPC": "a fake descriptor fails with it",
   "src/reactor/posts.ts MOST_POSTED_BYTES": "a test reaches the limit",
   "src/server/marks.ts MOST_NOTICED_BYTES": "a test reaches the limit",
