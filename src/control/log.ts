@@ -20,7 +20,10 @@ const LAST_LINES_MS = 200;
 const LAST_WORDS_MS = 2000;
 
 /** Opens the log. It never waits for whoever takes its lines, but for a moment at the end of the process. */
-export function startLog(options: RunOptions, config: Config): { log: LineLog; place: LogPlace } {
+export function startLog(
+  options: RunOptions,
+  config: Config,
+): { log: LineLog; place: LogPlace; lostLines: () => number } {
   const place = openLogPlace(config);
   const sink = new LineSink({
     output: place.output,
@@ -35,7 +38,7 @@ export function startLog(options: RunOptions, config: Config): { log: LineLog; p
     later: (ms, action) => Deno.unrefTimer(setTimeout(action, ms)),
   });
   globalThis.addEventListener("unload", () => sink.flush(LAST_LINES_MS));
-  return { log, place };
+  return { log, place, lostLines: () => sink.lostLines };
 }
 
 /** Opens what the log goes to anew, after somebody may have moved it away. */

@@ -33,7 +33,6 @@ import { Losses } from "./losses.ts";
 import { trimLater } from "./trim.ts";
 import { ListenError, mailOf, type OpenListener, openListeners } from "./service/listeners.ts";
 import { configuredFilter, reopenLog, startLog } from "./log.ts";
-import type { LogPlace } from "./log_place.ts";
 import { PidFile, PidFileError } from "./service/pid_file.ts";
 import type { Program } from "./service/program.ts";
 import { Reloader } from "./reload/reload.ts";
@@ -58,7 +57,7 @@ const LOG_ENDS = "serving in the background: the log of this process ends here";
 
 export class Doorman {
   readonly #log: LineLog;
-  readonly #logPlace: LogPlace;
+  readonly #logPlace: ReturnType<typeof startLog>["place"];
   readonly #supervisor: Supervisor;
   readonly #requests: WorkerRequests;
   readonly #consoles: Consoles;
@@ -109,7 +108,7 @@ export class Doorman {
     this.#options = options;
     this.#configured = resolve(config, config.general.worker_threads);
     this.#fileLimit = new FileLimit(config.general.worker_threads, webDescriptors(config));
-    const { log, place } = startLog(options, config);
+    const { log, place, lostLines } = startLog(options, config);
     this.#logPlace = place;
     this.#log = log;
     this.#supervisor = new Supervisor({
@@ -132,6 +131,7 @@ export class Doorman {
     this.#consoles = this.#makeConsoles();
     this.#web = new Web({
       log,
+      lostLines,
       admin: this.#consoles,
       supervisor: this.#supervisor,
       shutdown: this.#shutdown,

@@ -41,9 +41,15 @@ export class LineSink {
   #pauseMs = FIRST_PAUSE_MS;
   #errno = 0;
   #lost = 0;
+  #lostEver = 0;
 
   constructor(options: LineSinkOptions) {
     this.#options = options;
+  }
+
+  /** Lines that were lost so far. */
+  get lostLines(): number {
+    return this.#lostEver;
   }
 
   /** Takes a line, line feed included. */
@@ -54,6 +60,7 @@ export class LineSink {
     const bytes = this.#encoder.encode(line);
     if (this.#lost > 0 || this.#queuedBytes + bytes.length > MOST_QUEUED_BYTES) {
       this.#lost++;
+      this.#lostEver++;
       return;
     }
     this.#queue.push(bytes);

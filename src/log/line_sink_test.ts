@@ -105,6 +105,7 @@ Deno.test("line sink: what finds no room is counted, and told of before what fol
   output.tick();
   output.sink.put("next\n");
   assert.equal(output.written, long.repeat(4) + "lost 4 by 11\nnext\n");
+  assert.equal(output.sink.lostLines, 4);
   assert.equal(output.timers.length, 0);
 });
 

@@ -15,6 +15,8 @@ export interface ProcessCounts {
   rejections: number[];
   namedEvictions: number;
   anonymousEvictions: number;
+  /** Lines of the log that could not be written. */
+  lostLogLines: number;
 }
 
 /** A user of a pool as the configuration has it. */

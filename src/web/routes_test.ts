@@ -26,7 +26,12 @@ class Site {
       sockets: () => [],
       logLevel: () => "info",
       workersAnswer: () => Promise.resolve(this.answers),
-      processCounts: () => ({ rejections: [], namedEvictions: 0, anonymousEvictions: 0 }),
+      processCounts: () => ({
+        rejections: [],
+        namedEvictions: 0,
+        anonymousEvictions: 0,
+        lostLogLines: 0,
+      }),
       configuredUsers: () => [],
       sever: () => {},
       mostPools: () => 0,

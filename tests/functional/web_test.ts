@@ -29,7 +29,7 @@ Deno.test.afterAll(async () => {
   await removeCopies();
 });
 
-/** Upstream's names and labels of all that PgDoorman has, by type; `le` of histograms is understood. */
+/** Names and labels of all that there is, upstream's where it has it, by type; `le` of histograms is understood. */
 const COUNTERS: Readonly<Record<string, string>> = {
   connections_total: "type",
   listener_rejections_total: "reason",
@@ -44,6 +44,7 @@ const COUNTERS: Readonly<Record<string, string>> = {
   query_interner_evictions_total: "kind reason",
   pooler_check_query_backend_total: "",
   pooler_check_query_cache_total: "",
+  log_lines_lost_total: "",
   web_auth_attempts_total: "role source",
   web_requests_total: "role status_class",
 };

@@ -92,7 +92,7 @@ export function families(gathered: Gathered): Family[] {
 }
 
 function processFamilies(gathered: Gathered): Family[] {
-  const { version, users, logLevel, residentBytes, sockets } = gathered;
+  const { version, users, logLevel, residentBytes, sockets, process } = gathered;
   return [
     family("gauge", "build_info", "Version of the program; always 1.", [
       { labels: label("version", version), value: 1 },
@@ -116,6 +116,12 @@ function processFamilies(gathered: Gathered): Family[] {
       single(residentBytes),
     ),
     family("gauge", "sockets", "Sockets of the process by kind.", byLabel("type", { ...sockets })),
+    family(
+      "counter",
+      "log_lines_lost_total",
+      "Lines of the log that could not be written. Not in upstream.",
+      single(process.lostLogLines),
+    ),
   ];
 }
 

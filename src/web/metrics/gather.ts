@@ -31,7 +31,12 @@ export class Gathering {
   readonly #others = new OtherPools();
   readonly #web: Web = { "1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0, other: 0 };
   /** Of the processes before this one. */
-  #before: ProcessCounts = { rejections: [], namedEvictions: 0, anonymousEvictions: 0 };
+  #before: ProcessCounts = {
+    rejections: [],
+    namedEvictions: 0,
+    anonymousEvictions: 0,
+    lostLogLines: 0,
+  };
   /** Sums of pools that are gone. */
   #ended = noSums();
   #lastPools: ReadonlyMap<string, PoolRow> = new Map();
@@ -176,6 +181,8 @@ function addCounts(a: ProcessCounts, b: ProcessCounts): ProcessCounts {
     ),
     namedEvictions: a.namedEvictions + b.namedEvictions,
     anonymousEvictions: a.anonymousEvictions + b.anonymousEvictions,
+    // A program of before does not count them.
+    lostLogLines: a.lostLogLines + (b.lostLogLines ?? 0),
   };
 }
 

@@ -13,6 +13,7 @@ class Process {
   pools: PoolRow[] = [];
   readiness: Readiness = "ready";
   rejections = [0, 0, 0, 0, 0, 0];
+  lostLogLines = 0;
   mostPools = 0;
   readonly lines: string[] = [];
   readonly gathering: Gathering;
@@ -39,6 +40,7 @@ class Process {
         rejections: this.rejections,
         namedEvictions: 0,
         anonymousEvictions: 0,
+        lostLogLines: this.lostLogLines,
       }),
       configuredUsers: () =>
         this.pools.map(({ user, database, pool_mode }): ConfiguredUser => ({
@@ -114,6 +116,7 @@ Deno.test("metrics: sums do not fall when pools end, nor in the next process", a
   process.mostPools = 1;
   process.pools = [pool("a", 1), pool("b", 10), pool("c", 100)];
   process.rejections = [1, 0, 0, 2, 0, 0];
+  process.lostLogLines = 5;
   process.gathering.countAnswer(200);
   process.gathering.countAnswer(404);
   const check = "pooler_check_query_backend_total";
@@ -129,6 +132,7 @@ Deno.test("metrics: sums do not fall when pools end, nor in the next process", a
   const next = new Process(process.gathering.snapshot());
   next.mostPools = 2;
   next.rejections = [1, 0, 0, 0, 0, 0];
+  next.lostLogLines = 2;
   next.pools = [pool("a", 1), pool("c", 101)];
   assert.deepEqual(await next.series(check), { [check]: 112 });
   assert.deepEqual(await next.series("pools_queries_total{"), {
@@ -137,6 +141,7 @@ Deno.test("metrics: sums do not fall when pools end, nor in the next process", a
   });
   const rejections = await next.series("listener_rejections_total");
   assert.equal(rejections['listener_rejections_total{reason="hba"}'], 2);
+  assert.deepEqual(await next.series("log_lines_lost_total"), { log_lines_lost_total: 7 });
   assert.equal(rejections['listener_rejections_total{reason="protocol_error"}'], 2);
   assert.deepEqual(await next.series("web_requests_total"), {
     'web_requests_total{role="anonymous",status_class="2xx"}': 1,
