@@ -18,6 +18,13 @@ const DOCS = [...Deno.readDirSync(join(ROOT, "docs"))]
   .filter((name) => name.endsWith(".md") && name !== "internals.md")
   .sort();
 
+/** What operators may take over: rules for Prometheus and a dashboard for Grafana. */
+const EXAMPLES = [
+  "packaging/prometheus/alerts.yml",
+  "packaging/prometheus/recording_rules.yml",
+  "packaging/grafana/pg_doorman_dashboard.json",
+];
+
 /** What goes into a package. */
 export interface PackageContents {
   version: string;
@@ -56,7 +63,16 @@ function filesOf(binary: string): PackedFile[] {
       to: `${doc}/${name}`,
       mode: 0o644,
     })),
+    ...EXAMPLES.map((path) => ({
+      from: join(ROOT, path),
+      to: `${doc}/examples/${nameOf(path)}`,
+      mode: 0o644,
+    })),
   ];
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /** `1.0.0-rc1` comes before `1.0.0` for dpkg and rpm only if written so; rpm takes no hyphen at all. */
@@ -111,13 +127,15 @@ export async function makeRpmSources(contents: PackageContents): Promise<string>
   const spec = await filled("packaging/rpm/pg_doorman.spec.in", {
     VERSION: packageVersion(contents.version),
     DOCS: DOCS.join(" "),
-    DOC_SOURCES: DOCS.map((name, i) => `Source${i + 4}:`.padEnd(16) + name).join("\n"),
+    EXAMPLES: EXAMPLES.map(nameOf).join(" "),
+    DOC_SOURCES: [...DOCS, ...EXAMPLES.map(nameOf)]
+      .map((name, i) => `Source${i + 4}:`.padEnd(16) + name).join("\n"),
   });
   await write(join(folder, "pg_doorman.spec"), spec, 0o644);
   await place(contents.binary, join(folder, "pg_doorman"), 0o755);
   const sources = ["packaging/pg_doorman.service", "packaging/pg_doorman.toml", "LICENSE"];
-  for (const from of [...sources, ...DOCS.map((name) => `docs/${name}`)]) {
-    await place(join(ROOT, from), join(folder, from.slice(from.lastIndexOf("/") + 1)), 0o644);
+  for (const from of [...sources, ...EXAMPLES, ...DOCS.map((name) => `docs/${name}`)]) {
+    await place(join(ROOT, from), join(folder, nameOf(from)), 0o644);
   }
   return folder;
 }

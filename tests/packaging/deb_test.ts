@@ -43,6 +43,9 @@ Deno.test("deb: binary, unit, default config and documents, owned by root", asyn
     "usr/share/doc/pg-doorman/config.md": "-rw-r--r--",
     "usr/share/doc/pg-doorman/signals-and-reload.md": "-rw-r--r--",
     "usr/share/doc/pg-doorman/binary-upgrade.md": "-rw-r--r--",
+    "usr/share/doc/pg-doorman/examples/alerts.yml": "-rw-r--r--",
+    "usr/share/doc/pg-doorman/examples/recording_rules.yml": "-rw-r--r--",
+    "usr/share/doc/pg-doorman/examples/pg_doorman_dashboard.json": "-rw-r--r--",
   };
   for (const [path, mode] of Object.entries(wanted)) {
     const line = listing.split("\n").find((each) => each.endsWith(` ./${path}`));

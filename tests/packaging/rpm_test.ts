@@ -79,6 +79,10 @@ Deno.test({
       ["/usr/bin/pg_doorman", "-rwxr-xr-x root:root ."],
       ["/usr/lib/systemd/system/pg_doorman.service", "-rw-r--r-- root:root ."],
       ["/usr/share/doc/pg-doorman", "drwxr-xr-x root:root ."],
+      ["/usr/share/doc/pg-doorman/examples", "drwxr-xr-x root:root ."],
+      ["/usr/share/doc/pg-doorman/examples/alerts.yml", "-rw-r--r-- root:root d."],
+      ["/usr/share/doc/pg-doorman/examples/recording_rules.yml", "-rw-r--r-- root:root d."],
+      ["/usr/share/doc/pg-doorman/examples/pg_doorman_dashboard.json", "-rw-r--r-- root:root d."],
       ["/usr/share/licenses/pg-doorman", "drwxr-xr-x root:root ."],
       ["/usr/share/licenses/pg-doorman/LICENSE", "-rw-r--r-- root:root l."],
     ]);
