@@ -221,9 +221,15 @@ export type WorkerToControl =
   | { kind: "admin_closed"; client: number }
   /**
    * Frozen sessions and servers for the new process; answered by `taken`. `blobs` is the descriptor of the file with
-   * their long bytes, to be closed by who gets it.
+   * their long bytes, to be closed by who gets it. A `large` batch may be passed by the next ones.
    */
-  | { kind: "frozen"; batch: number; items: FrozenItem[]; blobs: number | undefined }
+  | {
+    kind: "frozen";
+    batch: number;
+    large: boolean;
+    items: FrozenItem[];
+    blobs: number | undefined;
+  }
   /** Items are here whole but for those of these indexes, whose descriptors are closed. */
   | { kind: "held"; ticket: number; refused: number[] }
   /** All of them live here now but these clients: they go back, or were told and closed. */

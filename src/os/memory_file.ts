@@ -6,6 +6,8 @@
 import type { Fd } from "./fd.ts";
 
 const MFD_CLOEXEC = 1;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
 /** Room for one call: the kernel transfers 2 GB at most. */
 const MOST_A_CALL = 0x4000_0000;
 const NAME = new TextEncoder().encode("pg_doorman\0");
@@ -17,6 +19,8 @@ const libc = Deno.dlopen("libc.so.6", {
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
   // ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+  // int fallocate(int fd, int mode, off_t offset, off_t len)
+  fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
 }).symbols;
 
 /** A new one, close-on-exec; `undefined` where there is none to be had. */
@@ -44,4 +48,12 @@ export function readAt(fd: Fd, bytes: Uint8Array<ArrayBuffer>, at: number): void
     if (read <= 0) throw new RangeError(`the file ends before byte ${at + bytes.length}`);
     done += read;
   }
+}
+
+/**
+ * Gives the memory of so many bytes back: they are read no more. Of a whole file at once that would take as long as it took
+ * to write it.
+ */
+export function forgetAt(fd: Fd, count: number, at: number): void {
+  libc.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, BigInt(at), BigInt(count));
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Fd } from "./fd.ts";
 import { close } from "./libc.ts";
-import { createMemoryFile, readAt, writeAt } from "./memory_file.ts";
+import { createMemoryFile, forgetAt, readAt, writeAt } from "./memory_file.ts";
 
 function read(fd: Fd, length: number, at: number): Uint8Array {
   const bytes = new Uint8Array(length);
@@ -20,6 +20,9 @@ Deno.test("memory file: has what was written where it was written", () => {
   for (const [length, at] of [[1, 50_000], [50_001, 0]]) {
     assert.throws(() => read(fd, length!, at!), RangeError);
   }
+  forgetAt(fd, 20_000, 10_001);
+  const rest = bytes.slice().fill(0, 10_001, 30_001);
+  assert.deepEqual(read(fd, 50_000, 0), rest, "nothing else is touched");
   close(fd);
   assert.ok(!writeAt(fd, bytes, 0), "it is closed");
 });

@@ -100,6 +100,8 @@ export interface BatchPayload {
   items: FrozenItem[];
   /** The last descriptor is the file with the items' long byte arrays. */
   apart?: boolean;
+  /** It takes its time, and those that follow need nothing of it. Absent from a program of before that. */
+  large?: boolean;
 }
 
 /** New → old. */
@@ -246,9 +248,19 @@ export class Succession {
     );
     let clients = 0;
     let servers = 0;
+    const take = async (frame: Frame) => {
+      for (const item of await this.#takeBatch(frame, homes, options.supervisor)) {
+        if (item.type === "session") clients++;
+        servers += item.fds.length - (item.type === "session" ? 1 : 0);
+      }
+    };
+    // Each after those that it needs something of.
+    let small = Promise.resolve();
+    let all = Promise.resolve();
     for (;;) {
       const frame = await this.#frames.receive();
       if (frame === undefined || frame.kind === FrameKind.Done) {
+        await all;
         const how = frame === undefined ? "the old process ended in the middle" : "complete";
         options.log[frame === undefined ? "warn" : "info"](
           TARGET,
@@ -263,10 +275,9 @@ export class Succession {
         const { processId, secret } = frame.payload as CancelPayload;
         options.supervisor.broadcast({ kind: "cancel", processId, secret });
       } else if (frame.kind === FrameKind.Batch) {
-        for (const item of await this.#takeBatch(frame, homes, options.supervisor)) {
-          if (item.type === "session") clients++;
-          servers += item.fds.length - (item.type === "session" ? 1 : 0);
-        }
+        const taken = small.then(() => take(frame));
+        if ((frame.payload as BatchPayload).large !== true) small = taken;
+        all = Promise.all([all, taken]).then(() => {});
       }
     }
   }
@@ -285,9 +296,11 @@ export class Succession {
       return [];
     }
     const { places, refused } = given;
-    for (const { items } of places.values()) {
-      for (const item of items) if (item.type === "session") this.#inHand.add(clientId(item));
-    }
+    const ids = Array.from(
+      places.values(),
+      ({ items }) => items.flatMap((item) => item.type === "session" ? [clientId(item)] : []),
+    ).flat();
+    for (const id of ids) this.#inHand.add(id);
     const tickets = await Promise.all(Array.from(places, async ([home, place]) => {
       const { ticket, lacking } = await this.#hold(home, place, supervisor);
       for (const i of lacking) refused.push(place.indexes[i]);
@@ -301,8 +314,11 @@ export class Succession {
     const failed = failures.flat();
     await this.#tell(FrameKind.Thawed, { worker, batch, failed });
     if (this.init.takesBack !== true) this.totals.lost += failed.length;
-    this.#inHand.clear();
-    for (const cancel of this.#held.splice(0)) supervisor.broadcast({ kind: "cancel", ...cancel });
+    for (const id of ids) this.#inHand.delete(id);
+    for (const cancel of this.#held.splice(0)) {
+      if (this.#inHand.has(cancel.processId)) this.#held.push(cancel);
+      else supervisor.broadcast({ kind: "cancel", ...cancel });
+    }
     return payload.items.filter((_, i) => !refused.includes(i) && !failed.includes(i));
   }
 

@@ -236,3 +236,43 @@ Deno.test("succession: what an old process can't have back is lost, and counted"
   assert.equal(process.succession.totals.lost, 1);
   libc.close(items[0]!.fds[0] as Fd);
 });
+
+Deno.test("succession: what is small passes what is large and came before it", async () => {
+  const process = await NewProcess.begun();
+  await process.batch([session("a", 1)], { batch: 1 });
+  await process.batch([session("a", 2)], { batch: 2, large: true });
+  await process.batch([session("a", 3)], { batch: 3 });
+  const ids = () =>
+    process.sent.flatMap(([, mail]) =>
+      mail.kind !== "hold"
+        ? []
+        : mail.items.map((item) =>
+          (item as { session: { state: { id: number } } }).session.state.id
+        )
+    );
+  const first = await process.mail("hold");
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.deepEqual(ids(), [1], "both may need what comes first");
+  const finish = async ({ ticket }: Mail<"hold">) => {
+    process.succession.held(ticket, []);
+    const taken = (await process.old.receive())!;
+    assert.equal(taken.kind, FrameKind.Taken);
+    process.succession.thawed(ticket, []);
+    assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
+    return (taken.payload as { batch: number }).batch;
+  };
+  assert.equal(await finish(first), 1);
+  while (ids().length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  const [, large, small] = process.sent.map(([, mail]) => mail).filter(({ kind }) =>
+    kind === "hold"
+  ) as Mail<"hold">[];
+  assert.equal(await finish(small!), 3);
+  process.sent.length = 0;
+  // Its client is not thawed, and the other one is.
+  await process.succession.cancel(2, Uint8Array.of(1));
+  assert.equal(process.sent.length, 0);
+  assert.equal(await finish(large!), 2);
+  await process.mail("cancel");
+  await process.done();
+  assert.match(process.lines.at(-1)!, /complete: took 3 clients/);
+});

@@ -459,7 +459,8 @@ export class Upgrade {
   }
 
   /** A worker has frozen a batch. What can't be sent stays here. */
-  frozen(worker: number, { batch, items, blobs }: WorkerToControl & { kind: "frozen" }): void {
+  frozen(worker: number, mail: WorkerToControl & { kind: "frozen" }): void {
+    const { batch, large, items, blobs } = mail;
     const descriptors = items.flatMap(({ fds }) => fds) as Fd[];
     if (blobs !== undefined) descriptors.push(blobs as Fd);
     const payload: BatchPayload = {
@@ -469,10 +470,9 @@ export class Upgrade {
       descriptors: descriptors.length,
       items,
       apart: blobs !== undefined,
+      large,
     };
-    const close = () => {
-      if (blobs !== undefined) libc.close(blobs as Fd);
-    };
+    const close = () => blobs !== undefined && libc.close(blobs as Fd);
     let sent: Promise<void> | undefined;
     try {
       sent = this.#frames?.send(FrameKind.Batch, payload, descriptors);

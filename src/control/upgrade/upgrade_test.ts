@@ -136,7 +136,7 @@ class Service {
   freeze(items: FrozenItem[], blobs?: number): void {
     this.row.frozen = items.length;
     this.row.late = 1;
-    this.upgrade.frozen(0, { kind: "frozen", batch: 1, items, blobs });
+    this.upgrade.frozen(0, { kind: "frozen", batch: 1, large: false, items, blobs });
   }
 }
 

@@ -10,13 +10,18 @@
 import type { FrozenItem } from "../../mail.ts";
 import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
-import { createMemoryFile, readAt, writeAt } from "../../os/memory_file.ts";
+import { createMemoryFile, forgetAt, readAt, writeAt } from "../../os/memory_file.ts";
 
 const BLOB = "$blob";
 /** Shorter ones are cheaper as they are. */
 const LEAST_BYTES = 1024;
-/** Written or read before other things have their turn: a few milliseconds. */
-const BYTES_A_TURN = 4 * 1024 * 1024;
+/**
+ * Written or read before other things have their turn: about a millisecond, since each page is a new one. Who answers
+ * requests meanwhile is to have most of the time.
+ */
+export const BYTES_A_TURN = 512 * 1024;
+/** Fewer are given back with the file. */
+const LEAST_FORGOTTEN_BYTES = 64 * 1024;
 /** What a value takes beside its bytes and characters, roughly. */
 const BESIDE_BYTES = 16;
 
@@ -130,6 +135,7 @@ export class Unpacking {
       const count = Math.min(this.#left, next.bytes.length);
       this.#left -= count;
       readAt(this.#blobs, next.bytes.subarray(0, count), next.at);
+      if (count >= LEAST_FORGOTTEN_BYTES) forgetAt(this.#blobs, count, next.at);
       next.bytes = next.bytes.subarray(count);
       next.at += count;
       if (next.bytes.length === 0) this.#unread.shift();

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { decode, encode } from "../../handover/codec.ts";
 import type { FrozenItem } from "../../mail.ts";
 import { readAt } from "../../os/memory_file.ts";
-import { Packing, sizeOf, Unpacking } from "./blobs.ts";
+import { BYTES_A_TURN, Packing, sizeOf, Unpacking } from "./blobs.ts";
 import { Holding } from "./holding.ts";
 import * as libc from "../../os/libc.ts";
 import type { Fd } from "../../os/fd.ts";
@@ -25,7 +25,7 @@ function pack(items: FrozenItem[], turns = 1): { items: FrozenItem[]; blobs: Fd 
 }
 
 Deno.test("blobs: long bytes go apart, and come back where they were", () => {
-  const items = [session(1, 5000, 10, 1_000_000), session(2), session(3, 70_000)];
+  const items = [session(1, 5000, 10, 300_000), session(2), session(3, 70_000)];
   const before = structuredClone(items);
   const { items: packed, blobs } = pack(items);
   assert.deepEqual(items, before, "what is frozen may have to be thawed here");
@@ -88,7 +88,8 @@ Deno.test("holding: what is whole waits for its word, what is not is refused and
 Deno.test("blobs: what is very long takes several turns, on either side", () => {
   const items = [session(1, 9_000_000, 5000), session(2, 8_000_000)];
   const before = structuredClone(items);
-  const { items: packed, blobs } = pack(items, 5);
+  const count = Math.ceil((9_000_000 + 5000 + 8_000_000) / BYTES_A_TURN);
+  const { items: packed, blobs } = pack(items, count);
   const turns: (() => void)[] = [];
   const holding = new Holding({
     log: { error: () => assert.fail("it is all there") },
@@ -96,7 +97,7 @@ Deno.test("blobs: what is very long takes several turns, on either side", () => 
   });
   let answer: number[] | undefined;
   holding.take(1, packed, blobs, (refused) => answer = refused);
-  for (let i = 0; i < 4; i++) {
+  for (let i = 1; i < count; i++) {
     assert.equal(answer, undefined);
     assert.deepEqual(holding.release(1), []);
     turns.shift()!();
@@ -115,4 +116,18 @@ Deno.test("blobs: what is abandoned leaves no file open", () => {
   assert.ok(!packing.step());
   packing.abandon();
   assert.equal(packing.take()!.blobs, undefined);
+});
+
+Deno.test("blobs: what was read is not kept in the file until that is closed", () => {
+  const { items, blobs } = pack([session(1, 9_000_000)], Math.ceil(9_000_000 / BYTES_A_TURN));
+  const kept = () => Deno.statSync(`/proc/self/fd/${blobs}`).blocks! * 512;
+  assert.ok(kept() >= 9_000_000, `${kept()}`);
+  const unpacking = new Unpacking(blobs!);
+  unpacking.begin(items[0]!);
+  assert.ok(!unpacking.step());
+  assert.ok(kept() <= 9_000_000 - BYTES_A_TURN + 8192, `${kept()}`);
+  do unpacking.nextTurn(); while (!unpacking.step());
+  assert.ok(kept() <= 200_000, `${kept()}`);
+  assert.deepEqual(items, [session(1, 9_000_000)]);
+  libc.close(blobs!);
 });

@@ -13,7 +13,8 @@
  * server that they have at the moment.
  *
  * Batches are bounded by bytes as by number, and so is what is under way: whoever is frozen waits behind that much and no
- * more. A thing too large for the way goes alone, and one too large for any way stays and finishes here.
+ * more. A large session goes alone and by a way of its own, the idle ones last, and is passed by what is small: nobody waits
+ * for another's megabytes. One too large for any way stays and finishes here.
  */
 
 import type { MovingRow, WorkerToControl } from "../../mail.ts";
@@ -28,16 +29,11 @@ import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 import type { Directory } from "../directory.ts";
+import { type Batch, BatchQueue, inBatches, LARGE_BYTES, MOST_BATCH_BYTES } from "./batches.ts";
 import { type Held, keeper, lost, putBack } from "./held.ts";
 import { Packing, sizeOf } from "./blobs.ts";
 
-/** Descriptors of one batch: the kernel passes 253 in a message. */
-const MOST_DESCRIPTORS = 200;
 const IDLE_BATCH = 50;
-/** Bytes of one batch, unless it is one thing. */
-const MOST_BATCH_BYTES = 4 * 1024 * 1024;
-/** Bytes under way before more is packed. */
-const MOST_BYTES_UNDER_WAY = 16 * 1024 * 1024;
 /** Of one thing with its long byte arrays apart: as much as both processes have to have at once. */
 const MOST_BYTES_APART = 1024 * 1024 * 1024;
 /** Of one thing in a frame, which has them in base64, and which programs of any age take up to 256 MB. */
@@ -48,10 +44,8 @@ const LOOK_AGAIN_MS = 20;
 /** Pause before a batch that did not get through is sent again. */
 const AGAIN_MS = 50;
 
-/** What travels together. */
-interface Batch {
-  held: Held[];
-  bytes: number;
+/** What travels together, until it is known to live. */
+interface SentBatch extends Batch<Held> {
   /** The new process has it whole but for these, and thaws it. */
   acknowledged: readonly number[] | undefined;
 }
@@ -66,10 +60,9 @@ export class Departure {
   readonly #tls: boolean;
   readonly #whole: boolean;
   /** Not acknowledged. */
-  readonly #batches = new Map<number, Batch>();
-  /** Those of them that are to be mailed when others have been acknowledged. */
-  readonly #unsent: number[] = [];
-  #bytesUnderWay = 0;
+  readonly #batches = new Map<number, SentBatch>();
+  /** Those of them that are to be mailed when others have come. */
+  readonly #queue = new BatchQueue();
   readonly #frozen = new Set<Session>();
   readonly #stranded = new Set<Pool>();
   readonly #done: (() => void) | undefined;
@@ -270,51 +263,26 @@ export class Departure {
   // ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #ship(held: Held[]): void {
-    let batch: Held[] = [];
-    let descriptors = 0;
-    let bytes = 0;
-    for (const one of held) {
-      const size = sizeOf(one.item);
-      if (size > (this.#apart ? MOST_BYTES_APART : MOST_BYTES_IN_FRAME)) {
-        this.#keep(one);
-        continue;
-      }
-      const full = descriptors + one.item.fds.length > MOST_DESCRIPTORS ||
-        bytes + size > MOST_BATCH_BYTES;
-      if (full && batch.length > 0) {
-        this.#send({ held: batch, bytes, acknowledged: undefined });
-        batch = [];
-        descriptors = 0;
-        bytes = 0;
-      }
-      batch.push(one);
-      descriptors += one.item.fds.length;
-      bytes += size;
+    const most = this.#apart ? MOST_BYTES_APART : MOST_BYTES_IN_FRAME;
+    for (const batch of inBatches(held, most, (one) => this.#keep(one))) {
+      const number = ++this.#lastBatch;
+      this.#batches.set(number, { ...batch, acknowledged: undefined });
+      this.#queue.add(number, batch);
     }
-    if (batch.length > 0) this.#send({ held: batch, bytes, acknowledged: undefined });
-  }
-
-  #send(batch: Batch): void {
-    const number = ++this.#lastBatch;
-    this.#batches.set(number, batch);
-    this.#unsent.push(number);
     this.#mailNext();
   }
 
   #mailNext(): void {
-    while (this.#unsent.length > 0) {
-      const batch = this.#batches.get(this.#unsent[0])!;
-      const under = this.#bytesUnderWay;
-      if (under > 0 && under + batch.bytes > MOST_BYTES_UNDER_WAY) return;
-      this.#bytesUnderWay += batch.bytes;
-      this.#mail(this.#unsent.shift()!, batch);
+    for (let number; (number = this.#queue.next()) !== undefined;) {
+      this.#mail(number, this.#batches.get(number)!);
     }
   }
 
-  #mail(number: number, batch: Batch): void {
+  #mail(number: number, batch: SentBatch): void {
     const items = batch.held.map(({ item }) => item);
+    const { large } = batch;
     if (!this.#apart) {
-      this.#post({ kind: "frozen", batch: number, blobs: undefined, items });
+      this.#post({ kind: "frozen", batch: number, large, blobs: undefined, items });
       return;
     }
     const packing = new Packing(items);
@@ -324,7 +292,7 @@ export class Departure {
       else {
         // Without room for their bytes apart they go with them: it is tried, and refused if that is too much.
         const packed = packing.take();
-        this.#post({ kind: "frozen", batch: number, blobs: undefined, items, ...packed });
+        this.#post({ kind: "frozen", batch: number, large, blobs: undefined, items, ...packed });
       }
     };
     step();
@@ -361,8 +329,13 @@ export class Departure {
       this.#done();
       return;
     }
-    const all = [...this.#sessions.values()];
-    this.#candidates = all.filter((one) => !this.#endIfLate(one) && this.#mayGo(one));
+    const small: Session[] = [];
+    for (const session of this.#sessions.values()) {
+      if (this.#endIfLate(session) || !this.#mayGo(session)) continue;
+      (likelyBytes(session) > LARGE_BYTES ? this.#candidates : small).push(session);
+    }
+    // The last are the first to go.
+    for (const session of small) this.#candidates.push(session);
     if (this.#candidates.length > 0 && this.#batches.size < MOST_UNDER_WAY) {
       this.#reactor.atEndOfTurn(() => this.#sweep());
     } else this.#sweepLater();
@@ -398,7 +371,7 @@ export class Departure {
     const known = this.#batches.get(batch);
     if (known === undefined) return;
     this.#batches.delete(batch);
-    this.#bytesUnderWay -= known.bytes;
+    this.#queue.arrived(known);
     known.held.forEach((one, i) => {
       const stays = refused.includes(i) || known.acknowledged?.includes(i) === true;
       if (stays) this.#keep(one);
@@ -443,7 +416,7 @@ export class Departure {
       return held.filter((_, i) => acknowledged.includes(i));
     });
     this.#batches.clear();
-    this.#unsent.length = 0;
+    this.#queue.clear();
     this.#frozen.clear();
     for (const pool of this.#pools) pool.moving.end();
     // Servers first: a client that waits must not have another one made meanwhile.
@@ -484,4 +457,9 @@ export class Departure {
     for (const pool of this.#pools) if (this.#whole) row.late += pool.size;
     return row;
   }
+}
+
+/** What a session would have, or more: a text that it shares is another's to bring. */
+function likelyBytes({ state, kept }: Session): number {
+  return state.statementBytes + (state.unnamed?.length ?? 0) + (kept?.length ?? 0);
 }

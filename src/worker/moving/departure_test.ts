@@ -16,7 +16,7 @@ import { REASONS } from "../../reasons.ts";
 class Leaving {
   readonly world: World;
   readonly departure: Departure;
-  readonly batches: { batch: number; items: FrozenItem[] }[] = [];
+  readonly batches: { batch: number; large: boolean; items: FrozenItem[] }[] = [];
 
   constructor(world: World, { tls = true, whole = true } = {}) {
     this.world = world;
@@ -332,4 +332,54 @@ Deno.test("departure: who got TLS when everything else was gone to a program wit
     assert.ok(!sent.includes(session.stream.fd));
   }
   for (const one of ends) assert.equal(one[0], "FATAL");
+});
+
+Deno.test("departure: nobody waits for another's megabytes", () => {
+  const world = heavyWorld(12, 1000);
+  const heavy = world.clients.slice(8);
+  // They would be the first to go.
+  for (const { session } of heavy) {
+    session.state.applicationName = "n".repeat(20_000_000);
+    session.state.statementBytes = 20_000_000;
+  }
+  const leaving = new Leaving(world);
+  leaving.start();
+  const heavyBatches = () => leaving.batches.filter(({ large }) => large);
+  for (let i = 0; i < 5; i++) {
+    for (const { batch, large } of [...leaving.batches]) {
+      if (!large) leaving.departure.taken(batch, []);
+    }
+    leaving.wait(20);
+  }
+  assert.equal(leaving.departure.row().movedClients, 8);
+  assert.equal(leaving.departure.row().frozen, heavyBatches().length);
+  assert.ok(heavyBatches().every(({ items }) => items.length === 1));
+  assert.ok(heavyBatches().length <= 2, "few are under way");
+  for (let i = 0; i < 5; i++) {
+    for (const { batch } of heavyBatches()) leaving.departure.taken(batch, []);
+    leaving.wait(20);
+  }
+  assert.equal(leaving.departure.row().movedClients, 12);
+});
+
+Deno.test("departure: who asks for a server passes what is large", () => {
+  const world = heavyWorld(4, 1000);
+  for (const { session } of world.clients.slice(1)) {
+    session.state.applicationName = "n".repeat(20_000_000);
+    session.state.statementBytes = 20_000_000;
+  }
+  const [late] = world.clients;
+  const leaving = new Leaving(world);
+  // It is about to log in, say.
+  late!.session.login = { stays: true, cancel: () => {}, resume: () => {} } as never;
+  leaving.start();
+  leaving.departure.taken(leaving.batches[0]!.batch, []);
+  leaving.wait(20);
+  const under = leaving.batches.slice(1);
+  assert.deepEqual(under.map(({ large }) => large), [true, true]);
+  late!.session.login = undefined;
+  late!.unsent = query("rows");
+  world.clientSends(late!, Infinity);
+  world.dispatch(late!.stream);
+  assert.deepEqual(leaving.batches.at(-1)!.items.map(({ fds }) => fds), [[late!.stream.fd]]);
 });
