@@ -28,6 +28,7 @@ import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ClientContext } from "./context.ts";
 import { awaitsAnswer, sound } from "./half_closed.ts";
+import { arrivedTail, leavingTail, type LongTail, longTail } from "./long_tail.ts";
 import type { AnswerRecording } from "./parts.ts";
 import { paced, WORTH_BYTES } from "./pace.ts";
 import { type SessionState, type SocketSnapshot, Stage } from "./state.ts";
@@ -94,7 +95,7 @@ export abstract class ClientSocket implements Handler, Sender {
   listen(tail: Uint8Array | undefined): void {
     if (tail !== undefined) {
       if (tail.length < READ_BYTES) this.keep(tail.slice(), 0, tail.length);
-      else this.#keepLong(tail.slice(), 0, tail.length, tail.length + 1);
+      else this.#keepLong(arrivedTail(tail as Uint8Array<ArrayBuffer>));
     }
     if (!this.mayBeRead) this.#events &= ~EPOLLIN;
     this.context.reactor.register(this.stream.fd, this, this.#events);
@@ -106,7 +107,7 @@ export abstract class ClientSocket implements Handler, Sender {
     this.context.reactor.release(this.stream.fd);
     this.#stopWatching();
     return {
-      tail: this.#tail?.slice(0, this.#tailLength),
+      tail: leavingTail(this.#tail, this.#tailLength, this.#need),
       outbox: this.#outbox?.freeze(),
       throttled: this.#throttled,
       tls: this.stream instanceof TlsStream ? this.stream.freeze() : undefined,
@@ -128,7 +129,8 @@ export abstract class ClientSocket implements Handler, Sender {
     const { outbox } = snapshot;
     if (outbox !== undefined || this.stream.unsent > 0) {
       this.#outbox = new Outbox();
-      this.#outbox.append(outbox ?? NOTHING, 0, outbox?.length ?? 0);
+      const bytes = (outbox ?? NOTHING) as Uint8Array<ArrayBuffer>;
+      this.#outbox.append(bytes, 0, bytes.length);
       this.#events |= EPOLLOUT;
       this.#watchTaking();
     }
@@ -318,15 +320,13 @@ export abstract class ClientSocket implements Handler, Sender {
     const { context } = this;
     if (context.longBytes + need > context.mostLongBytes) {
       this.fail("FATAL", REASONS.outOfMemory, "", "");
-    } else this.#keepLong(bytes, at, end, need);
+    } else this.#keepLong(longTail(bytes, at, end, need));
   }
 
-  #keepLong(bytes: Uint8Array<ArrayBuffer>, at: number, end: number, need: number): void {
+  #keepLong({ bytes, length, need }: LongTail): void {
     this.dropTail();
-    const tail = new Uint8Array(need + READ_BYTES);
-    tail.set(bytes.subarray(at, end));
-    this.#tail = tail;
-    this.#tailLength = end - at;
+    this.#tail = bytes;
+    this.#tailLength = length;
     this.#need = need;
     this.context.longBytes += need;
   }

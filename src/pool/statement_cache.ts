@@ -36,8 +36,13 @@ const MOST_FROZEN_BYTES = 32 * 1024 * 1024;
 const MOST_BYTES = 64 * 1024 * 1024;
 /** A client's name takes so much beside its letters, whoever shares the statement. */
 const NAME_BYTES = 256;
-/** Longer texts are not shared: nobody prepares such a statement twice. */
+/**
+ * Longer texts are not shared: nobody prepares such a statement twice. Nor are they copied: what so long a message came in
+ * is used for nothing else (`keepLong` of client/socket.ts).
+ */
 const MOST_SHARED_BYTES = 1024 * 1024;
+/** A terminator is looked for within this: longer texts may have anything for parseMarks. */
+const MOST_SEARCHED_BYTES = 64 * 1024 + 1;
 
 const OWN = true;
 const SHARED = false;
@@ -112,7 +117,7 @@ export class StatementCache {
     const { interner } = this.#source;
     const query = end - start <= MOST_SHARED_BYTES
       ? interner.intern(bytes, start, end, planner)
-      : loneText(bytes.slice(start, end), "");
+      : loneText(bytes.subarray(start, end), "");
     const statement = this.#make(query, nowMs, OWN);
     interner.relieve();
     return statement;
@@ -285,7 +290,7 @@ export function marksOf(statement: Statement): number {
 
 function textMarksOf(body: Uint8Array): number {
   const marks = statementMarks(body);
-  const end = body.indexOf(0);
+  const end = body.subarray(0, MOST_SEARCHED_BYTES).indexOf(0);
   return marks | parseMarks(body, 0, end < 0 ? body.length : end, marks, WITHIN);
 }
 

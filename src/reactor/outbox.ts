@@ -2,15 +2,31 @@
  * What a peer did not take: copied here, sent on when its socket is writable. While an outbox stands, its owner stops
  * reading from the source, so it holds little more than one read (`READ_BYTES`) and the pooler's own small messages. A
  * stream may hold back bytes as well (`unsent`): they go first, and as long as there are any the outbox stands.
+ *
+ * A range longer than any buffer that is used again (`MOST_REUSED_BYTES`) is not copied: it stays as it is until it is sent.
  */
 
 import { wouldBlock } from "../os/libc.ts";
 import type { ByteStream } from "./stream.ts";
 
+/** Buffers for several messages have at most so many bytes: what is longer is one message's own. */
+export const MOST_REUSED_BYTES = 1024 * 1024;
+/** Sent at one time, so that others have their turn. */
+const MOST_SENT_BYTES = 1024 * 1024;
+const LEAST_ROOM = 1024;
+
+/** `bytes[start..end)` */
+interface Range {
+  bytes: Uint8Array<ArrayBuffer>;
+  start: number;
+  end: number;
+  /** A copy: what comes behind it may be added. */
+  copied: boolean;
+}
+
 export class Outbox {
-  #bytes: Uint8Array<ArrayBuffer> | undefined;
-  #start = 0;
-  #end = 0;
+  readonly #ranges: Range[] = [];
+  #own = 0;
   /** Bytes that the stream held back when it was last asked; 1 if it was not asked yet. */
   #heldBack = 0;
 
@@ -19,26 +35,40 @@ export class Outbox {
     return this.#own + this.#heldBack;
   }
 
-  get #own(): number {
-    return this.#end - this.#start;
-  }
-
-  /** Adds `bytes[start..end)`, copied. An empty range says that the stream holds something back. */
-  append(bytes: Uint8Array, start: number, end: number): void {
+  /** Adds `bytes[start..end)`, copied unless it is long. An empty range says that the stream holds something back. */
+  append(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): void {
     const added = end - start;
     if (added === 0) {
       this.#heldBack ||= 1;
       return;
     }
-    if (this.#bytes === undefined || this.#end + added > this.#bytes.length) {
-      const room = new Uint8Array(Math.max(1024, 2 * (this.#own + added)));
-      if (this.#bytes !== undefined) room.set(this.#bytes.subarray(this.#start, this.#end));
-      this.#end = this.#own;
-      this.#start = 0;
-      this.#bytes = room;
+    this.#own += added;
+    if (added > MOST_REUSED_BYTES) {
+      this.#ranges.push({ bytes, start, end, copied: false });
+      return;
     }
-    this.#bytes.set(bytes.subarray(start, end), this.#end);
-    this.#end += added;
+    const last = this.#roomFor(added);
+    last.bytes.set(bytes.subarray(start, end), last.end);
+    last.end += added;
+  }
+
+  #roomFor(added: number): Range {
+    const last = this.#ranges.at(-1);
+    if (last === undefined || !last.copied) {
+      const bytes = new Uint8Array(Math.max(LEAST_ROOM, 2 * added));
+      const range = { bytes, start: 0, end: 0, copied: true };
+      this.#ranges.push(range);
+      return range;
+    }
+    if (last.end + added > last.bytes.length) {
+      const kept = last.end - last.start;
+      const room = new Uint8Array(Math.max(LEAST_ROOM, 2 * (kept + added)));
+      room.set(last.bytes.subarray(last.start, last.end));
+      last.bytes = room;
+      last.start = 0;
+      last.end = kept;
+    }
+    return last;
   }
 
   /** Sends what the stream takes: 0, or −errno when the stream is broken. */
@@ -46,21 +76,33 @@ export class Outbox {
     const broken = stream.flush();
     if (broken < 0) return broken;
     this.#heldBack = stream.unsent;
-    while (this.#start < this.#end && this.#heldBack === 0) {
-      const sent = stream.send(this.#bytes!, this.#start, this.#end);
+    let left = MOST_SENT_BYTES;
+    for (let first; (first = this.#ranges[0]) !== undefined && this.#heldBack === 0 && left > 0;) {
+      const sent = stream.send(first.bytes, first.start, Math.min(first.end, first.start + left));
       if (sent < 0) return wouldBlock(sent) ? 0 : sent;
-      this.#start += sent;
+      first.start += sent;
+      left -= sent;
+      this.#own -= sent;
       this.#heldBack = stream.unsent;
+      if (first.start === first.end) this.#ranges.shift();
     }
-    if (this.#start < this.#end) return 0;
-    this.#bytes = undefined;
-    this.#start = 0;
-    this.#end = 0;
     return 0;
   }
 
-  /** A copy of what is not sent yet, without the stream's own. */
+  /** What is not sent yet, without the stream's own: to be read before anything is sent on. */
   freeze(): Uint8Array | undefined {
-    return this.#own === 0 ? undefined : this.#bytes!.slice(this.#start, this.#end);
+    const [first, second] = this.#ranges;
+    if (first === undefined) return undefined;
+    if (second === undefined) {
+      const { bytes, start, end, copied } = first;
+      return copied ? bytes.slice(start, end) : bytes.subarray(start, end);
+    }
+    const all = new Uint8Array(this.#own);
+    let at = 0;
+    for (const { bytes, start, end } of this.#ranges) {
+      all.set(bytes.subarray(start, end), at);
+      at += end - start;
+    }
+    return all;
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { EAGAIN, EPIPE } from "../os/errno.ts";
-import { Outbox } from "./outbox.ts";
+import { MOST_REUSED_BYTES, Outbox } from "./outbox.ts";
 import type { ByteStream } from "./stream.ts";
 
 /** Takes as many bytes of each send as `appetite` says; −1: none now, −2: broken. */
@@ -98,4 +98,30 @@ Deno.test("outbox: stands as long as the stream holds something back, and sends 
   assert.equal(outbox.length, 5);
   assert.equal(outbox.flush(peer), 0);
   assert.equal(outbox.length, 0);
+});
+
+Deno.test("outbox: a long range stays where it is, in its place among the others, and goes in pieces", () => {
+  const outbox = new Outbox();
+  const long = new Uint8Array(3 * MOST_REUSED_BYTES).map((_, i) => i % 251);
+  outbox.append(Uint8Array.of(1, 2), 0, 2);
+  outbox.append(long, 1, long.length);
+  outbox.append(Uint8Array.of(3), 0, 1);
+  const wanted = [1, 2, ...long.subarray(1), 3];
+  assert.deepEqual(Uint8Array.from(outbox.freeze()!), Uint8Array.from(wanted));
+  const taken: Uint8Array[] = [];
+  const peer: Pick<ByteStream, "send" | "flush" | "unsent"> = {
+    unsent: 0,
+    flush: () => 0,
+    send: (bytes, start, end) => {
+      taken.push(bytes.subarray(start, end));
+      return end - start;
+    },
+  };
+  let flushes = 0;
+  for (; outbox.length > 0; flushes++) assert.equal(outbox.flush(peer), 0);
+  assert.ok(flushes > 2, "others have their turn");
+  assert.ok(taken.some(({ buffer }) => buffer === long.buffer), "it is not copied");
+  assert.deepEqual(Uint8Array.from(taken.flatMap((piece) => [...piece])), Uint8Array.from(wanted));
+  outbox.append(long, 0, long.length);
+  assert.equal(outbox.freeze()!.buffer, long.buffer);
 });

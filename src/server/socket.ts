@@ -70,7 +70,9 @@ export abstract class ServerSocket<Owner extends SocketOwner> implements Handler
   /** Takes up the life of a snapshot, not yet in the event loop. */
   protected thawSocket({ outbox, tail }: Pick<ServerSnapshot, "outbox" | "tail">): void {
     if (tail !== undefined) this.#tail = tail.slice();
-    if (outbox !== undefined) this.#outbox.append(outbox, 0, outbox.length);
+    if (outbox !== undefined) {
+      this.#outbox.append(outbox as Uint8Array<ArrayBuffer>, 0, outbox.length);
+    }
   }
 
   /** Lets go of the descriptor and of what the stream has. */

@@ -39,6 +39,8 @@ interface Session extends ClientView, ClientEnd {}
  * at once; this is for what others do. Of a text that is prepared 1,000 times a second one in ten is sent.
  */
 const UNASKED_MS = 10;
+/** A text that is longer is not walked through. */
+const FAR_BYTES = 64 * 1024;
 
 /** A whole Parse, `bytes[at..next)`. */
 export function parseNamed(
@@ -50,8 +52,7 @@ export function parseNamed(
   next: number,
 ): number {
   const nameEnd = zeroAt(bytes, at + 5, next);
-  const queryEnd = zeroAt(bytes, nameEnd + 1, next);
-  if (queryEnd + 3 > next) {
+  if (!hasText(bytes, nameEnd + 1, next)) {
     add(server, bytes, from, at);
     flush(server);
     violation(session, Frontend.Parse, next - at - 1);
@@ -123,6 +124,15 @@ function parseNow(
   sendParse(server, statement.name, statement.query.body);
   server.owed.track(Owed.Parse, tracked({ put: statement.id, name, after: statement }));
   put(server.state, statement.id);
+}
+
+/** Whether a text with its terminator and a number of types fit there. */
+function hasText(bytes: Uint8Array, start: number, next: number): boolean {
+  // Of a long one the last zero is near, and the first one is not.
+  const end = next - start > FAR_BYTES
+    ? bytes.lastIndexOf(0, next - 3)
+    : zeroAt(bytes, start, next);
+  return end >= start && end + 3 <= next;
 }
 
 /** Whether a message that gives the name `bytes[start..end)` to something was not answered yet. */

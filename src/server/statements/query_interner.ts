@@ -55,8 +55,9 @@ export function queryText(
   { body }: Pick<InternedQuery, "body">,
   most: number = body.length,
 ): string {
-  const zero = body.indexOf(0);
-  return decoder.decode(body.subarray(0, Math.min(zero, most)));
+  const text = body.subarray(0, most);
+  const zero = text.indexOf(0);
+  return decoder.decode(zero < 0 ? text : text.subarray(0, zero));
 }
 
 export class QueryInterner {

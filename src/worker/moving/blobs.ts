@@ -4,7 +4,8 @@
  * the bytes are copied once by the worker that freezes and once by the one that thaws, a few megabytes a turn: other
  * clients are served in between.
  *
- * In the place of each stands `{ "$blob": [at, length] }`.
+ * In the place of each stands `{ "$blob": [at, length, room] }`: bytes at the beginning of a longer buffer, for what is still
+ * to come, get one of that length. A program of before that gives them none.
  */
 
 import type { FrozenItem } from "../../mail.ts";
@@ -106,7 +107,8 @@ export class Packing {
     const at = this.#at;
     this.#unwritten.push({ bytes, at });
     this.#at += bytes.length;
-    return { [BLOB]: [at, bytes.length] };
+    const room = bytes.byteOffset === 0 ? bytes.buffer.byteLength : bytes.length;
+    return { [BLOB]: [at, bytes.length, room] };
   }
 }
 
@@ -158,8 +160,8 @@ export class Unpacking {
     const fields = value as Record<string, unknown>;
     const blob = fields[BLOB];
     if (Array.isArray(blob)) {
-      const [at, length] = blob as [number, number];
-      const bytes = new Uint8Array(length);
+      const [at, length, room = length] = blob as [number, number, number?];
+      const bytes = new Uint8Array(room).subarray(0, length);
       this.#unread.push({ bytes, at });
       return bytes;
     }
