@@ -26,6 +26,8 @@ const TRANSACTIONS = 20_000;
 
 /** A stream that always has the same bytes to read. */
 class ScriptedStream implements ByteStream {
+  readonly waiting = 0;
+  copyWaiting(): undefined {}
   readonly fd: Fd;
   readonly unsent = 0;
   script: Uint8Array;

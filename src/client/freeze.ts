@@ -18,7 +18,8 @@ import {
 } from "./listen/listening.ts";
 import { leavePlace } from "./login/places.ts";
 import type { ClientTimes } from "./parts.ts";
-import { type SessionState, type SocketSnapshot, Stage } from "./state.ts";
+import type { SocketSnapshot } from "./socket_parts.ts";
+import { type SessionState, Stage } from "./state.ts";
 import { clearStatements, freezeStatements, setStatement } from "./prepared/names.ts";
 import { nextUnnamedId } from "./prepared/unnamed.ts";
 

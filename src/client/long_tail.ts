@@ -39,11 +39,20 @@ export function arrivedTail(bytes: Uint8Array<ArrayBuffer>): LongTail {
   return { bytes: new Uint8Array(bytes.buffer), length, need };
 }
 
-/** What was kept, as it travels; `need` is 0 where it is no long one. Who freezes does not touch it before it is there. */
+/**
+ * What was kept, as it travels, with what waits behind it. A long one is not copied: who freezes does not touch it before it
+ * is there.
+ */
 export function leavingTail(
   bytes: Uint8Array<ArrayBuffer> | undefined,
   length: number,
   need: number,
+  waiting: Uint8Array | undefined,
 ): Uint8Array | undefined {
-  return need > 0 ? bytes!.subarray(0, length) : bytes?.slice(0, length);
+  if (waiting === undefined) return need > 0 ? bytes!.subarray(0, length) : bytes?.slice(0, length);
+  if (bytes === undefined) return waiting;
+  const all = new Uint8Array(length + waiting.length);
+  all.set(bytes.subarray(0, length));
+  all.set(waiting, length);
+  return all;
 }

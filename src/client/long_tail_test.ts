@@ -88,8 +88,8 @@ Deno.test("long tail: what is half sent is not copied to travel, and goes on whe
 Deno.test("long tail: its room travels with it, or is made again", () => {
   const bytes = new Uint8Array(200_000).fill(7);
   new DataView(bytes.buffer).setInt32(1, 500_000);
-  const { bytes: room, length, need } = longTail(bytes, 0, bytes.length, 500_001);
-  const leaving = leavingTail(room, length, need)!;
+  const { bytes: room, length } = longTail(bytes, 0, bytes.length, 500_001);
+  const leaving = leavingTail(room, length, 500_001, undefined)!;
   assert.equal(leaving.buffer, room.buffer);
   const whole = arrivedTail(leaving as Uint8Array<ArrayBuffer>);
   assert.deepEqual([whole.bytes.buffer === room.buffer, whole.length, whole.need], [
@@ -104,5 +104,9 @@ Deno.test("long tail: its room travels with it, or is made again", () => {
   // Whole messages that waited.
   const short = arrivedTail(bytes.slice(0, 70_000));
   assert.equal(short.need, 70_001);
-  assert.notEqual(leavingTail(bytes, 10, 0)!.buffer, bytes.buffer, "a short one is used again");
+  const copy = leavingTail(bytes, 10, 0, undefined)!;
+  assert.notEqual(copy.buffer, bytes.buffer, "a short one is used again");
+  const waiting = Uint8Array.of(1, 2);
+  assert.deepEqual([...leavingTail(bytes, 1, 9, waiting)!], [7, 1, 2]);
+  assert.equal(leavingTail(undefined, 0, 0, waiting), waiting);
 });

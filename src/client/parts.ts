@@ -62,9 +62,3 @@ export interface ClientTimes {
   quietMs: number;
   timeoutCancelMs: number;
 }
-
-/** Notes what a client is sent; check_query.ts. */
-export interface AnswerRecording {
-  add(bytes: Uint8Array, start: number, end: number): void;
-  end(status: number): void;
-}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { AdminSession } from "./admin_session.ts";
-import { MOST_OWED } from "./socket.ts";
+import { MOST_OWED } from "./socket_parts.ts";
 import { Stage } from "./state.ts";
 import { World } from "../testing/world.ts";
 import { concat, messagesIn, query, startup, SYNC } from "../protocol/testing/wire.ts";

@@ -23,20 +23,15 @@ import type { Handler } from "../reactor/reactor.ts";
 import { type ByteStream, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import type { TlsState } from "../tls/state.ts";
 import { TlsStream } from "../tls/stream.ts";
-import type { Timer } from "../reactor/timers.ts";
 import { type Reason, REASONS } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import type { ClientContext } from "./context.ts";
 import { awaitsAnswer, sound } from "./half_closed.ts";
 import { arrivedTail, leavingTail, type LongTail, longTail } from "./long_tail.ts";
-import type { AnswerRecording } from "./parts.ts";
 import { paced, WORTH_BYTES } from "./pace.ts";
-import { type SessionState, type SocketSnapshot, Stage } from "./state.ts";
-
-/** Replies owed to one client beyond this: its next messages stay in its socket. */
-export const MOST_OWED = 8192;
-
-const NOTHING = new Uint8Array(0);
+import { type AnswerRecording, MOST_OWED, type SocketSnapshot } from "./socket_parts.ts";
+import { type SessionState, Stage } from "./state.ts";
+import { Taking } from "./taking.ts";
 
 export abstract class ClientSocket implements Handler, Sender {
   readonly context: ClientContext;
@@ -65,6 +60,11 @@ export abstract class ClientSocket implements Handler, Sender {
   #need = 0;
   /** Bytes of one read; see pace.ts. */
   #most = READ_BYTES;
+  /** The tail is looked at before anything more comes. */
+  #unread = false;
+  #readsOn = false;
+  /** Out of the event loop, as a snapshot. */
+  #frozen = false;
   /** The tail waits for PostgreSQL to take bytes again, or for a cancel request that is under way. */
   #stalled = false;
   #events = EPOLLIN | EPOLLRDHUP;
@@ -74,9 +74,8 @@ export abstract class ClientSocket implements Handler, Sender {
   #held = false;
   /** It was sent something to see whether it still reads. */
   #sounded = false;
-  /** Watches a client that has not taken all; `#flushes` counts its progress. */
-  #takingTimer: Timer | undefined = undefined;
-  #flushes = 0;
+  /** Made when the client has not taken all for the first time. */
+  #taking: Taking | undefined = undefined;
 
   constructor(context: ClientContext, stream: ByteStream, state: SessionState) {
     this.context = context;
@@ -105,9 +104,11 @@ export abstract class ClientSocket implements Handler, Sender {
   freezeSocket(): SocketSnapshot {
     this.stream.settle();
     this.context.reactor.release(this.stream.fd);
-    this.#stopWatching();
+    this.#taking?.end();
+    this.#frozen = true;
     return {
-      tail: leavingTail(this.#tail, this.#tailLength, this.#need),
+      tail: leavingTail(this.#tail, this.#tailLength, this.#need, this.stream.copyWaiting()),
+      unread: this.#unread || this.stream.waiting > 0,
       outbox: this.#outbox?.freeze(),
       throttled: this.#throttled,
       tls: this.stream instanceof TlsStream ? this.stream.freeze() : undefined,
@@ -117,8 +118,10 @@ export abstract class ClientSocket implements Handler, Sender {
 
   /** Comes back to the event loop after a `freezeSocket` that led nowhere. */
   unfreezeSocket(): void {
-    if (this.#outbox !== undefined) this.#watchTaking();
+    if (this.#outbox !== undefined) (this.#taking ??= new Taking(this)).watch();
     this.context.reactor.register(this.stream.fd, this, this.#events);
+    this.#frozen = false;
+    this.#readOn();
   }
 
   /** Takes up the life of a snapshot, with the server that is linked from now on. */
@@ -128,16 +131,16 @@ export abstract class ClientSocket implements Handler, Sender {
     this.#held = snapshot.checking;
     const { outbox } = snapshot;
     if (outbox !== undefined || this.stream.unsent > 0) {
-      this.#outbox = new Outbox();
-      const bytes = (outbox ?? NOTHING) as Uint8Array<ArrayBuffer>;
-      this.#outbox.append(bytes, 0, bytes.length);
+      this.#outbox = Outbox.standing(outbox);
       this.#events |= EPOLLOUT;
-      this.#watchTaking();
+      (this.#taking ??= new Taking(this)).watch();
     }
     this.listen(snapshot.tail);
     // The tail may be whole messages that wait for PostgreSQL to take bytes again.
     this.#stalled = server?.congested === true;
     if (this.#outbox !== undefined) server?.pauseReading();
+    this.#unread = snapshot.unread;
+    this.#readOn();
   }
 
   /** From now on its bytes are TLS records. What was written before, the end of the handshake, goes as it is. */
@@ -147,8 +150,7 @@ export abstract class ClientSocket implements Handler, Sender {
     if (this.#outbox !== undefined) {
       // The stream's, which puts it into no record.
       tls.unsent = this.#outbox.freeze()!.slice();
-      this.#outbox = new Outbox();
-      this.#outbox.append(NOTHING, 0, 0);
+      this.#outbox = Outbox.standing(undefined);
     }
     this.stream = new TlsStream(stream.fd, tls);
     stream.end();
@@ -193,6 +195,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   /** Something is out of the way: reads again, unless something else is in it. */
   resume(): void {
+    this.#readOn();
     if ((this.#events & EPOLLIN) !== 0 || !this.mayBeRead) return;
     this.#setEvents(this.#events | EPOLLIN | EPOLLRDHUP);
   }
@@ -282,6 +285,19 @@ export abstract class ClientSocket implements Handler, Sender {
     const begunMs = n < WORTH_BYTES && n < most ? 0 : performance.now();
     this.take(readBuffer, 0, offset + n);
     if (begunMs !== 0) this.#most = paced(most, n, performance.now() - begunMs);
+    this.#readOn();
+  }
+
+  /** What the stream has beside its socket, or a tail that has come, needs no event: others have their turn, and then it. */
+  #readOn(): void {
+    if (this.#readsOn || this.stream.waiting === 0 && !this.#unread) return;
+    this.#readsOn = true;
+    this.context.reactor.atEndOfTurn(() => {
+      this.#readsOn = false;
+      if (this.#frozen || this.state.stage === Stage.Closed || !this.mayBeRead) return;
+      if (this.stream.waiting > 0) this.#read();
+      else if (this.#unread && this.#need === 0) this.takeKept();
+    });
   }
 
   #endOfStream(n: number): void {
@@ -345,6 +361,7 @@ export abstract class ClientSocket implements Handler, Sender {
     const tail = this.#tail;
     this.#tail = undefined;
     this.#stalled = false;
+    this.#unread = false;
     if (this.#need > 0) {
       this.context.longBytes -= this.#need;
       this.#need = 0;
@@ -419,30 +436,12 @@ export abstract class ClientSocket implements Handler, Sender {
     this.#outbox.append(bytes, start, end);
     this.#setEvents(this.#events | EPOLLOUT);
     this.server?.pauseReading();
-    this.#watchTaking();
-  }
-
-  /** A client that stops taking a long message must not keep a server for ever: `proxy_copy_data_timeout`. */
-  #watchTaking(): void {
-    // A replication stream is PostgreSQL's to end: wal_sender_timeout.
-    if (this.#takingTimer !== undefined || this.state.replication !== "none") return;
-    const { reactor, general } = this.context;
-    const flushes = this.#flushes;
-    const timeout = general.proxy_copy_data_timeout;
-    this.#takingTimer = reactor.at(reactor.now + timeout, () => {
-      this.#takingTimer = undefined;
-      const state = this.server?.state;
-      if (this.#outbox === undefined || state === undefined) return;
-      const long = state.left > 0 && general.message_size_to_be_stream > 0 &&
-        state.messageBytes > general.message_size_to_be_stream;
-      if (long && flushes === this.#flushes) this.close(REASONS.clientStuck, String(timeout));
-      else this.#watchTaking();
-    });
+    (this.#taking ??= new Taking(this)).watch();
   }
 
   #flush(): void {
     if (this.#outbox === undefined) return;
-    this.#flushes++;
+    this.#taking?.took();
     const result = this.#outbox.flush(this.stream);
     if (result < 0) return this.close(REASONS.clientReset, errnoText(-result));
     if (this.#outbox.length > 0) return;
@@ -480,7 +479,7 @@ export abstract class ClientSocket implements Handler, Sender {
 
   /** Leaves the event loop for good, and the descriptor as well. */
   closeSocket(): void {
-    this.#stopWatching();
+    this.#taking?.end();
     this.leaveSocket();
     this.context.reactor.close(this.stream.fd);
   }
@@ -489,10 +488,5 @@ export abstract class ClientSocket implements Handler, Sender {
   leaveSocket(): void {
     this.dropTail();
     this.stream.end();
-  }
-
-  #stopWatching(): void {
-    this.#takingTimer?.cancel();
-    this.#takingTimer = undefined;
   }
 }

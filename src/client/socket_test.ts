@@ -7,10 +7,12 @@ import { concat } from "../protocol/testing/wire.ts";
 import type { ServerConnection } from "../server/connection.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
 import { FakeStream } from "../testing/fake_stream.ts";
+import { HoardingStream } from "../testing/hoarding_stream.ts";
 import { KeepingStream } from "../testing/keeping_stream.ts";
 import { type FakeClient, World } from "../testing/world.ts";
 import type { ClientContext } from "./context.ts";
-import { ClientSocket, MOST_OWED } from "./socket.ts";
+import { ClientSocket } from "./socket.ts";
+import { MOST_OWED } from "./socket_parts.ts";
 import { newSessionState, Stage } from "./state.ts";
 
 const choices = fc.infiniteStream(fc.nat({ max: 0xffffff }));
@@ -201,7 +203,11 @@ function change(way: Obstacles, choice: number): void {
 }
 
 /** Streams that take what they are given, and those that count it as taken and keep it. */
-const STREAMS = [["", FakeStream], [", by a stream that keeps", KeepingStream]] as const;
+const STREAMS = [
+  ["", FakeStream],
+  [", by a stream that keeps", KeepingStream],
+  [", by a stream that hoards", HoardingStream],
+] as const;
 
 for (const [by, Stream] of STREAMS) {
   Deno.test(`socket: a client is read from when nothing is in the way, and at no other time${by}`, () => {

@@ -20,26 +20,12 @@ import type { Replication } from "../protocol/startup.ts";
 import type { Statement } from "../server/statements/on_server.ts";
 import type { CertificateNames } from "../tls/certificate_names.ts";
 import { NO_PARAMETERS, type ParameterSet } from "../server/parameters.ts";
-import type { TlsState } from "../tls/state.ts";
 
 /** A name and its statement. Names of one hash form a chain. */
 export interface NamedStatement {
   readonly name: Uint8Array<ArrayBuffer>;
   statement: Statement;
   next: NamedStatement | undefined;
-}
-
-/** The socket's part of a snapshot. */
-export interface SocketSnapshot {
-  /** What was read and not looked at yet. */
-  tail: Uint8Array | undefined;
-  /** What the client has not taken yet. */
-  outbox: Uint8Array | undefined;
-  throttled: boolean;
-  /** Of a connection with TLS: what its records are sealed and opened with. */
-  tls: TlsState | undefined;
-  /** The tail waits for the answer to a Describe of the pooler's (`held`). */
-  checking: boolean;
 }
 
 /** Stages of a session. */

@@ -14,6 +14,7 @@ export const MOST_REUSED_BYTES = 1024 * 1024;
 /** Sent at one time, so that others have their turn. */
 const MOST_SENT_BYTES = 1024 * 1024;
 const LEAST_ROOM = 1024;
+const NOTHING = new Uint8Array(0);
 
 /** `bytes[start..end)` */
 interface Range {
@@ -29,6 +30,13 @@ export class Outbox {
   #own = 0;
   /** Bytes that the stream held back when it was last asked; 1 if it was not asked yet. */
   #heldBack = 0;
+
+  /** One that has these bytes, or none, and then the stream holds something back. */
+  static standing(bytes: Uint8Array | undefined): Outbox {
+    const outbox = new Outbox();
+    outbox.append((bytes ?? NOTHING) as Uint8Array<ArrayBuffer>, 0, bytes?.length ?? 0);
+    return outbox;
+  }
 
   /** Bytes not sent yet, the stream's own among them: 0 when all has been taken. */
   get length(): number {

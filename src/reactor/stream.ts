@@ -27,10 +27,14 @@ export interface ByteStream {
   /** Bytes that count as taken and that the kernel has not taken: the stream's own, not its owner's. */
   readonly unsent: number;
   /**
-   * Reads into `readBuffer` at `offset` (< READ_BYTES): bytes read, 0 at the end of the stream, or −errno. `most`: so many
-   * (≤ READ_BYTES), where the stream can choose.
+   * Reads at most `most` (≤ READ_BYTES) bytes into `readBuffer` at `offset` (< READ_BYTES): bytes read, 0 at the end of the
+   * stream, or −errno.
    */
   receive(offset: number, most?: number): number;
+  /** Bytes that the next `receive` has without its socket, which may not be readable: there were more than were asked for. */
+  readonly waiting: number;
+  /** A copy of them, which is to travel. */
+  copyWaiting(): Uint8Array | undefined;
   /** Writes `bytes[start..end)`: bytes taken, or −errno. Even if all were, some may be left in `unsent`. */
   send(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): number;
   /**
@@ -100,6 +104,9 @@ export abstract class PuttingOff implements Sender {
 /** A plain socket. */
 export class PlainStream extends PuttingOff implements ByteStream {
   readonly unsent: number = 0;
+  readonly waiting: number = 0;
+
+  copyWaiting(): undefined {}
 
   receive(offset: number, most: number = READ_BYTES): number {
     if (offset === 0) return libc.recvTo(this.fd, readBufferAt, most);

@@ -15,6 +15,7 @@ export const putOff: Set<FakeStream> = new Set<FakeStream>();
 export class FakeStream implements ByteStream {
   readonly fd: Fd;
   readonly unsent: number = 0;
+  readonly waiting: number = 0;
   /** What the pooler has written. */
   #written: Uint8Array[] = [];
   #incoming: Uint8Array[] = [];
@@ -112,6 +113,13 @@ export class FakeStream implements ByteStream {
   flush(): number {
     return 0;
   }
+
+  copyWaiting(): Uint8Array | undefined {
+    return undefined;
+  }
+
+  /** What it was copied for has it from now on. */
+  forgetWaiting(): void {}
 
   sayEnd(): void {}
 

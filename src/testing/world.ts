@@ -280,7 +280,9 @@ export class World {
         const server = this.servers.find(({ connection }) => connection === session.server);
         old.leaveQueue(session);
         if (server !== undefined) old.takeOut(server.connection);
-        return { client, server, snapshot: throughBytes(session.freeze()) };
+        const snapshot = throughBytes(session.freeze());
+        client.stream.forgetWaiting();
+        return { client, server, snapshot };
       });
     this.reactor.now = nowMs;
     pool.moving.expect();
@@ -342,7 +344,9 @@ export class World {
       stream.usually = Infinity;
     }
     for (let turn = 0; turn < 20_000; turn++) {
-      let moved = false;
+      let moved = this.clients.some(({ stream, session }) =>
+        stream.waiting > 0 && session.mayBeRead
+      );
       this.reactor.endTurn();
       for (const client of this.clients) {
         if (this.clientSends(client, Infinity)) moved = true;

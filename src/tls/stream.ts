@@ -4,7 +4,8 @@
  * calls. Plaintext counts as taken when it is sealed; ciphertext that the kernel does not take stays here, at most a
  * batch and a message of ours, and nothing more is sealed before it is gone.
  *
- * `receive` never leaves a whole record unopened, so whoever waits for the socket to be readable misses nothing. After
+ * `receive` never leaves a whole record unopened, so whoever waits for the socket to be readable misses nothing but what is
+ * `waiting`: what was opened, and was more than was asked for. That is no part of its state: the owner takes it along. After
  * a handshake there may be some in the state already: the owner calls `receive` once by itself.
  */
 
@@ -14,7 +15,7 @@ import { SHUT_RD } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import { copyBytes } from "../reactor/copy.ts";
 import { isPutOff, MOST_POSTED_BYTES, postMore, type Sender } from "../reactor/posts.ts";
-import { type ByteStream, PuttingOff, READ_BYTES } from "../reactor/stream.ts";
+import { type ByteStream, PuttingOff, READ_BYTES, readBuffer } from "../reactor/stream.ts";
 import { CLOSE_NOTIFY } from "./alerts.ts";
 import {
   BATCH_BYTES,
@@ -41,6 +42,9 @@ export class TlsStream extends PuttingOff implements ByteStream {
   /** Of a record that was not whole at the last read. */
   #undecoded: Uint8Array<ArrayBuffer> | undefined;
   #undecodedLength = 0;
+  /** What was opened and not taken. */
+  waiting = 0;
+  #opened: Uint8Array<ArrayBuffer> | undefined;
   #ended = false;
 
   /**
@@ -83,7 +87,29 @@ export class TlsStream extends PuttingOff implements ByteStream {
     };
   }
 
-  receive(offset: number): number {
+  copyWaiting(): Uint8Array | undefined {
+    return this.waiting === 0 ? undefined : this.#opened!.slice(-this.waiting);
+  }
+
+  receive(offset: number, most: number = READ_BYTES): number {
+    if (this.waiting > 0) return this.#takeWaiting(offset, most);
+    const count = this.#receive(offset);
+    if (count <= most) return count;
+    this.#opened = readBuffer.slice(offset + most, offset + count);
+    this.waiting = count - most;
+    return most;
+  }
+
+  #takeWaiting(offset: number, most: number): number {
+    const count = Math.min(most, this.waiting);
+    const at = this.#opened!.length - this.waiting;
+    copyBytes(readBuffer, offset, this.#opened!, at, at + count);
+    this.waiting -= count;
+    if (this.waiting === 0) this.#opened = undefined;
+    return count;
+  }
+
+  #receive(offset: number): number {
     const state = this.#state;
     if (state.fault !== "") return -EPROTO;
     if (state.peerEnded || this.#ended) return 0;
@@ -218,6 +244,8 @@ export class TlsStream extends PuttingOff implements ByteStream {
     if (this.#undecoded !== undefined) giveReceived(this.#undecoded);
     this.#undecoded = undefined;
     this.#undecodedLength = 0;
+    this.#opened = undefined;
+    this.waiting = 0;
     this.#unsentBytes = undefined;
     this.unsent = 0;
   }

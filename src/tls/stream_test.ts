@@ -244,6 +244,53 @@ Deno.test("tls stream: records that came with the end of a handshake are opened 
   close(other);
 });
 
+Deno.test("tls stream: no more is given than is asked for, and the rest needs no socket", () => {
+  const asked = fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 6 });
+  const records = fc.array(fc.integer({ min: 1, max: 16_384 }), { minLength: 1, maxLength: 3 });
+  fc.assert(
+    fc.property(records, asked, fc.nat({ max: 500 }), (lengths, mosts, offset) => {
+      using wire = new Wire();
+      const wanted: number[] = [];
+      for (const [i, length] of lengths.entries()) {
+        const bytes = new Uint8Array(length).map((_, k) => k * 7 + i);
+        wanted.push(...bytes);
+        inject(wire.other, wire.peer.data(bytes));
+      }
+      const heard: number[] = [];
+      for (let i = 0; heard.length < wanted.length; i++) {
+        const most = mosts[i % mosts.length]!;
+        const before = wire.stream.waiting;
+        const n = wire.stream.receive(offset, most);
+        assert.ok(n > 0 && n <= most, `${n} of ${most}`);
+        if (before > 0) assert.equal(wire.stream.waiting, before - n);
+        heard.push(...readBuffer.subarray(offset, offset + n));
+        assert.equal(wire.stream.copyWaiting()?.length ?? 0, wire.stream.waiting);
+        const waiting = wire.stream.copyWaiting() ?? new Uint8Array(0);
+        const next = wanted.slice(heard.length, heard.length + waiting.length);
+        assert.deepEqual([...waiting], next, "it may travel");
+      }
+      assert.deepEqual(heard, wanted);
+      assert.equal(wire.stream.receive(0), -EAGAIN);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+Deno.test("tls stream: what waits comes before the end, and before a fault", () => {
+  for (const broken of [false, true]) {
+    using wire = new Wire();
+    inject(wire.other, wire.peer.data(encoder.encode("abcdef")));
+    inject(wire.other, broken ? new Uint8Array(8).fill(99) : wire.peer.alert(1, 0));
+    const heard: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      assert.equal(wire.stream.receive(0, 2), 2);
+      heard.push(String.fromCharCode(...readBuffer.subarray(0, 2)));
+    }
+    assert.deepEqual(heard, ["ab", "cd", "ef"]);
+    assert.equal(wire.stream.receive(0, 2), broken ? -EPROTO : 0);
+  }
+});
+
 // ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Deno.test("tls stream: all that is sent arrives, from whichever buffer and however little is taken", () => {

@@ -7,7 +7,8 @@
 import { TransactionStatus } from "../../protocol/codes.ts";
 import { query } from "../../protocol/messages.ts";
 import type { Pool } from "../../pool/pool.ts";
-import type { AnswerRecording, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
+import type { AnswerRecording } from "../socket_parts.ts";
+import type { ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { isConstantQuery } from "./constant_query.ts";
 import { LocalAnswer } from "./transaction.ts";
 

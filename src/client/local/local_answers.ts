@@ -11,13 +11,8 @@ import { mayDeallocate, readDeallocation } from "../prepared/deallocate.ts";
 import { flushNotifications } from "../listen/delivery.ts";
 import { refuseBlock } from "../refusals.ts";
 import { REASONS } from "../../reasons.ts";
-import type {
-  AnswerRecording,
-  ClientEnd,
-  ClientOutput,
-  ClientTimes,
-  ClientView,
-} from "../parts.ts";
+import type { AnswerRecording } from "../socket_parts.ts";
+import type { ClientEnd, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { clearStatements, findStatement, setStatement } from "../prepared/names.ts";
 import {
   answerTo,

@@ -5,15 +5,9 @@
 
 import { Frontend, frontendLimit, readLength } from "../../protocol/codes.ts";
 import { REASONS } from "../../reasons.ts";
-import type {
-  AnswerRecording,
-  ClientEnd,
-  ClientInput,
-  ClientOutput,
-  ClientTimes,
-  ClientView,
-} from "../parts.ts";
+import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { violation } from "../refusals.ts";
+import type { AnswerRecording } from "../socket_parts.ts";
 import { Stage } from "../state.ts";
 import { answerLocally } from "./local_answers.ts";
 import { LocalAnswer, readyWithoutServer } from "./transaction.ts";

@@ -23,7 +23,7 @@ import { markPiece, owedExecute } from "../relay/marking.ts";
 import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import type { ServerConnection } from "../../server/connection.ts";
-import { MOST_OWED } from "../socket.ts";
+import { MOST_OWED } from "../socket_parts.ts";
 import { closeUnused } from "./provide.ts";
 import { fillUnnamed } from "./unnamed.ts";
 import {

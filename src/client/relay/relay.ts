@@ -18,7 +18,7 @@ import { queryBegins } from "../counts.ts";
 import { violation } from "../refusals.ts";
 import { markCall, markPiece, markQuery, owedQuery } from "./marking.ts";
 import type { ClientEnd, ClientInput, ClientTimes, ClientView } from "../parts.ts";
-import { MOST_OWED } from "../socket.ts";
+import { MOST_OWED } from "../socket_parts.ts";
 
 /** The part of a session that this file sees. */
 interface Session extends ClientView, ClientInput, ClientEnd, ClientTimes {

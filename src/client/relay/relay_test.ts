@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { FakeStream } from "../../testing/fake_stream.ts";
+import { HoardingStream } from "../../testing/hoarding_stream.ts";
 import { type FakeClient, World } from "../../testing/world.ts";
 import { Stage } from "../state.ts";
 import { ServerStage } from "../../server/state.ts";
@@ -172,12 +174,20 @@ Deno.test("relay: clients that leave at any moment do not touch those who stay, 
   );
 });
 
-for (const pool_mode of ["transaction", "session"] as const) {
-  Deno.test(`relay: everything may be frozen and thawed between any two events, ${pool_mode} mode`, () => {
+for (
+  const [pool_mode, by, Stream] of [
+    ["transaction", "", FakeStream],
+    ["session", "", FakeStream],
+    ["transaction", ", by streams that hoard", HoardingStream],
+    ["session", ", by streams that hoard", HoardingStream],
+  ] as const
+) {
+  Deno.test(`relay: everything may be frozen and thawed between any two events, ${pool_mode} mode${by}`, () => {
     const many = fc.array(pipelines, { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(many, choices, fc.nat({ max: 800 }), (all, choice, steps) => {
         const world = new World({ pool_mode });
+        world.clientStream = Stream;
         const few = pool_mode === "transaction" ? 2 : all.length;
         for (let i = 0; i < few; i++) world.addServer();
         const sent = all.map((pipeline) => bytesOfAll([...pipeline, simpleQuery("commit"), SYNC]));
@@ -199,7 +209,7 @@ for (const pool_mode of ["transaction", "session"] as const) {
         }
         assert.deepEqual(world.warnings, []);
       }),
-      { numRuns: 200 },
+      { numRuns: by === "" ? 200 : 60 },
     );
   });
 }

@@ -30,6 +30,7 @@ const emptySession = (): SessionSnapshot => ({
   throttled: false,
   tls: undefined,
   checking: false,
+  unread: false,
 });
 
 const emptyServer = (): ServerSnapshot => ({
