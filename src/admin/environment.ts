@@ -94,6 +94,8 @@ export interface AdminEnvironment {
   sockets(): number[];
   upgrades(): UpgradeReport;
   workers(): WorkerReport;
+  /** Lines that neither standard error nor the log's file could be given. */
+  lostLogLines(): number;
   hasDatabase(name: string): boolean;
   /** Resolves to the number of pools touched, once all workers have obeyed. */
   command(name: PoolCommand, database: string | undefined): Promise<number>;

@@ -93,7 +93,7 @@ Deno.test("extended: max_rows suspends the portal until its rows are out", async
     execute("", 6),
     sync,
   );
-  assert.deepEqual(lines.map((line) => line[0]).join(""), "12DDDDDDsDDDDDDsDDCCZ");
+  assert.deepEqual(lines.map((line) => line[0]).join(""), "12DDDDDDsDDDDDDsDDDCCZ");
 });
 
 Deno.test("extended: rows are those of the first Execute", async () => {

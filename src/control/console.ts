@@ -59,6 +59,7 @@ export interface ConsoleHost {
   beginUpgrade(cause: string): void;
   upgrades(): UpgradeReport;
   workers(): WorkerReport;
+  lostLogLines(): number;
 }
 
 export class Consoles implements AdminEnvironment {
@@ -184,6 +185,10 @@ export class Consoles implements AdminEnvironment {
 
   workers(): WorkerReport {
     return this.#host.workers();
+  }
+
+  lostLogLines(): number {
+    return this.#host.lostLogLines();
   }
 
   upgrades(): UpgradeReport {

@@ -58,6 +58,7 @@ const LOG_ENDS = "serving in the background: the log of this process ends here";
 export class Doorman {
   readonly #log: LineLog;
   readonly #logPlace: ReturnType<typeof startLog>["place"];
+  readonly #lostLogLines: () => number;
   readonly #supervisor: Supervisor;
   readonly #requests: WorkerRequests;
   readonly #consoles: Consoles;
@@ -110,6 +111,7 @@ export class Doorman {
     this.#fileLimit = new FileLimit(config.general.worker_threads, webDescriptors(config));
     const { log, place, lostLines } = startLog(options, config);
     this.#logPlace = place;
+    this.#lostLogLines = lostLines;
     this.#log = log;
     this.#supervisor = new Supervisor({
       mail: (mail, worker) => this.#mail(mail, worker),
@@ -131,7 +133,6 @@ export class Doorman {
     this.#consoles = this.#makeConsoles();
     this.#web = new Web({
       log,
-      lostLines,
       admin: this.#consoles,
       supervisor: this.#supervisor,
       shutdown: this.#shutdown,
@@ -483,6 +484,7 @@ export class Doorman {
       },
       beginUpgrade: (cause) => this.#beginUpgrade(cause),
       workers: () => ({ running: supervisor.serving, lost: this.#losses.count }),
+      lostLogLines: () => this.#lostLogLines(),
       upgrades: () => ({
         phase: this.#succession === undefined ? this.#upgrade.phase : "taking_over",
         pid: Deno.pid,

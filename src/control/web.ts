@@ -32,7 +32,6 @@ const TAKEN_MS = 1000;
 export interface WebHost {
   readonly log: Log;
   /** Of the log, that could not be written. */
-  readonly lostLines: () => number;
   readonly admin: AdminEnvironment;
   readonly supervisor: Pick<Supervisor, "shared" | "workers" | "askInTime">;
   readonly shutdown: { readonly begun: boolean };
@@ -100,7 +99,7 @@ function readinessOf({ shutdown, upgrade, accepting }: WebHost): Readiness {
 }
 
 function webEnvironment(host: WebHost): WebEnvironment {
-  const { log, lostLines, admin, supervisor, config } = host;
+  const { log, admin, supervisor, config } = host;
   return {
     log,
     readiness: () => readinessOf(host),
@@ -122,7 +121,7 @@ function webEnvironment(host: WebHost): WebEnvironment {
         rejections: readRejections(shared),
         namedEvictions: Atomics.load(shared, Shared.NamedEvictions) >>> 0,
         anonymousEvictions: Atomics.load(shared, Shared.AnonymousEvictions) >>> 0,
-        lostLogLines: lostLines(),
+        lostLogLines: admin.lostLogLines(),
       };
     },
     configuredUsers: () => configuredUsers(config()),

@@ -40,6 +40,7 @@ export class LineSink {
   #resting = false;
   #pauseMs = FIRST_PAUSE_MS;
   #errno = 0;
+  /** Not told of yet. */
   #lost = 0;
   #lostEver = 0;
 

@@ -33,6 +33,7 @@ export const showLists: Show = {
       ["dns_pending", 0],
       ["workers", workers.running],
       ["lost_workers", workers.lost],
+      ["lost_log_lines", environment.lostLogLines()],
     ];
   },
 };

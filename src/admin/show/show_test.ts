@@ -404,6 +404,7 @@ Deno.test("show: LISTS counts by state, the console's own included", async () =>
     "dns_pending 0",
     "workers 4",
     "lost_workers 1",
+    "lost_log_lines 12",
   ]);
 });
 

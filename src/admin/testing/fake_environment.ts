@@ -125,6 +125,7 @@ export function fakeEnvironment(
   const environment: AdminEnvironment = {
     version: "3.10.7",
     workers: () => ({ running: 4, lost: 1 }),
+    lostLogLines: () => 12,
     pools: () => Promise.resolve([poolRow(), poolRow({ database: "My DB", user: "bob" })]),
     clients: () => Promise.resolve([clientRow()]),
     servers: () => Promise.resolve([serverRow()]),
