@@ -199,9 +199,10 @@ export class Supervisor {
     return !lost && !starting;
   }
 
-  send(worker: number, mail: ControlToWorker, ports: MessagePort[] = []): void {
+  /** Whether there is a thread that will get it. */
+  send(worker: number, mail: ControlToWorker, ports: MessagePort[] = []): boolean {
     const { lost, port, wakeFd, life } = this.#members[worker];
-    if (lost) return;
+    if (lost) return false;
     const envelope: Envelope<ControlToWorker> = new Map([["mail", mail]]);
     if (mail.kind === "hold") {
       const given = new Int32Array(this.#given);
@@ -210,6 +211,7 @@ export class Supervisor {
     }
     port.postMessage(envelope, ports);
     libc.write(wakeFd, ONE, 8);
+    return true;
   }
 
   // ── loss ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,13 +2,30 @@
 
 import type { MovingRow } from "../../mail.ts";
 import type { StayReason } from "../../stats/upgrades.ts";
+import type { Supervisor } from "../supervisor.ts";
 
 /** What has moved so far. */
-export function movedSoFar(rows: readonly MovingRow[]): { clients: number; servers: number } {
+function movedSoFar(rows: readonly MovingRow[]): { clients: number; servers: number } {
   return {
     clients: sum(rows, ({ movedClients }) => movedClients),
     servers: sum(rows, ({ movedServers }) => movedServers),
   };
+}
+
+/** What each worker has said last: one that is lost, or does not answer in time, has moved what it had moved. */
+export class LastHeard {
+  readonly #rows = new Map<number, MovingRow>();
+
+  /** Rows of the workers that answer within `ms`. */
+  async ask(supervisor: Pick<Supervisor, "askInTime">, ms: number): Promise<MovingRow[]> {
+    const rows = await supervisor.askInTime<MovingRow>("moving", ms);
+    for (const row of rows) this.#rows.set(row.worker, row);
+    return rows;
+  }
+
+  moved(): { clients: number; servers: number } {
+    return movedSoFar([...this.#rows.values()]);
+  }
 }
 
 /**

@@ -324,6 +324,8 @@ export class Succession {
 
   /** Resolves when what the worker holds lives there, but for the clients of these indexes. */
   #thaw(home: number, ticket: number, supervisor: SuccessionWorkers): Promise<number[]> {
+    // Its worker was lost in between, and what it held with it.
+    if (!this.#tickets.has(ticket)) return Promise.resolve([]);
     return new Promise((resolve) => {
       this.#thawing.set(ticket, resolve);
       const returns = this.init.takesBack === true;
@@ -341,11 +343,14 @@ export class Succession {
   /** The worker is lost: what it was to take, or had not all of thawed, goes back. */
   lost(worker: number): void {
     for (const [ticket, { home, items }] of this.#tickets) {
-      if (home !== worker) continue;
-      const all = Array.from({ length: items }, (_, i) => i);
-      this.held(ticket, all);
-      this.thawed(ticket, all);
+      if (home === worker) this.#refuseAll(ticket, items);
     }
+  }
+
+  #refuseAll(ticket: number, items: number): void {
+    const all = Array.from({ length: items }, (_, i) => i);
+    this.held(ticket, all);
+    this.thawed(ticket, all);
   }
 
   /** What each worker gets of a batch; `undefined` for want of descriptors, and then all of them are closed. */
@@ -402,7 +407,10 @@ export class Succession {
     return new Promise((resolve) => {
       this.#tickets.set(ticket, { home, items: items.length });
       this.#holding.set(ticket, (lacking) => resolve({ ticket, lacking }));
-      supervisor.send(home, { kind: "hold", ticket, items, blobs });
+      if (supervisor.send(home, { kind: "hold", ticket, items, blobs })) return;
+      for (const { fds } of items) for (const fd of fds) libc.close(fd as Fd);
+      if (blobs !== undefined) libc.close(blobs);
+      this.#refuseAll(ticket, items.length);
     });
   }
 

@@ -18,6 +18,8 @@ type Mail<Kind extends ControlToWorker["kind"]> = ControlToWorker & { kind: Kind
 class NewProcess {
   readonly lines: string[] = [];
   readonly sent: [worker: number, mail: ControlToWorker][] = [];
+  /** Has no thread. */
+  vacant = -1;
   readonly shared = new SharedArrayBuffer(SHARED_WORDS * 4);
   readonly old: FrameSocket;
   readonly succession: Succession;
@@ -33,7 +35,11 @@ class NewProcess {
       supervisor: {
         shared: this.shared,
         workers: 2,
-        send: (worker, mail) => void this.sent.push([worker, mail]),
+        send: (worker, mail) => {
+          if (this.vacant === worker) return false;
+          this.sent.push([worker, mail]);
+          return true;
+        },
         broadcast: (mail) => void this.sent.push([-1, mail]),
       },
       settings: {
@@ -80,6 +86,13 @@ class NewProcess {
       if (at >= 0) return this.sent[at]![1] as Mail<Kind>;
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
+  }
+
+  /** The worker has been told to thaw what it holds. */
+  async thawing(ticket: number): Promise<void> {
+    const isIt = ([, mail]: [number, ControlToWorker]) =>
+      mail.kind === "thaw_held" && mail.ticket === ticket;
+    while (!this.sent.some(isIt)) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
   /** The old process sends a batch, with a descriptor for each item and one for their bytes if they are apart. */
@@ -257,6 +270,7 @@ Deno.test("succession: what is small passes what is large and came before it", a
     process.succession.held(ticket, []);
     const taken = (await process.old.receive())!;
     assert.equal(taken.kind, FrameKind.Taken);
+    await process.thawing(ticket);
     process.succession.thawed(ticket, []);
     assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
     return (taken.payload as { batch: number }).batch;
@@ -270,9 +284,50 @@ Deno.test("succession: what is small passes what is large and came before it", a
   process.sent.length = 0;
   // Its client is not thawed, and the other one is.
   await process.succession.cancel(2, Uint8Array.of(1));
-  assert.equal(process.sent.length, 0);
+  assert.ok(!process.sent.some(([, { kind }]) => kind === "cancel"));
   assert.equal(await finish(large!), 2);
   await process.mail("cancel");
   await process.done();
   assert.match(process.lines.at(-1)!, /complete: took 3 clients/);
+});
+
+Deno.test("succession: what a worker had in hand that is lost goes back, and the others' clients come", async () => {
+  const process = await NewProcess.begun();
+  await process.batch([session("a", 1), session("b", 2)]);
+  await process.mail("hold");
+  while (process.sent.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const [, [, other]] = process.sent.splice(0) as [number, Mail<"hold">][];
+  // Before it held its part.
+  process.succession.lost(0);
+  process.succession.held(other!.ticket, []);
+  const taken = (await process.old.receive())!;
+  assert.deepEqual(taken.payload, { worker: 1, batch: 4, refused: [0], again: false });
+  await process.thawing(other!.ticket);
+  process.succession.lost(0);
+  process.succession.thawed(other!.ticket, []);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
+  // And while it thaws: what it had begun with is shut down, so it goes back whole.
+  process.sent.length = 0;
+  await process.batch([session("a", 3), session("a", 4)], { batch: 5 });
+  const { ticket } = await process.mail("hold");
+  process.succession.held(ticket, []);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Taken);
+  await process.thawing(ticket);
+  process.succession.lost(0);
+  assert.deepEqual((await process.old.receive())!.payload, { worker: 1, batch: 5, failed: [0, 1] });
+  process.succession.lost(1);
+  // One that is not replaced yet gets nothing.
+  process.vacant = 0;
+  process.sent.length = 0;
+  await process.batch([session("a", 5), session("b", 6)], { batch: 6 });
+  const { ticket: third, items } = await process.mail("hold");
+  process.succession.held(third, []);
+  const { payload } = (await process.old.receive())!;
+  assert.deepEqual(payload, { worker: 1, batch: 6, refused: [0], again: false });
+  await process.thawing(third);
+  process.succession.thawed(third, []);
+  assert.equal((await process.old.receive())!.kind, FrameKind.Thawed);
+  assert.ok(await process.done());
+  assert.match(process.lines.at(-1)!, /complete: took 2 clients/);
+  libc.close(items[0]!.fds[0] as Fd);
 });

@@ -15,7 +15,7 @@ import { socketPair } from "../../os/fd_passing.ts";
 import * as libc from "../../os/libc.ts";
 import { FrameKind, FrameSocket } from "../../handover/frames.ts";
 import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
-import type { CountsRow, MovingRow, WorkerToControl } from "../../mail.ts";
+import type { CountsRow, WorkerToControl } from "../../mail.ts";
 import type { Log } from "../../log/log.ts";
 import { Shared } from "../../stats/shared.ts";
 import {
@@ -32,9 +32,9 @@ import { obstacleToMoving } from "./obstacle.ts";
 import {
   clientsLeft,
   frozenOnes,
+  LastHeard,
   lateOnes,
   leftText,
-  movedSoFar,
   movedText,
   total,
 } from "./progress.ts";
@@ -117,6 +117,7 @@ export class Upgrade {
   #thaws = false;
   /** When it last said anything. */
   #heardAt = 0;
+  #heard = new LastHeard();
   #reloadWanted = false;
   /** It was killed for taking nothing. */
   #stuck = false;
@@ -205,6 +206,7 @@ export class Upgrade {
     const fresh = this.#spawn(theirs);
     this.#new = fresh;
     this.#underWay = 0;
+    this.#heard = new LastHeard();
     this.#reloadWanted = false;
     this.#stuck = false;
     const started = this.#environment.launched ? "starts the new one" : "started";
@@ -328,14 +330,14 @@ export class Upgrade {
     let moved = 0;
     for (;;) {
       if (lost()) return "lost";
-      const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
+      const rows = await this.#heard.ask(supervisor, ANSWER_MS);
       const left = clientsLeft(rows, understood);
       const late = lateOnes(rows);
       const silent = supervisor.serving - rows.length;
       empty = total(left) + late + silent === 0 ? empty + 1 : 0;
       if (empty === 2) return "empty";
       const now = performance.now();
-      const { clients, servers } = movedSoFar(rows);
+      const { clients, servers } = this.#heard.moved();
       if (clients + servers !== moved) progressAt = now;
       moved = clients + servers;
       // Who is frozen can't be told goodbye, and comes back if the new process is stuck.
@@ -343,7 +345,7 @@ export class Upgrade {
       if (now > begunAt + shutdownTimeoutMs() && !waits) return "timeout";
       if (now > reportAt) {
         reportAt = now + REPORT_MS;
-        const report = `${movedText(movedSoFar(rows))}; waiting for ${
+        const report = `${movedText({ clients, servers })}; waiting for ${
           leftText(left, late, silent)
         }`;
         if (report !== reported) log.info(TARGET, `binary upgrade: ${report}`);
@@ -377,8 +379,8 @@ export class Upgrade {
     },
   ): Promise<void> {
     const { log, supervisor, totals, handedOver, metrics } = this.#environment;
-    const rows = await supervisor.askInTime<MovingRow>("moving", ANSWER_MS);
-    const moved = movedSoFar(rows);
+    const rows = await this.#heard.ask(supervisor, ANSWER_MS);
+    const moved = this.#heard.moved();
     const left = clientsLeft(rows, understood);
     // It has not answered for these.
     left.refused += frozenOnes(rows);
@@ -406,7 +408,8 @@ export class Upgrade {
   async #takeBack(): Promise<void> {
     const { supervisor, log, totals } = this.#environment;
     log.error(TARGET, "BINARY UPGRADE FAILED: the new process ended while clients were moving");
-    const lost = movedSoFar(await supervisor.askInTime<MovingRow>("moving", ANSWER_MS));
+    await this.#heard.ask(supervisor, ANSWER_MS);
+    const lost = this.#heard.moved();
     totals.lost += lost.clients;
     upgradeFailed(totals, this.#stuck ? "stuck" : "died");
     // One that talks nonsense lives on, and accepts.

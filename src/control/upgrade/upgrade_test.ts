@@ -40,12 +40,14 @@ class Service {
   row = { ...NOTHING_LEFT };
   rows = () => [this.row];
   shutdownTimeoutMs = 60_000;
+  serving = 1;
   gone = false;
   readonly #ended = Promise.withResolvers<number>();
 
   constructor(program = "/bin/true") {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.exited = promise;
+    const serving = () => this.serving;
     const environment: UpgradeEnvironment = {
       log: createRecordLog({
         filter: levelFilter("info"),
@@ -55,14 +57,16 @@ class Service {
       configFile: "pg_doorman.toml",
       supervisor: {
         shared: new SharedArrayBuffer(SHARED_WORDS * 4),
-        serving: 1,
+        get serving() {
+          return serving();
+        },
         askInTime: <T>(what: string) =>
           Promise.resolve((what === "moving" ? this.rows() : []) as unknown as T[]),
         command: ({ name }) => {
           this.commands.push(name);
           return Promise.resolve(0);
         },
-        send: (worker, mail) => void this.sent.push([worker, mail]),
+        send: (worker, mail) => this.sent.push([worker, mail]) > 0,
         broadcast: (mail) => void this.sent.push([-1, mail]),
       },
       secrets: () => ({ mock: new Uint8Array(1), salt: new Uint8Array(1) }),
@@ -287,4 +291,54 @@ Deno.test("upgrade: a worker that hangs is not waited for beyond shutdown_timeou
   await over;
   await service.leaving;
   assert.match(service.lines.join("\n"), /left behind and closed: .*all that 1 workers have/);
+});
+
+Deno.test("upgrade: goes on without a worker that is lost meanwhile, and what that had moved counts", async () => {
+  const service = new Service();
+  service.serving = 2;
+  const other: MovingRow = { ...NOTHING_LEFT, worker: 1, movedClients: 3, movedServers: 1 };
+  service.row.movedClients = 2;
+  let asked = 0;
+  let rows = [service.row, other];
+  service.rows = () => {
+    asked++;
+    return rows;
+  };
+  const over = service.upgrade.begin("SIGUSR2 received");
+  await service.ready({ thaws: true });
+  // It has a batch under way when it is lost.
+  service.freeze([session({ id: 7 }), session({ id: 8 })]);
+  assert.equal((await service.theirs!.receive())!.kind, FrameKind.Batch);
+  const before = asked;
+  while (asked < before + 2) await new Promise((r) => setTimeout(r, 1));
+  rows = [other];
+  service.serving = 1;
+  await service.theirs!.send(FrameKind.Taken, { worker: 0, batch: 1, refused: [], again: false });
+  await service.theirs!.send(FrameKind.Thawed, { worker: 0, batch: 1, failed: [] });
+  assert.equal((await service.theirs!.receive())!.kind, FrameKind.Done);
+  await service.exited;
+  assert.match(service.lines.at(-1)!, /moved 5 clients and 1 servers to process 4711/);
+  service.end();
+  await over;
+  await service.leaving;
+});
+
+Deno.test("upgrade: what a lost worker had moved is lost with a new process that dies", async () => {
+  const service = new Service();
+  service.serving = 2;
+  let asked = 0;
+  let rows: MovingRow[] = [{ ...NOTHING_LEFT, movedClients: 5, underWay: 1 }];
+  service.rows = () => {
+    asked++;
+    return rows;
+  };
+  const over = service.upgrade.begin("SIGUSR2 received");
+  await service.ready();
+  while (asked < 2) await new Promise((r) => setTimeout(r, 1));
+  rows = [];
+  service.serving = 1;
+  service.end();
+  await over;
+  assert.deepEqual(service.told, ["serve on"]);
+  assert.equal(service.totals.lost, 5);
 });
