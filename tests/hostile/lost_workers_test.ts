@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { Bystander, restingSockets } from "../support/bystander.ts";
-import { waitFor } from "../support/detached_process.ts";
+import { readIfThere, waitFor } from "../support/detached_process.ts";
 import { ADMIN, Doorman, poolOf } from "../support/doorman.ts";
 import { Misbehaving } from "../support/misbehaving.ts";
 import { Postgres } from "../support/postgres.ts";
@@ -177,4 +177,42 @@ Deno.test("a worker that throws is replaced at once; PAUSE is not forgotten", as
     assert.equal(await client.value("SELECT 2"), "2");
   }
   for (const client of clients.values()) client.close();
+});
+
+Deno.test("a worker that throws while clients move costs its own at most, and the upgrade goes on", async () => {
+  await using here = await scene([
+    /worker 0 is given up with its \d+ connections, .*: it ended by an exception: Error: told to/,
+  ]);
+  const { doorman, program, threads: [first] } = here;
+  const clients = await everyPool(doorman);
+  // It gets its orders with all others, and does not come round before it throws.
+  program.tell(first!, "hang");
+  doorman.signal("SIGUSR2");
+  const ready = /binary upgrade: process (\d+) ready/;
+  const [, next] = await waitFor(
+    "a new process",
+    30_000,
+    () => ready.exec(doorman.logs) ?? undefined,
+  );
+  try {
+    program.tell(first!, "throw");
+    assert.equal(await doorman.waitForExit(), 0);
+    assert.match(doorman.logs, /worker 0 is given up/);
+    assert.match(doorman.logs, /binary upgrade: done after \d+ ms, moved \d+ clients/);
+    let others = 0;
+    for (const client of clients.values()) if (await isConnected(client)) others++;
+    assert.ok(others >= 2, `${others} are left`);
+    for (const pool of POOLS) {
+      using client = await logIn(doorman, pool);
+      assert.equal(await client.value("SELECT 2"), "2");
+    }
+  } finally {
+    for (const client of clients.values()) client.close();
+    Deno.kill(Number(next), "SIGTERM");
+    await waitFor(
+      "its end",
+      20_000,
+      () => readIfThere(`/proc/${next}/stat`) === undefined || undefined,
+    );
+  }
 });
