@@ -176,12 +176,12 @@ export type WorkerCommand =
   | { name: "kill_client"; database: undefined; client: number }
   | { name: "stop_accepting" | "drain" | "send_home" | "reset_interner"; database: undefined };
 
-/** Where a pool is, and how its user logs in: what a worker knows of pools that live elsewhere. */
+/** Where a pool is, and how its users log in: what a worker knows of pools that live elsewhere. */
 export interface PoolPlace {
   database: string;
   user: string;
   home: number;
-  shape: PasswordShape;
+  logins: { user: string; shape: PasswordShape }[];
 }
 
 /** A slice of a reload, small enough to be applied between two events. */
@@ -280,6 +280,8 @@ export interface PoolRow {
   retired: boolean;
   /** Clients that have logged in. */
   clients: number;
+  /** Of a pool that several users share: who they are, each with its clients in this pool. */
+  users?: { user: string; max_user_client_connections: number; clients: number }[];
   cl_idle: number;
   cl_active: number;
   cl_waiting: number;

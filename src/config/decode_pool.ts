@@ -6,6 +6,7 @@
 import { decodeSection } from "./decode.ts";
 import type { Section } from "./decode.ts";
 import { AUTH_QUERY_KEYS, POOL_KEYS, USER_KEYS } from "./schema_pool.ts";
+import { SHARING_USER_KEYS } from "./shared_pool.ts";
 import type { SourceNode } from "./source.ts";
 import { keyPath, KIND_NAMES } from "./source.ts";
 import type { AuthQueryConfig, PoolConfig, UserConfig } from "./types.ts";
@@ -27,6 +28,7 @@ export function decodePool(
 ): DecodedPool {
   const path = keyPath("pools", name);
   const userPaths: string[] = [];
+  const sharedSize = node.kind === "table" ? node.entries.get("shared_pool_size") : undefined;
   around.report.place(path, node);
   reportShards(path, node, around.report);
   const record = decodeSection({
@@ -34,10 +36,12 @@ export function decodePool(
     rows: POOL_KEYS,
     path,
     compound: (spec, entry, entryPath) =>
-      spec.type === "user_list" ? decodeUsers(entry, entryPath, around, userPaths) : decodeSection(
-        { ...around, rows: AUTH_QUERY_KEYS, path: entryPath },
-        entry,
-      ) as unknown as AuthQueryConfig,
+      spec.type === "user_list"
+        ? decodeUsers(entry, entryPath, { ...around, sharedSize }, userPaths)
+        : decodeSection(
+          { ...around, rows: AUTH_QUERY_KEYS, path: entryPath },
+          entry,
+        ) as unknown as AuthQueryConfig,
   }, node);
   return { name, path, pool: record as unknown as PoolConfig, userPaths };
 }
@@ -59,16 +63,37 @@ function reportShards(path: string, node: SourceNode, report: Section["report"])
 function decodeUsers(
   node: SourceNode,
   path: string,
-  around: Pick<Section, "report" | "elsewhere">,
+  around: Pick<Section, "report" | "elsewhere"> & { sharedSize: SourceNode | undefined },
   userPaths: string[],
 ): UserConfig[] {
-  const { report } = around;
+  const { report, sharedSize } = around;
   return userNodes(node, path, report).map(([userPath, entry]) => {
     report.place(userPath, entry);
     userPaths.push(userPath);
+    if (sharedSize !== undefined) takeSharedSize(userPath, entry, { report, sharedSize });
     const section: Section = { ...around, rows: USER_KEYS, path: userPath };
     return decodeSection(section, entry) as unknown as UserConfig;
   });
+}
+
+/** Users that share a pool have its size, and nothing else that would be a pool's. */
+function takeSharedSize(
+  path: string,
+  node: SourceNode,
+  { report, sharedSize }: { report: Section["report"]; sharedSize: SourceNode },
+): void {
+  if (node.kind !== "table") return;
+  for (const [key, entry] of node.entries) {
+    if (SHARING_USER_KEYS.has(key) || !USER_KEYS.has(key)) continue;
+    const keyOfUser = keyPath(path, key);
+    report.place(keyOfUser, entry);
+    report.fault(
+      keyOfUser,
+      "belongs to the pool, since its users share one (shared_pool_size)",
+      "set it in the pool itself, or leave it out",
+    );
+  }
+  node.entries.set("pool_size", sharedSize);
 }
 
 function userNodes(

@@ -11,12 +11,14 @@ import { assignHomes } from "./homes.ts";
 import { readServerAuth, type ServerAuthMethod } from "./server_auth.ts";
 import { passwordCredentials, passwordSource } from "./server_password.ts";
 import { mergedTls, ServerTlsReader } from "./server_tls.ts";
+import { sharingRole } from "./shared_pool.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   ClientLimit,
   GeneralSettings,
   PasswordSource,
   PoolSettings,
+  PoolUser,
   ServerCredentials,
   ServerTlsFiles,
   Settings,
@@ -55,16 +57,12 @@ export function resolveSettings(config: Config, resolving: Resolving): Settings 
   const ofUsers = userLimits(config.pools.values());
   const tls = new ServerTlsReader(resolving.readFile, resolving.tlsFiles);
   for (const [database, pool] of config.pools) {
-    for (const user of pool.users) {
-      const settings = resolvePool(
-        { general: config.general, database, pool, user, tls },
-        resolving,
-      );
-      const limits = ofUsers.get(user.username);
-      settings.max_user_connections = limits?.max_user_connections ??
-        config.general.max_user_connections;
-      settings.max_user_client_connections = limits?.max_user_client_connections ??
-        config.general.max_user_client_connections;
+    const { general } = config;
+    const role = sharingRole(pool);
+    for (const user of role === undefined ? pool.users : [role]) {
+      const settings = resolvePool({ general, database, pool, user, tls }, resolving);
+      Object.assign(settings, limitsOf(general, ofUsers.get(user.username)));
+      if (role !== undefined) settings.users = sharingUsers(pool, { general, ofUsers, resolving });
       pools.push(settings);
     }
   }
@@ -88,6 +86,39 @@ function userLimits(pools: Iterable<PoolConfig>): Map<string, UserLimits> {
     }
   }
   return limits;
+}
+
+function limitsOf(general: GeneralConfig, own: UserLimits = {}): Required<UserLimits> {
+  return {
+    max_user_connections: own.max_user_connections ?? general.max_user_connections,
+    max_user_client_connections: own.max_user_client_connections ??
+      general.max_user_client_connections,
+  };
+}
+
+function sharingUsers(
+  { users }: PoolConfig,
+  { general, ofUsers, resolving }: {
+    general: GeneralConfig;
+    ofUsers: ReadonlyMap<string, UserLimits>;
+    resolving: Resolving;
+  },
+): PoolUser[] {
+  return users.map((user) => ({
+    user: user.username,
+    password: passwordOf(user, resolving),
+    max_user_client_connections: limitsOf(general, ofUsers.get(user.username))
+      .max_user_client_connections,
+  }));
+}
+
+function passwordOf(user: UserConfig, resolving: Resolving): StoredPassword {
+  return user.auth_pam_service === undefined
+    ? storedPassword(user.password, user.username, resolving)
+    : external(resolving, "auth_pam_service", {
+      method: "pam",
+      options: { pamservice: user.auth_pam_service },
+    });
 }
 
 function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSettings {
@@ -144,17 +175,13 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
   const parameters = mergeParameters(general.startup_parameters, pool.startup_parameters);
   const pinned = parameters.get("application_name");
   parameters.delete("application_name");
+  const server_username = user.server_username ?? pool.server_username ?? user.username;
   const cacheSize = pool.prepared_statements_cache_size ?? general.prepared_statements_cache_size;
   const settings: PoolSettings = {
     database,
     user: user.username,
     home: 0,
-    password: user.auth_pam_service === undefined
-      ? storedPassword(user.password, user.username, resolving)
-      : external(resolving, "auth_pam_service", {
-        method: "pam",
-        options: { pamservice: user.auth_pam_service },
-      }),
+    password: passwordOf(user, resolving),
     pool_mode: user.pool_mode ?? pool.pool_mode,
     pool_size: user.pool_size,
     min_pool_size: user.min_pool_size ?? 0,
@@ -169,11 +196,12 @@ function resolvePool(from: Inheritance, resolving: Resolving): PoolSettings {
     server_host: pool.server_host,
     server_port: pool.server_port,
     server_database: pool.server_database ?? database,
-    server_username: user.server_username ?? user.username,
+    server_username,
     credentials: serverCredentials(
+      pool,
       user,
       passwordSource(pool, user, {
-        user: user.server_username ?? user.username,
+        user: server_username,
         database: pool.server_database ?? database,
         host: pool.server_host,
         port: pool.server_port,
@@ -293,8 +321,13 @@ function verifierOf(password: string, user: string, resolving: Resolving): strin
 }
 
 /** How the pool of a listed user proves itself to PostgreSQL. */
-function serverCredentials(user: UserConfig, source?: PasswordSource): ServerCredentials {
-  const { username, password, server_username, server_password } = user;
+function serverCredentials(
+  pool: PoolConfig,
+  user: UserConfig,
+  source?: PasswordSource,
+): ServerCredentials {
+  const { username, password } = user;
+  const { server_username, server_password } = user.server_username === undefined ? pool : user;
   if (source !== undefined) return { kind: "fetched", source };
   if (server_password !== undefined) {
     if (server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)) return { kind: "none" };

@@ -83,6 +83,9 @@ function groupsOf(pools: readonly PoolSettings[]): PoolSettings[][] {
     if (pool.max_user_connections > 0 || pool.max_user_client_connections > 0) {
       tie(`user ${pool.user}`, i);
     }
+    for (const { user, max_user_client_connections } of pool.users ?? []) {
+      if (max_user_client_connections > 0) tie(`user ${user}`, i);
+    }
   });
   const groups = new Map<number, PoolSettings[]>();
   pools.forEach((pool, i) => {

@@ -5,7 +5,7 @@
 
 import type { KeyTable } from "./schema.ts";
 import { keyRows } from "./schema.ts";
-import { SERVER_PASSWORD_TABLE, USER_SERVER_PASSWORD_TABLE } from "./schema_server_password.ts";
+import { SERVER_ROLE_TABLE, USER_SERVER_PASSWORD_TABLE } from "./schema_server_role.ts";
 import { POOL_TLS_TABLE } from "./schema_tls.ts";
 import type { AuthQueryConfig, PoolConfig, UserConfig } from "./types.ts";
 
@@ -259,7 +259,7 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
   },
 
   ...POOL_TLS_TABLE,
-  ...SERVER_PASSWORD_TABLE,
+  ...SERVER_ROLE_TABLE,
 
   auth_query: {
     heading: "Users and parameters",
@@ -384,7 +384,7 @@ const USER_TABLE: KeyTable<UserConfig> = {
   server_username: {
     type: "string",
     reload: "B",
-    unset: "`username`",
+    unset: "the pool's, else `username`",
     doc: "Role towards PostgreSQL.",
   },
   server_password: {

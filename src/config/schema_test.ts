@@ -213,6 +213,14 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "session_isolation",
     "log_min_duration",
     "log_min_duration_text",
+    "server_username",
+    "server_password",
+    "shared_pool_size",
+    "min_shared_pool_size",
+    "server_password_file",
+    "server_password_command",
+    "server_password_command_ttl",
+    "server_password_command_timeout",
     ...LIMITS,
   ]],
   ["user", USER, USER_KEYS, 9, [
@@ -220,6 +228,8 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "max_user_connections",
     "max_user_client_connections",
     "query_wait_timeout",
+    "server_password_file",
+    "server_password_command",
     ...LIMITS,
   ]],
   ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, []],
@@ -272,7 +282,8 @@ Deno.test("schema: every row is fit for the reference", () => {
 Deno.test("schema: every password is secret", () => {
   for (const [name, , rows] of SECTIONS) {
     for (const [key, spec] of rows) {
-      assert.equal(spec.secret === true, key.includes("password"), `${name}.${key}`);
+      const isPassword = /password(_command)?$/.test(key);
+      assert.equal(spec.secret === true, isPassword, `${name}.${key}`);
     }
   }
 });

@@ -102,10 +102,21 @@ export interface ServerTlsFiles {
   digest: string;
 }
 
+/** A user that logs in to a pool which several share. */
+export interface PoolUser {
+  user: string;
+  password: StoredPassword;
+  /** In all databases; 0 = no limit. */
+  max_user_client_connections: number;
+}
+
 /** One (database, user) pool. */
 export interface PoolSettings extends Record<ClientLimit, number> {
   database: string;
+  /** Who logs in to it, or the role that all `users` share. */
   user: string;
+  /** Who logs in to it where that is not `user` by `password` (`shared_pool_size`). */
+  users?: PoolUser[];
   /** Index of the worker that owns this pool. */
   home: number;
   password: StoredPassword;

@@ -284,6 +284,10 @@ export interface PoolConfig extends Partial<ServerTlsConfig> {
   patroni_api_timeout?: number;
   fallback_connect_timeout?: number;
   fallback_lifetime?: number;
+  server_username?: string;
+  server_password?: string;
+  shared_pool_size?: number;
+  min_shared_pool_size: number;
   server_password_file?: string;
   server_password_command?: string[];
   server_password_command_ttl: number;

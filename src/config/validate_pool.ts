@@ -40,6 +40,7 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
   checkFallback(path, pool, report);
   checkUsers(decoded, checked);
   checkServerPasswords(decoded, checked);
+  checkRole(decoded, report);
   checkSharing(decoded, checked);
   checkAuthQuery(path, pool, report);
   checkParameters(decoded, checked);
@@ -106,6 +107,38 @@ function checkPassword(user: UserConfig, path: string, checked: Checked): void {
   }
 }
 
+/** The role of all users, and the pool that they may share. */
+function checkRole({ path, pool }: DecodedPool, report: Report): void {
+  const { server_username, server_password, shared_pool_size, min_shared_pool_size } = pool;
+  if (server_username === undefined) {
+    for (const key of ["server_password", "shared_pool_size"] as const) {
+      if (pool[key] !== undefined) report.fault(`${path}.${key}`, "needs server_username as well");
+    }
+  }
+  if (server_password?.startsWith(JWT_PRIVATE_KEY_PREFIX)) {
+    const key = `${path}.server_password`;
+    report.warn(key, `not in effect yet: ${JWT_PRIVATE_KEY_PREFIX} in ${key}`);
+  }
+  if (shared_pool_size === undefined) {
+    if (min_shared_pool_size > 0) {
+      report.fault(`${path}.min_shared_pool_size`, "needs shared_pool_size as well");
+    }
+    return;
+  }
+  if (min_shared_pool_size > shared_pool_size) {
+    report.fault(
+      `${path}.min_shared_pool_size`,
+      `${min_shared_pool_size} is more than shared_pool_size, which is ${shared_pool_size}`,
+    );
+  }
+  if (pool.auth_query !== undefined && pool.auth_query.server_user === server_username) {
+    report.fault(
+      `${path}.auth_query.server_user`,
+      `is the role that listed users share already, "${server_username}"`,
+    );
+  }
+}
+
 function checkUserSizes(user: UserConfig, path: string, report: Report): void {
   const { pool_size, min_pool_size } = user;
   if (min_pool_size === undefined || report.isFaulty(`${path}.pool_size`)) return;
@@ -124,7 +157,10 @@ function checkSharing(decoded: DecodedPool, checked: Checked): void {
   const { general } = checked.config;
   const max = pool.max_db_connections ?? 0;
   if (max === 0) return;
-  const guaranteed = pool.users.reduce((sum, user) => sum + (user.min_pool_size ?? 0), 0);
+  const guaranteed = pool.users.reduce(
+    (sum, user) => sum + (user.min_pool_size ?? 0),
+    pool.min_shared_pool_size,
+  );
   if (guaranteed > max) {
     report.fault(
       `${path}.max_db_connections`,
@@ -203,7 +239,7 @@ function checkParameters(decoded: DecodedPool, checked: Checked): void {
     return;
   }
   const roles = pool.users.map((user, index) => ({
-    role: user.server_username ?? user.username,
+    role: user.server_username ?? pool.server_username ?? user.username,
     rolePath: decoded.userPaths[index] as string,
   }));
   const shared = pool.auth_query?.server_user;

@@ -20,6 +20,7 @@ export function checkServerPasswords(
   checked: Checked,
 ): void {
   checkKeys(path, pool, checked);
+  if (pool.server_password !== undefined) excludes(path, "server_password", pool, checked.report);
   pool.users.forEach((user, index) => {
     const userPath = userPaths[index] as string;
     if (checked.report.isFaulty(userPath)) return;

@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import { shapeOf } from "../auth/mock_password.ts";
 import { poolKey } from "../config/homes.ts";
 import type { PoolSettings, Settings } from "../config/settings.ts";
+import { usersOf } from "../config/shared_pool.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 
 /** Names in one slice; some ten microseconds each for a worker. */
@@ -44,8 +45,10 @@ export function settingsChange(before: Settings, after: Settings): ProcessChange
   };
 }
 
-function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
-  return { database, user, home, shape: shapeOf(password) };
+function placeOf(pool: PoolSettings): PoolPlace {
+  const { database, user, home } = pool;
+  const logins = usersOf(pool).map(({ user, password }) => ({ user, shape: shapeOf(password) }));
+  return { database, user, home, logins };
 }
 
 /** Whether there is anything to tell. */
@@ -53,10 +56,9 @@ export function isEmpty({ general, places, pools, gone }: SettingsChange): boole
   return general === undefined && places.length + pools.length + gone.length === 0;
 }
 
-/** First round for a worker: general settings, what is gone, and its own pools with their places. */
+/** First round for a worker: general settings, and its own pools with their places. */
 export function ownSlices(change: SettingsChange, worker: number): SettingsChange[] {
   const slicer = new Slicer(change.general);
-  for (const gone of change.gone) slicer.next().gone.push(gone);
   for (const pool of change.pools) {
     if (pool.home !== worker) continue;
     const slice = slicer.next();
@@ -66,12 +68,16 @@ export function ownSlices(change: SettingsChange, worker: number): SettingsChang
   return slicer.slices;
 }
 
-/** Second round: where the pools of other workers are. */
+/**
+ * Second round: where the pools of other workers are, and then what is gone, so that a user who changes over to a pool
+ * that several share is known all the time.
+ */
 export function otherSlices(change: SettingsChange, worker: number): SettingsChange[] {
   const slicer = new Slicer(undefined);
   for (const place of change.places) {
     if (place.home !== worker) slicer.next().places.push(place);
   }
+  for (const gone of change.gone) slicer.next().gone.push(gone);
   return slicer.slices;
 }
 

@@ -44,9 +44,14 @@ Deno.test("settings change: only what differs, each kind apart", () => {
       database: "rekeyed",
       user: "u",
       home: 0,
-      shape: { ...shapeOf({ kind: "empty" }), kind: "md5" },
+      logins: [{ user: "u", shape: { ...shapeOf({ kind: "empty" }), kind: "md5" } }],
     },
-    { database: "fresh", user: "u", home: 1, shape: shapeOf({ kind: "empty" }) },
+    {
+      database: "fresh",
+      user: "u",
+      home: 1,
+      logins: [{ user: "u", shape: shapeOf({ kind: "empty" }) }],
+    },
   ]);
 });
 
@@ -73,7 +78,11 @@ Deno.test("settings change: slices are small, and together they are the change",
       assert.ok(Math.max(pools.length, places.length) + gone.length <= 40);
     }
     assert.equal(own.flatMap(({ pools }) => pools).length, 250);
-    assert.equal(own.flatMap(({ gone }) => gone).length, 300);
+    assert.equal(own.flatMap(({ gone }) => gone).length, 0);
+    assert.equal(others.flatMap(({ gone }) => gone).length, 300);
+    // Who is known by another pool from now on is so before its old one is gone.
+    const lastPlace = others.findLastIndex(({ places }) => places.length > 0);
+    assert.ok(others.findIndex(({ gone }) => gone.length > 0) >= lastPlace);
     assert.equal(others.flatMap(({ places }) => places).length, 250);
   }
 });

@@ -20,6 +20,7 @@ import type { Log } from "../log/log.ts";
 import { REASONS } from "../reasons.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { guaranteed } from "./capacity.ts";
+import { Seats } from "./seats.ts";
 import {
   addTo,
   Limit,
@@ -43,6 +44,7 @@ export interface DatabaseLimit extends LimitCounts {
 }
 
 export class Coordinator implements ShareKeeper {
+  readonly seats: Seats = new Seats();
   readonly #reactor: Reactor;
   readonly #log: Log;
   readonly #databases = new Map<string, Limit>();

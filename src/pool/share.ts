@@ -42,8 +42,15 @@ export interface LimitCounts {
   exhaustions: number;
 }
 
+/** Clients that have logged in, by user. */
+export interface UserSeats {
+  of(user: string): number;
+  change(user: string, by: 1 | -1): void;
+}
+
 /** Who keeps the limits. */
 export interface ShareKeeper {
+  readonly seats: UserSeats;
   /** Whether the pool gets a place; if not, it is asked to grow later. */
   take(share: Share): boolean;
   /** It has more or fewer servers. */
@@ -114,6 +121,11 @@ export class Share {
     this.pool = pool;
     [this.database, this.user] = limits;
     this.#keeper = keeper;
+  }
+
+  /** Clients by user. */
+  get seats(): UserSeats {
+    return this.#keeper.seats;
   }
 
   /** Whether the pool may connect a server for somebody who waits. If not, it is asked to grow later. */

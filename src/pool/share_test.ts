@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { poolSettings } from "../testing/settings.ts";
+import { Seats } from "./seats.ts";
 import { Limit, type LimitedPool, Share, type ShareKeeper } from "./share.ts";
 
 function shareOf(change: Parameters<typeof poolSettings>[0] = {}) {
   const told: string[] = [];
   const keeper: ShareKeeper = {
+    seats: new Seats(),
     take: () => told.push("take") > 0,
     count: () => told.push("count"),
     changed: ({ of }) => told.push(`changed ${of}`),

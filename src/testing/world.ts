@@ -93,7 +93,7 @@ export class World {
   readonly clients: FakeClient[] = [];
   readonly servers: FakeServer[] = [];
   readonly #context: ClientContext;
-  readonly #environment: PoolEnvironment & PoolOwner<Pool>;
+  readonly environment: PoolEnvironment & PoolOwner<Pool>;
   /** What the worker is told of a pool that has moved. */
   stranded: PoolOwner<Pool>["stranded"] = () => assert.fail("no pool has moved");
   lateServer: PoolOwner<Pool>["lateServer"] = () => assert.fail("no pool has moved");
@@ -112,7 +112,7 @@ export class World {
       emit: ({ message }) => this.warnings.push(message),
       callSites: "error",
     });
-    this.#environment = {
+    this.environment = {
       reactor,
       log,
       tune: () => {},
@@ -132,7 +132,7 @@ export class World {
         preparedMemory: new PreparedMemory(new Int32Array(1024)),
       },
     } as unknown as PoolEnvironment & PoolOwner<Pool>;
-    this.pool = new Pool(poolSettings(change), this.#environment);
+    this.pool = new Pool(poolSettings(change), this.environment);
     this.pool.defaults = parameterSet(REPORTED);
     for (const name of REPORTED.keys()) this.pool.reported.add(name);
     const unused = () => assert.fail("not a part of the relay");
@@ -256,7 +256,7 @@ export class World {
     const reactor = this.reactor as unknown as Reactor;
     const old = this.pool;
     const poolSnapshot = throughBytes(old.moving.begin());
-    const pool = new Pool(old.settings, this.#environment);
+    const pool = new Pool(old.settings, this.environment);
     this.pool = pool;
     const thawServer = (server: FakeServer, snapshot: ServerSnapshot) => {
       server.connection = ServerConnection.thaw(reactor, server.stream, snapshot, pool);

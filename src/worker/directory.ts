@@ -1,10 +1,11 @@
 /**
- * Which pool is where: the home of every pool by (database, user), and the pools that live on this worker. A reload
- * comes as slices that name only what differs; a pool that is gone from the configuration is retired: it takes no new
+ * Which pool is where: the home of every pool by (database, user), who logs in to which, and the pools that live on this
+ * worker. A reload comes as slices that name only what differs; a pool that is gone from the configuration is retired: it takes no new
  * client, lives on for those it has, and ends with the last of them. One that comes back meanwhile is the same pool.
  */
 
 import type { PasswordShape, PoolSettings, Settings } from "../config/settings.ts";
+import { usersOf } from "../config/shared_pool.ts";
 import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
@@ -26,8 +27,10 @@ export interface DirectoryEnvironment extends PoolEnvironment, PoolOwner<Pool> {
 export class Directory {
   readonly #index: number;
   readonly #environment: DirectoryEnvironment;
-  /** By database, then user. */
-  readonly #places = new Map<string, Map<string, PoolPlace>>();
+  /** By database and user of the pool. */
+  readonly #places = new Map<string, PoolPlace>();
+  /** By database, then who logs in. */
+  readonly #logins = new Map<string, Map<string, { place: PoolPlace; shape: PasswordShape }>>();
   #everybody: PasswordShape[] | undefined;
   readonly #pools = new Map<string, Pool>();
   readonly #retired = new Map<string, Pool>();
@@ -48,19 +51,29 @@ export class Directory {
   }
 
   find(database: string, user: string): PoolLookup {
-    const users = this.#places.get(database);
+    const users = this.#logins.get(database);
     if (users === undefined) return { kind: "no_database", known: this.#shapes };
-    const place = users.get(user);
+    const place = users.get(user)?.place;
     if (place === undefined) {
       return { kind: "no_user", known: Array.from(users.values(), ({ shape }) => shape) };
     }
     if (place.home !== this.#index) return { kind: "elsewhere", worker: place.home };
-    return { kind: "here", pool: this.#pools.get(key(database, user))! };
+    return { kind: "here", pool: this.here(database, place.user)! };
+  }
+
+  /** The pool, if it is here and takes clients. */
+  here(database: string, user: string): Pool | undefined {
+    return this.#pools.get(key(database, user));
+  }
+
+  /** Which worker has a pool; `undefined`: there is none. */
+  homeOf({ database, user }: { database: string; user: string }): number | undefined {
+    return this.#places.get(key(database, user))?.home;
   }
 
   /** Of all users, for those who name no database of ours: kept, since anybody may ask. */
   get #shapes(): readonly PasswordShape[] {
-    this.#everybody ??= Array.from(this.#places.values(), (users) => [...users.values()])
+    this.#everybody ??= Array.from(this.#logins.values(), (users) => [...users.values()])
       .flat().map(({ shape }) => shape);
     return this.#everybody;
   }
@@ -85,31 +98,40 @@ export class Directory {
     }
   }
 
-  /** Applies one slice of a reload. What is gone comes first, so that a place can be taken anew. */
+  /** Applies one slice of a reload. */
   apply({ places, pools, gone }: Pick<SettingsChange, "places" | "pools" | "gone">): void {
-    for (const { database, user } of gone) this.#remove(database, user);
     for (const settings of pools) {
       const known = this.#pools.get(key(settings.database, settings.user)) ??
         this.#revive(settings);
       // Its home was elsewhere: it moves here.
-      const moving = this.#homeOf(settings) ?? this.#index;
+      const moving = this.homeOf(settings) ?? this.#index;
       if (known === undefined) this.#add(settings, moving !== this.#index);
       else known.apply(settings);
     }
     // A place is found by clients only once its pool is there.
     for (const place of places) this.#place(place);
-  }
-
-  #homeOf({ database, user }: { database: string; user: string }): number | undefined {
-    return this.#places.get(database)?.get(user)?.home;
+    for (const { database, user } of gone) this.#remove(database, user);
   }
 
   #place(place: PoolPlace): void {
     if (place.home !== this.#index) this.#leave(place);
+    const { database } = place;
+    const users = this.#logins.get(database) ?? new Map();
+    this.#forgetLogins(place);
+    for (const { user, shape } of place.logins) users.set(user, { place, shape });
+    this.#logins.set(database, users);
+    this.#places.set(key(database, place.user), place);
+  }
+
+  /** Those who still log in to this pool, and not to another one by now. */
+  #forgetLogins({ database, user: ofPool }: { database: string; user: string }): void {
     this.#everybody = undefined;
-    const users = this.#places.get(place.database);
-    if (users === undefined) this.#places.set(place.database, new Map([[place.user, place]]));
-    else users.set(place.user, place);
+    const known = this.#places.get(key(database, ofPool));
+    const users = this.#logins.get(database);
+    for (const { user } of known?.logins ?? []) {
+      if (users?.get(user)?.place === known) users!.delete(user);
+    }
+    if (users?.size === 0) this.#logins.delete(database);
   }
 
   /** The pool moves, unless it is on its way to another process already. */
@@ -150,11 +172,9 @@ export class Directory {
   }
 
   #remove(database: string, user: string): void {
-    const users = this.#places.get(database);
-    users?.delete(user);
-    this.#everybody = undefined;
-    if (users?.size === 0) this.#places.delete(database);
+    this.#forgetLogins({ database, user });
     const name = key(database, user);
+    this.#places.delete(name);
     const pool = this.#pools.get(name);
     if (pool === undefined) return;
     this.#pools.delete(name);
@@ -179,6 +199,8 @@ export class Directory {
   }
 }
 
-function placeOf({ database, user, home, password }: PoolSettings): PoolPlace {
-  return { database, user, home, shape: shapeOf(password) };
+function placeOf(pool: PoolSettings): PoolPlace {
+  const { database, user, home } = pool;
+  const logins = usersOf(pool).map(({ user, password }) => ({ user, shape: shapeOf(password) }));
+  return { database, user, home, logins };
 }

@@ -60,7 +60,7 @@ export class Sessions {
   /** A session that comes with its pool; with a login if it is not through. */
   openThawed(fd: Fd, { state, tls }: Travelled, pool: Pool | undefined): Session {
     this.#place.tally.add("Clients", 1);
-    bringPlace(this.#place, state.stage, pool);
+    bringPlace({ context: this.#place, state, pool });
     const session = new Session(this.#place, streamOf(fd, tls), state);
     if (state.stage <= Stage.Preparing) session.login = new ClientLogin(session);
     this.#all.set(state.id, session);

@@ -241,8 +241,7 @@ class Worker
   }
 
   pool(database: string, user: string): Pool | undefined {
-    const found = this.directory.find(database, user);
-    return found.kind === "here" ? found.pool : undefined;
+    return this.directory.here(database, user);
   }
 
   openThawed(fd: Fd, snapshot: Travelled, pool: Pool | undefined): Session {
@@ -296,10 +295,10 @@ class Worker
   #thaw(item: FrozenItem, otherwise: "return" | "tell"): boolean {
     // It may be overdue already.
     this.#limits.lookSoon();
-    const found = this.directory.find(item.database, item.user);
-    if (found.kind === "elsewhere") {
+    const home = this.directory.homeOf(item) ?? this.index;
+    if (home !== this.index) {
       // It has moved on since this was sent.
-      this.toPeer(found.worker, { kind: "thaw", items: [item] });
+      this.toPeer(home, { kind: "thaw", items: [item] });
       return true;
     }
     try {

@@ -45,6 +45,10 @@ Deno.test.beforeAll(async () => {
         changing: pool([{ username: "changing", password: "changing", pool_size: 2 }], {
           server_password_file: secret,
         }),
+        shared: pool(
+          ["alice", "bob"].map((username) => ({ username, password: `of-${username}` })),
+          { server_username: "postgres", shared_pool_size: 2 },
+        ),
         scram: pool([{ username: "keeper", password: verifier, pool_size: 3 }]),
       },
     },
@@ -183,4 +187,29 @@ Deno.test("upgrade: a password towards PostgreSQL that has changed since is fetc
   using other = await service.login({ database: "changing", user: "changing" });
   assert.notEqual(await other.value("SELECT pg_backend_pid()"), pid);
   await client.query("COMMIT");
+});
+
+Deno.test("upgrade: users who share a pool move with it, in a transaction, waiting and at rest", async () => {
+  const [alice, bob, waiting, resting] = await Promise.all(
+    ["alice", "bob", "alice", "bob"].map((user) =>
+      service.login({ database: "shared", user, password: `of-${user}` })
+    ),
+  ) as [WireClient, WireClient, WireClient, WireClient];
+  await resting.query("SET application_name = 'rests'");
+  for (const client of [alice, bob]) {
+    await client.query("BEGIN");
+    await client.query("SELECT 1");
+  }
+  waiting.send(wire.query("SELECT 'served'"));
+  const pids = await Promise.all([alice, bob].map((one) => one.value("SELECT pg_backend_pid()")));
+  await service.upgrade();
+  assert.deepEqual(
+    await Promise.all([alice, bob].map((one) => one.value("SELECT pg_backend_pid()"))),
+    pids,
+  );
+  await alice.query("COMMIT");
+  assert.deepEqual(wire.rowsOf(await waiting.readUntil("Z")), [["served"]]);
+  assert.equal(await resting.value("SHOW application_name"), "rests");
+  await bob.query("COMMIT");
+  for (const client of [alice, bob, waiting, resting]) client.close();
 });

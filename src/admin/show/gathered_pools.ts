@@ -51,6 +51,10 @@ export function mergePools(a: PoolRow, b: PoolRow): PoolRow {
     paused: a.paused || b.paused,
     disabled: a.disabled || b.disabled,
     clients: a.clients + b.clients,
+    users: a.users?.map((user) => ({
+      ...user,
+      clients: user.clients + (b.users?.find((one) => one.user === user.user)?.clients ?? 0),
+    })),
     retired: a.retired && b.retired,
     cl_idle: a.cl_idle + b.cl_idle,
     cl_active: a.cl_active + b.cl_active,

@@ -19,7 +19,11 @@ export const showLists: Show = {
     const serversIn = (state: string) => servers.filter((server) => server.state === state).length;
     return [
       ["databases", new Set(pools.map((pool) => pool.database)).size + 1],
-      ["users", new Set(pools.map((pool) => pool.user)).size + 1],
+      [
+        "users",
+        new Set(pools.flatMap((pool) => [pool, ...pool.users ?? []].map(({ user }) => user))).size +
+        1,
+      ],
       ["pools", pools.length + 1],
       ["free_clients", clientsIn("idle")],
       ["used_clients", clientsIn("active")],

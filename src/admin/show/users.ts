@@ -1,11 +1,14 @@
-/** SHOW USERS: the user of each pool, once a pool. */
+/** SHOW USERS: the user of each pool, once a pool, and those who share one. */
 
+import type { PoolRow } from "../../mail.ts";
 import { int4, text } from "../rows.ts";
 import { gatherPools } from "./gathered_pools.ts";
 import type { Show } from "./show.ts";
 
+type PoolUser = Pick<PoolRow, "user" | "max_user_client_connections">;
+
 /**
- * A user of several databases has several rows, since the mode is the pool's. From `max_user_connections` on columns are
+ * Those who share a pool have no server connections: these are their role's. A user of several databases has several rows, since the mode is the pool's. From `max_user_connections` on columns are
  * PgBouncer's; all but the last are of all databases together.
  */
 export const showUsers: Show = {
@@ -28,16 +31,22 @@ export const showUsers: Show = {
       const sum = pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_login +
         pool.sv_being_canceled + pool.sv_tested + pool.sv_replication;
       servers.set(user, (servers.get(user) ?? 0) + sum);
-      clients.set(user, (clients.get(user) ?? 0) + pool.clients);
+      for (const one of pool.users ?? [pool]) {
+        clients.set(one.user, (clients.get(one.user) ?? 0) + one.clients);
+      }
     }
-    return pools.map((pool) => [
-      pool.user,
-      pool.pool_mode,
-      pool.max_user_connections,
-      servers.get(pool.user)!,
-      pool.max_user_client_connections,
-      clients.get(pool.user)!,
-      pool.pool_size,
-    ]);
+    return pools.flatMap((pool) => {
+      const row = ({ user, max_user_client_connections: most }: PoolUser) => [
+        user,
+        pool.pool_mode,
+        user === pool.user ? pool.max_user_connections : 0,
+        servers.get(user) ?? 0,
+        most,
+        clients.get(user) ?? 0,
+        pool.pool_size,
+      ];
+      const others = (pool.users ?? []).filter(({ user }) => user !== pool.user);
+      return [row(pool), ...others.map(row)];
+    });
   },
 };

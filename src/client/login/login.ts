@@ -21,6 +21,7 @@ import type { ServerLink } from "../../server/link.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import type { ParameterSet } from "../../server/parameters.ts";
 import { Dirty } from "../../server/state.ts";
+import { passwordOf } from "../../config/shared_pool.ts";
 import type { Waiter } from "../../pool/waiting.ts";
 import { AdminSession } from "../admin_session.ts";
 import type { ReceivedError } from "../../protocol/error_response.ts";
@@ -262,8 +263,7 @@ export class ClientLogin implements AuthenticatingLogin {
       this.#admin = true;
       const { admin_username, admin_password } = context.general;
       const admin = knownAccount(admin_password);
-      const isAdmin = state.user === admin_username;
-      this.#authenticate(isAdmin ? admin : { stored: undefined, shape: admin.shape });
+      this.#authenticate(state.user === admin_username ? admin : { ...admin, stored: undefined });
       return true;
     }
     const found = context.findPool(state.database, state.user);
@@ -281,7 +281,7 @@ export class ClientLogin implements AuthenticatingLogin {
       case "here":
         session.pool = found.pool;
         found.pool.enter();
-        this.#authenticate(knownAccount(found.pool.settings.password));
+        this.#authenticate(knownAccount(passwordOf(found.pool.settings, state.user)!));
         return true;
       default:
         return found satisfies never;
@@ -329,9 +329,9 @@ export class ClientLogin implements AuthenticatingLogin {
     const session = this.#session;
     const { state } = session;
     if (session.pool?.disabled) return this.#fail(REASONS.databaseDisabled, state.database, "");
-    const full = session.pool && poolFull(session.pool);
+    const full = session.pool && poolFull(session.pool, state.user);
     if (full !== undefined) return this.#fail(full.reason, full.name, String(full.max));
-    if (!takePlace(session.context, session.pool)) return this.#noPlace();
+    if (!takePlace(session)) return this.#noPlace();
     session.context.logins.over(this);
     session.moveTo(Stage.Preparing);
     if (this.#admin) {

@@ -6,6 +6,7 @@
  */
 
 import type { GeneralSettings } from "../../config/settings.ts";
+import { usersOf } from "../../config/shared_pool.ts";
 import type { Pool } from "../../pool/pool.ts";
 import { type Reason, REASONS } from "../../reasons.ts";
 import { Shared, type Tally } from "../../stats/shared.ts";
@@ -20,57 +21,67 @@ interface Places {
 /** A pool whose clients are counted. */
 type CountingPool = Pick<Pool, "share" | "settings" | "seated">;
 
+/** Who has or wants a place. */
+interface SeatedSession {
+  readonly state: { readonly user: string; readonly stage: number };
+  readonly pool: CountingPool | undefined;
+}
+
 /** How many places are taken. */
 export function placesTaken({ shared }: Pick<Places, "shared">): number {
   return Atomics.load(shared, Shared.LoggedIn);
 }
 
-/** Why the pool takes no more clients, if so. */
+/** Why the pool takes no more clients of this user, if so. */
 export function poolFull(
   { share, settings }: Omit<CountingPool, "seated">,
+  user: string,
 ): { reason: Reason; name: string; max: number } | undefined {
-  const { max_db_client_connections, max_user_client_connections } = settings;
+  const { max_db_client_connections } = settings;
   if (max_db_client_connections > 0 && share.database.clients >= max_db_client_connections) {
     const { database } = settings;
     return { reason: REASONS.databaseFull, name: database, max: max_db_client_connections };
   }
-  if (max_user_client_connections > 0 && share.user.clients >= max_user_client_connections) {
-    return { reason: REASONS.userFull, name: settings.user, max: max_user_client_connections };
-  }
+  const max = usersOf(settings).find((one) => one.user === user)?.max_user_client_connections ?? 0;
+  if (max > 0 && share.seats.of(user) >= max) return { reason: REASONS.userFull, name: user, max };
   return undefined;
 }
 
+function seat({ pool, state }: SeatedSession, by: 1 | -1): void {
+  if (pool === undefined) return;
+  pool.seated += by;
+  pool.share.seats.change(state.user, by);
+}
+
 /** Takes a place, if there is one. */
-export function takePlace({ tally, general }: Places, pool: CountingPool | undefined): boolean {
+export function takePlace(
+  session: SeatedSession & { readonly context: Pick<Places, "tally" | "general"> },
+): boolean {
+  const { tally, general } = session.context;
   if (!tally.addBelow("LoggedIn", general.max_connections)) return false;
-  if (pool !== undefined) pool.seated++;
+  seat(session, 1);
   return true;
 }
 
 /** The session comes from another worker or process, and brings its place if it has one. */
 export function bringPlace(
-  { tally }: Pick<Places, "tally">,
-  stage: number,
-  pool: CountingPool | undefined,
+  session: SeatedSession & { readonly context: Pick<Places, "tally"> },
 ): void {
-  if (!hasPlace(stage)) return;
-  tally.add("LoggedIn", 1);
-  if (pool !== undefined) pool.seated++;
+  if (!hasPlace(session.state.stage)) return;
+  session.context.tally.add("LoggedIn", 1);
+  seat(session, 1);
 }
 
 /** The session ends, or lives on elsewhere; its stage is still what it was. */
 export function leavePlace(
-  { context, state, pool }: {
-    context: Pick<Places, "tally">;
-    state: { stage: number };
-    pool: CountingPool | undefined;
-  },
+  session: SeatedSession & { readonly context: Pick<Places, "tally"> },
 ): void {
-  if (!hasPlace(state.stage)) return;
-  context.tally.add("LoggedIn", -1);
-  if (pool !== undefined) pool.seated--;
+  if (!hasPlace(session.state.stage)) return;
+  session.context.tally.add("LoggedIn", -1);
+  seat(session, -1);
 }
 
-function hasPlace(stage: number): boolean {
+/** Whether a session in this stage has a place. */
+export function hasPlace(stage: number): boolean {
   return stage >= Stage.Preparing && stage < Stage.Closing;
 }

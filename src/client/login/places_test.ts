@@ -13,17 +13,18 @@ Deno.test("places: as many as max_connections, and each is the pool's, too", () 
   const context = places(2);
   const { pool } = new World();
   const before = pool.seated;
-  assert.ok(takePlace(context, pool));
-  assert.ok(takePlace(context, undefined));
-  assert.ok(!takePlace(context, pool));
+  const state = { user: "me", stage: Stage.Login };
+  assert.ok(takePlace({ context, state, pool }));
+  assert.ok(takePlace({ context, state, pool: undefined }));
+  assert.ok(!takePlace({ context, state, pool }));
   assert.equal(placesTaken(context), 2);
   assert.equal(pool.seated, before + 1);
   // One that comes from another process is never refused; one that has not logged in has no place to bring.
-  bringPlace(context, Stage.Linked, pool);
-  bringPlace(context, Stage.Login, pool);
+  bringPlace({ context, state: { ...state, stage: Stage.Linked }, pool });
+  bringPlace({ context, state, pool });
   assert.deepEqual([placesTaken(context), pool.seated], [3, before + 2]);
   for (const stage of [Stage.Idle, Stage.Login, Stage.Closing]) {
-    leavePlace({ context, state: { stage }, pool });
+    leavePlace({ context, state: { ...state, stage }, pool });
   }
   assert.deepEqual([placesTaken(context), pool.seated], [2, before + 1]);
 });
@@ -35,7 +36,8 @@ Deno.test("places: the database is full before the user is, and 0 is no limit", 
       max_user_client_connections: user,
     });
     pool.seated = seated;
-    return poolFull(pool)?.reason.name;
+    for (let i = 0; i < seated; i++) pool.share.seats.change("me", 1);
+    return poolFull(pool, "me")?.reason.name;
   };
   assert.equal(full(0, 0, 1000), undefined);
   assert.equal(full(3, 0, 2), undefined);

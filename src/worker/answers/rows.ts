@@ -5,14 +5,18 @@
 import type { ClientRow, PoolRow, PresenceRow, ServerRow } from "../../mail.ts";
 import { pinReasons } from "../../client/pinning/pin.ts";
 import type { Session } from "../../client/session.ts";
+import { hasPlace } from "../../client/login/places.ts";
 import { Stage } from "../../client/state.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ServerConnection } from "../../server/connection.ts";
 import { Dirty, ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
 
-/** Clients of a pool by what they do. */
-type ClientCounts = Pick<PoolRow, "cl_idle" | "cl_active" | "cl_waiting">;
+/** Clients of a pool by what they do, and, where several users share it, by user. */
+interface ClientCounts {
+  states: Pick<PoolRow, "cl_idle" | "cl_active" | "cl_waiting">;
+  users: Map<string, number> | undefined;
+}
 
 /** Rows of SHOW POOLS and its relatives, in pieces of `most`, each made when it is asked for; the last is returned. */
 export function* poolRows(
@@ -21,14 +25,21 @@ export function* poolRows(
   { now, worker, most }: { now: number; worker: number; most: number },
 ): Generator<PoolRow[], PoolRow[]> {
   const clients = new Map<Pool, ClientCounts>();
-  for (const pool of pools) clients.set(pool, { cl_idle: 0, cl_active: 0, cl_waiting: 0 });
+  for (const pool of pools) {
+    clients.set(pool, {
+      states: { cl_idle: 0, cl_active: 0, cl_waiting: 0 },
+      users: pool.settings.users === undefined ? undefined : new Map(),
+    });
+  }
   for (const session of sessions) {
     const counts = session.pool === undefined ? undefined : clients.get(session.pool);
     if (counts === undefined) continue;
+    const { user, stage } = session.state;
+    if (hasPlace(stage)) counts.users?.set(user, (counts.users.get(user) ?? 0) + 1);
     const state = clientState(session);
-    if (state === "idle") counts.cl_idle++;
-    else if (state === "active") counts.cl_active++;
-    else if (state === "waiting") counts.cl_waiting++;
+    if (state === "idle") counts.states.cl_idle++;
+    else if (state === "active") counts.states.cl_active++;
+    else if (state === "waiting") counts.states.cl_waiting++;
   }
   let rows: PoolRow[] = [];
   for (const [pool, counts] of clients) {
@@ -43,7 +54,7 @@ export function* poolRows(
 
 function poolRow(
   pool: Pool,
-  counts: ClientCounts,
+  { states, users }: ClientCounts,
   { now, worker }: { now: number; worker: number },
 ): PoolRow {
   const { settings } = pool;
@@ -87,8 +98,13 @@ function poolRow(
     paused: pool.paused,
     disabled: pool.disabled,
     clients: pool.seated,
+    users: settings.users?.map(({ user, max_user_client_connections }) => ({
+      user,
+      max_user_client_connections,
+      clients: users?.get(user) ?? 0,
+    })),
     retired: pool.retired,
-    ...counts,
+    ...states,
     cl_active_cancel_req: canceling,
     sv_active: active - pool.checks.underWay,
     sv_idle: pool.idle,

@@ -104,10 +104,9 @@ export class Departure {
 
   /** Begins with the pools that the new process has, too. */
   start(pools: readonly { database: string; user: string }[]): void {
-    this.begin(pools.flatMap(({ database, user }) => {
-      const found = this.#directory.find(database, user);
-      return found.kind === "here" ? [found.pool] : [];
-    }));
+    this.begin(
+      pools.flatMap(({ database, user }) => this.#directory.here(database, user) ?? []),
+    );
   }
 
   /** Begins with these pools. */
@@ -205,7 +204,8 @@ export class Departure {
 
   #freezeSession(session: Session): Held {
     const { pool, server } = session;
-    const { database, user } = session.state;
+    // Several users may share a pool.
+    const { database, user } = pool?.settings ?? session.state;
     const fds: number[] = [session.stream.fd];
     if (pool !== undefined) pool.leaveQueue(session);
     if (server !== undefined) {

@@ -24,7 +24,7 @@ class Leaving {
       reactor: world.reactor as unknown as Reactor,
       index: 0,
       sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
-      directory: { find: () => ({ kind: "here", pool: world.pool }) } as unknown as Directory,
+      directory: { here: () => world.pool } as unknown as Directory,
       apart: false,
       tls,
       whole,

@@ -1,4 +1,7 @@
-/** Keys of pools and of their users for passwords towards PostgreSQL that are fetched (`server_password.ts`). */
+/**
+ * Keys of pools and of their users for roles towards PostgreSQL: one for all users, with a pool that they share
+ * (`shared_pool.ts`), and passwords that are fetched (`server_password.ts`).
+ */
 
 import type { KeyTable } from "./schema.ts";
 import type { PoolConfig, UserConfig } from "./types.ts";
@@ -23,15 +26,50 @@ export const USER_SERVER_PASSWORD_TABLE: KeyTable<
 };
 
 type PoolKeys =
+  | "server_username"
+  | "server_password"
+  | "shared_pool_size"
+  | "min_shared_pool_size"
   | "server_password_file"
   | "server_password_command"
   | "server_password_command_ttl"
   | "server_password_command_timeout";
 
 /** The keys of `[pools.NAME]`. */
-export const SERVER_PASSWORD_TABLE: KeyTable<Pick<PoolConfig, PoolKeys>> = {
+export const SERVER_ROLE_TABLE: KeyTable<Pick<PoolConfig, PoolKeys>> = {
+  server_username: {
+    heading: "Role towards PostgreSQL",
+    type: "string",
+    reload: "B",
+    unset: "each user's own",
+    doc:
+      "Role towards PostgreSQL of all users that have no `server_username` of their own. Not in upstream.",
+  },
+  server_password: {
+    type: "string",
+    secret: true,
+    reload: "B",
+    unset: "none",
+    doc: "Password of that role, plain or its md5 hash; needs `server_username`. Not in upstream.",
+  },
+  shared_pool_size: {
+    type: "u32",
+    min: 1,
+    zeroFault: "the pool could serve nobody",
+    reload: "P",
+    unset: "each user has `pool_size` of its own",
+    doc:
+      "All users of the database share one pool, of so many server connections as `server_username`, at most: what " +
+      "PgBouncer does with a forced user. Users then have nothing but a name, a password and " +
+      "`max_user_client_connections`. Not in upstream.",
+  },
+  min_shared_pool_size: {
+    type: "u32",
+    default: 0,
+    reload: "P",
+    doc: "Server connections of that pool that are opened ahead and kept. Not in upstream.",
+  },
   server_password_file: {
-    heading: "Passwords towards PostgreSQL that change",
     type: "path",
     reload: "B",
     unset: "none",
