@@ -254,7 +254,9 @@ const TABLE: KeyTable<GeneralConfig> = {
     max: 1024,
     zeroFault: "nobody would serve clients",
     reload: "R",
-    doc: "Threads that serve clients.",
+    doc:
+      "Threads that serve clients: no more than there are processors. Each takes 6 descriptors and 20 MB, of which 14 are " +
+      "the engine's own.",
   },
   io_uring: {
     type: "bool",
