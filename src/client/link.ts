@@ -115,7 +115,7 @@ export function ownQueryDone(session: Session, error: ReceivedError | undefined)
           oneLine(error.message),
       );
       session.release();
-      session.fail("FATAL", REASONS.parametersFailed, error.message, "", error.code);
+      session.fail("FATAL", REASONS.parametersFailed, error.message, "", error);
       return false;
     }
     if (alone || differs!.set.length === 0) return replaceServer(session, error);

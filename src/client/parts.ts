@@ -4,6 +4,7 @@
  * Types alone: at run time there is one class.
  */
 
+import type { ErrorAside } from "../protocol/error_response.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Reason } from "../reasons.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -46,7 +47,7 @@ export interface ClientEnd {
     reason: Reason,
     first: string,
     second: string,
-    code?: string,
+    code?: string | ErrorAside,
   ): void;
   say(bytes: Uint8Array, why?: string): void;
   close(reason: Reason, detail: string): void;

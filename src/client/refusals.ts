@@ -3,7 +3,7 @@
  */
 
 import { Frontend, frontendLimit, readLength, TransactionStatus } from "../protocol/codes.ts";
-import { errorResponse } from "../protocol/error_response.ts";
+import { type ErrorAside, errorResponse } from "../protocol/error_response.ts";
 import { join, readyForQuery } from "../protocol/messages.ts";
 import { type Reason, REASONS, reasonText } from "../reasons.ts";
 import type { Waiter } from "../pool/waiting.ts";
@@ -22,6 +22,25 @@ interface WaitingSession extends ClientView, ClientInput, ClientOutput, ClientEn
 interface CanceledSession extends ClientView {
   release(): void;
   refuse(reason: Reason, first: string, second: string): void;
+}
+
+/**
+ * What a client is told of a reason, with a SQLSTATE that is not the reason's own, or all that PostgreSQL has said
+ * beside its message.
+ */
+export function errorOf(
+  severity: "FATAL" | "ERROR",
+  reason: Reason,
+  [first, second]: [string, string],
+  told: string | ErrorAside = reason.code,
+): { bytes: Uint8Array<ArrayBuffer>; message: string } {
+  const message = reasonText(reason, first, second);
+  const own = reason.detail && reasonText({ text: reason.detail }, first, second);
+  const { code, detail, hint }: Partial<ErrorAside> & { code: string } = typeof told === "string"
+    ? { code: told, detail: own }
+    : told;
+  const more = { detail: detail || undefined, hint: hint || undefined };
+  return { bytes: errorResponse({ severity, code, message, ...more }), message };
 }
 
 /** The client has left the protocol: tells it so and closes. */

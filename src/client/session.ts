@@ -11,8 +11,8 @@
 import { giveChunk } from "../reactor/chunks.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { TransactionStatus } from "../protocol/codes.ts";
-import { errorResponse, type ReceivedError } from "../protocol/error_response.ts";
-import { peerName, type Reason, REASONS, reasonText } from "../reasons.ts";
+import type { ErrorAside, ReceivedError } from "../protocol/error_response.ts";
+import { peerName, type Reason, REASONS } from "../reasons.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Waiter } from "../pool/waiting.ts";
 import type { ServerConnection } from "../server/connection.ts";
@@ -54,7 +54,7 @@ import {
 import { flushNotifications } from "./listen/delivery.ts";
 import { confirmUnlisten } from "./listen/unlisten.ts";
 import type { ClientLogin } from "./login/login.ts";
-import { cancelRequest, refuse, refuseBlock } from "./refusals.ts";
+import { cancelRequest, errorOf, refuse, refuseBlock } from "./refusals.ts";
 import { noteText } from "./slow_queries.ts";
 import { noteRequest } from "./timeouts.ts";
 import { pin } from "./pinning/pin.ts";
@@ -421,12 +421,10 @@ export class Session extends ClientSocket implements Waiter, ServerLink {
     reason: Reason,
     first: string,
     second: string,
-    code?: string,
+    code?: string | ErrorAside,
   ): void {
-    const message = reasonText(reason, first, second);
-    const { detail: text } = reason;
-    const detail = text && reasonText({ text }, first, second);
-    this.say(errorResponse({ severity, code: code ?? reason.code, message, detail }), message);
+    const { bytes, message } = errorOf(severity, reason, [first, second], code);
+    this.say(bytes, message);
   }
 
   /** Sends last words, and closes when the client has. `why` is for the log. */

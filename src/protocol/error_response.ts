@@ -39,6 +39,9 @@ export interface ReceivedError {
   hint: string;
 }
 
+/** What of PostgreSQL's error a client is told beside its message. */
+export type ErrorAside = Pick<ReceivedError, "code" | "detail" | "hint">;
+
 function encode(type: number, fields: ErrorFields): Uint8Array<ArrayBuffer> {
   let text = `S${fields.severity}\0V${fields.severity}\0C${fields.code}\0M${
     clean(fields.message)

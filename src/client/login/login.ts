@@ -24,7 +24,7 @@ import { Dirty } from "../../server/state.ts";
 import { passwordOf } from "../../config/shared_pool.ts";
 import type { Waiter } from "../../pool/waiting.ts";
 import { AdminSession } from "../admin_session.ts";
-import type { ReceivedError } from "../../protocol/error_response.ts";
+import type { ErrorAside, ReceivedError } from "../../protocol/error_response.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { ClientEnd, ClientInput, ClientOutput, ClientTimes, ClientView } from "../parts.ts";
 import { Stage } from "../state.ts";
@@ -405,7 +405,7 @@ export class ClientLogin implements AuthenticatingLogin {
     session.server = undefined;
     pool.checkIn(server);
     if (error !== undefined) {
-      return this.#fail(REASONS.parametersFailed, error.message, "", error.code);
+      return this.#fail(REASONS.parametersFailed, error.message, "", error);
     }
     if (answer === undefined) return this.#fail(REASONS.internalError, "", "");
     const unkept = this.#wishes.note(answer);
@@ -470,7 +470,7 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#fail(reason, first, second);
   }
 
-  #fail(reason: Reason, first: string, second: string, code?: string): void {
+  #fail(reason: Reason, first: string, second: string, code?: string | ErrorAside): void {
     const { database, user } = this.#session.state;
     this.cancel();
     // The client hears that its password is wrong.
