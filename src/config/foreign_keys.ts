@@ -114,7 +114,7 @@ export const PGBOUNCER_DATABASE_KEYS: ReadonlyMap<string, string> = new Map([
   ["host", "server_host"],
   ["port", "server_port"],
   ["dbname", "server_database"],
-  ["user", "server_username of the pool, with shared_pool_size: one pool for all users"],
+  ["user", "server_username of the pool, with shared_pool_size for one pool of all users"],
   ["password", "server_password of the pool"],
   ["auth_user", "no auth_query yet: list the users"],
   ["client_encoding", "startup_parameters"],
