@@ -31,7 +31,6 @@ const TAKEN_MS = 1000;
 /** What the web listener reaches of the process. */
 export interface WebHost {
   readonly log: Log;
-  /** Of the log, that could not be written. */
   readonly admin: AdminEnvironment;
   readonly supervisor: Pick<Supervisor, "shared" | "workers" | "askInTime">;
   readonly shutdown: { readonly begun: boolean };
