@@ -26,10 +26,13 @@ export interface SessionsPlace extends ClientContext {
 /** What a session is made of that was one elsewhere. */
 export type Travelled = Pick<SessionSnapshot, "state" | "tls">;
 
+/** A session that ends within this time hardly ever sees two collections of the engine's new objects. */
+const YOUNG_MS = 1000;
+
 export class Sessions {
   readonly #place: SessionsPlace;
   readonly #all = new Map<number, Session>();
-  /** How many have ever left. */
+  /** How many have ever left that have grown old: what others had was collected soon after. */
   left = 0;
 
   constructor(place: SessionsPlace) {
@@ -89,8 +92,9 @@ export class Sessions {
   }
 
   leave(client: number): void {
+    const since = this.#all.get(client)?.state.connectedAtMs ?? -Infinity;
+    if (this.#place.reactor.now - since > YOUNG_MS) this.left++;
     this.#all.delete(client);
-    this.left++;
     this.#place.tally.add("Clients", -1);
   }
 }

@@ -11,6 +11,7 @@ import { socketPair } from "../os/fd_passing.ts";
 import { SOCK_NONBLOCK } from "../os/layout.ts";
 import * as libc from "../os/libc.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import { REASONS } from "../reasons.ts";
 import { Shared, SHARED_WORDS, Tally } from "../stats/shared.ts";
 import { FakeReactor } from "../testing/fake_reactor.ts";
 import { Sessions, type SessionsPlace } from "./sessions.ts";
@@ -137,4 +138,16 @@ Deno.test("sessions: one that is thawed has its place, and a login only if it is
   host.sessions.leave(6);
   assert.deepEqual([...host.sessions.all.keys()], [5]);
   assert.equal(Atomics.load(shared, Shared.Clients), 1);
+});
+
+Deno.test("sessions: only those that have grown old leave something to be collected", () => {
+  using host = new Host();
+  const { reactor, sessions } = host;
+  for (const ageMs of [0, 900, 1100, 60_000]) {
+    host.accept(host.connect());
+    reactor.now += ageMs;
+    for (const session of sessions.all.values()) session.close(REASONS.clientGone, "");
+    assert.equal(sessions.all.size, 0);
+  }
+  assert.equal(sessions.left, 2);
 });
