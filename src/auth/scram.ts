@@ -116,9 +116,13 @@ export function messageText(bytes: Uint8Array): string | undefined {
   return String.fromCharCode.apply(undefined, bytes as unknown as number[]);
 }
 
+const encoder = new TextEncoder();
+
 /** The bytes of a text made by `messageText`. */
 export function messageBytes(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);
+  // Of ASCII a character is a byte.
+  if (encoder.encodeInto(text, bytes).read === text.length) return bytes;
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }
@@ -218,6 +222,7 @@ export function repeatableSalt(
   secret: Uint8Array,
   bytes: number = NEW_SALT_BYTES,
 ): Uint8Array {
+  if (bytes <= KEY_BYTES) return hmac(secret, `salt\0${user}`).slice(0, bytes);
   const salt = new Uint8Array(bytes);
   for (let at = 0; at < bytes; at += KEY_BYTES) {
     const block = hmac(secret, `salt${at === 0 ? "" : at}\0${user}`);

@@ -78,24 +78,31 @@ function compress(state: Int32Array, bytes: Uint8Array, at: number): void {
 /** The state that digests are made in. */
 const running = new Int32Array(INITIAL.length);
 
-/** The digest of what is taken in by `from`, `before` bytes of whole blocks, and of `bytes` behind that. */
-function digestFrom(from: Int32Array, before: number, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+/**
+ * Puts the digest of what is taken in by `from`, `before` bytes of whole blocks, and of `bytes[0..length)` behind that
+ * into `digest`.
+ */
+function digestFrom(
+  from: Int32Array,
+  before: number,
+  bytes: Uint8Array,
+  length: number,
+  digest: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
   const state = running;
   state.set(from);
-  const { length } = bytes;
   let at = 0;
   for (; at + BLOCK_BYTES <= length; at += BLOCK_BYTES) compress(state, bytes, at);
-  block.fill(0);
-  for (let i = 0; at + i < length; i++) block[i] = bytes[at + i]!;
   const left = length - at;
+  for (let i = 0; i < left; i++) block[i] = bytes[at + i]!;
   block[left] = 0x80;
+  block.fill(0, left + 1);
   if (left + PADDING_BYTES > BLOCK_BYTES) {
     compress(state, block, 0);
     block.fill(0);
   }
   writeWord(block, BLOCK_BYTES - 4, (before + length) * 8);
   compress(state, block, 0);
-  const digest = new Uint8Array(DIGEST_BYTES);
   for (let i = 0; i < 8; i++) writeWord(digest, 4 * i, state[i]!);
   return digest;
 }
@@ -107,15 +114,25 @@ function writeWord(bytes: Uint8Array, at: number, word: number): void {
   bytes[at + 3] = word;
 }
 
+function newDigest(): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(DIGEST_BYTES);
+}
+
+/** The inner digest of an HMAC, and a short text in bytes. */
+const inside = newDigest();
+const shortText = new Uint8Array(256);
+
+/** Nothing of what was hashed stays. */
 function forget(): void {
   running.fill(0);
   W.fill(0);
   block.fill(0);
+  inside.fill(0);
 }
 
 /** SHA-256 of some bytes, fewer than 2²⁸. */
 export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const digest = digestFrom(INITIAL, 0, bytes);
+  const digest = digestFrom(INITIAL, 0, bytes, bytes.length, newDigest());
   forget();
   return digest;
 }
@@ -146,21 +163,22 @@ function padsFor(key: Uint8Array): Pads {
   return pads;
 }
 
-function textBytes(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code > 0x7f) return encoder.encode(text);
-    bytes[i] = code;
-  }
-  return bytes;
-}
-
 /** HMAC-SHA-256. A key is not to be changed once it was used. */
 export function hmac(key: Uint8Array, message: Uint8Array | string): Uint8Array<ArrayBuffer> {
   const { inner, outer } = padsFor(key);
-  const bytes = typeof message === "string" ? textBytes(message) : message;
-  const digest = digestFrom(outer, BLOCK_BYTES, digestFrom(inner, BLOCK_BYTES, bytes));
+  let bytes = shortText;
+  let length = 0;
+  if (typeof message !== "string") {
+    bytes = message as Uint8Array<ArrayBuffer>;
+    ({ length } = message);
+  } else if (3 * message.length <= shortText.length) {
+    length = encoder.encodeInto(message, shortText).written;
+  } else {
+    bytes = encoder.encode(message);
+    ({ length } = bytes);
+  }
+  digestFrom(inner, BLOCK_BYTES, bytes, length, inside);
+  const digest = digestFrom(outer, BLOCK_BYTES, inside, DIGEST_BYTES, newDigest());
   forget();
   return digest;
 }
