@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { say } from "../../tools/say.ts";
 import type { Service } from "../upgrade/support.ts";
 
 const CLIENTS = 20;
@@ -23,6 +24,11 @@ export async function measureHandshakes(
   service: Service,
   { perSecond, seconds, rounds }: { perSecond: number; seconds: number; rounds: number },
 ): Promise<SeenOfHandshakes> {
+  // Processes that wait for a processor are what is measured then.
+  const [load] = Deno.loadavg();
+  if (load! > navigator.hardwareConcurrency) {
+    say(`the machine has other things to do (load ${load!.toFixed(1)}): figures say little`);
+  }
   const without: number[] = [];
   const beside: number[] = [];
   let handshakes = 0;
