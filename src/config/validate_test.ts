@@ -334,6 +334,32 @@ Deno.test("validate: suites are those that can be taken over", () => {
   ]);
 });
 
+Deno.test("validate: an authority that nobody is verified by is warned about", () => {
+  const warnings = (general: string, pool = "") =>
+    warningsOf(`${GENERAL}${general}\n[pools.app]\n${pool}\n`);
+  const pair = 'tls_certificate = "a.pem"\ntls_private_key = "b.pem"\ntls_ca_cert = "a.pem"\n';
+  assert.deepEqual(warnings(pair), [
+    "general.tls_ca_cert: has no effect: tls_mode allow asks for no certificate",
+  ]);
+  assert.deepEqual(warnings(`${pair}tls_mode = "require"`), [
+    "general.tls_ca_cert: has no effect: tls_mode require asks for no certificate",
+  ]);
+  for (const mode of ["verify-full", "disable"]) {
+    assert.deepEqual(warnings(`${pair}tls_mode = "${mode}"`), []);
+  }
+  const ca = 'server_tls_ca_cert = "a.pem"';
+  assert.deepEqual(warnings(ca), [
+    "general.server_tls_ca_cert: has no effect: server_tls_mode allow verifies nothing",
+  ]);
+  const verify = 'server_tls_mode = "verify-ca"';
+  assert.deepEqual(warnings(`${ca}\n${verify}`), []);
+  assert.deepEqual(warnings(ca, verify), []);
+  assert.deepEqual(warnings(verify + '\nserver_tls_ca_cert = "a.pem"', ca), []);
+  assert.deepEqual(warnings('server_tls_mode = "require"', ca), [
+    "pools.app.server_tls_ca_cert: has no effect: server_tls_mode require verifies nothing",
+  ]);
+});
+
 Deno.test("validate: a key that others may read is warned about", () => {
   const text = `${GENERAL}tls_certificate = "a.pem"\ntls_private_key = "b.pem"\n[pools]\n`;
   for (const [mode, told] of [[0o600, 0], [0o640, 0], [0o644, 1], [undefined, 0]] as const) {

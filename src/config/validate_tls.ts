@@ -37,7 +37,11 @@ export function checkClientTls(checked: Checked): void {
   }
   if (tls_mode === "disable") return;
   checkCertificatePair("general", "tls_", files, checked);
-  checkCertificates("general.tls_ca_cert", tls_ca_cert, checked);
+  checkAuthorities("general.tls_ca_cert", tls_ca_cert, checked);
+  if (tls_ca_cert !== undefined && !tls_mode?.startsWith("verify-")) {
+    const mode = tls_mode ?? "allow";
+    report.warn("general.tls_ca_cert", `has no effect: tls_mode ${mode} asks for no certificate`);
+  }
   if (report.faults.length > 0 || checked.clientTlsFaults === undefined) return;
   const tls = clientTls(general, checked.readText);
   if (tls === undefined) return;
@@ -102,7 +106,10 @@ export function checkServerTls(checked: Checked): void {
   if (general.server_tls_direct) checkDirect(server_tls_mode, "general", report);
   if (server_tls_mode === "disable") return;
   if (server_tls_mode.startsWith("verify-")) {
-    checkCertificates("general.server_tls_ca_cert", server_tls_ca_cert, checked);
+    checkAuthorities("general.server_tls_ca_cert", server_tls_ca_cert, checked);
+  }
+  if (server_tls_ca_cert !== undefined && !verifiesSomewhere(checked.config)) {
+    report.warn("general.server_tls_ca_cert", unverified(server_tls_mode));
   }
   checkCertificatePair("general", "server_tls_", files, checked);
 }
@@ -117,8 +124,10 @@ export function checkPoolTls(path: string, pool: PoolConfig, checked: Checked): 
   }
   const setsDirect = pool.server_tls_direct !== undefined || pool.server_tls_mode !== undefined;
   if (merged.server_tls_direct && setsDirect) checkDirect(mode, path, report);
-  if (mode.startsWith("verify-") && pool.server_tls_ca_cert !== undefined) {
-    checkCertificates(`${path}.server_tls_ca_cert`, pool.server_tls_ca_cert, checked);
+  if (pool.server_tls_ca_cert !== undefined) {
+    const key = `${path}.server_tls_ca_cert`;
+    if (mode.startsWith("verify-")) checkAuthorities(key, pool.server_tls_ca_cert, checked);
+    else if (mode !== "disable") report.warn(key, unverified(mode));
   }
   const { server_tls_certificate, server_tls_private_key } = pool;
   if (server_tls_certificate === undefined && server_tls_private_key === undefined) return;
@@ -128,6 +137,19 @@ export function checkPoolTls(path: string, pool: PoolConfig, checked: Checked): 
   };
   checkPair(report, `${path}.server_tls_certificate`, `${path}.server_tls_private_key`, files);
   if (mode !== "disable") checkCertificatePair(path, "server_tls_", files, checked);
+}
+
+/** Some connection to PostgreSQL is verified. */
+function verifiesSomewhere({ general, pools }: Checked["config"]): boolean {
+  return general.server_tls_mode.startsWith("verify-") ||
+    [...pools.values()].some((pool) =>
+      mergedTls(general, pool).server_tls_mode.startsWith("verify-")
+    );
+}
+
+/** Who names an authority believes that it is asked. */
+function unverified(mode: ServerTlsMode): string {
+  return `has no effect: server_tls_mode ${mode} verifies nothing`;
 }
 
 /** All else is well: what the library says of the files of each pool, told once for those that have the same. */
@@ -200,6 +222,7 @@ function checkCertificatePair(
   const certificatePath = `${section}.${prefix}certificate`;
   const keyPath = `${section}.${prefix}private_key`;
   const certificates = checkCertificates(certificatePath, files.certificate, checked);
+  if (certificates !== undefined) tellOrder(certificatePath, certificates, report);
   const text = checkPem(keyPath, files.key, checked);
   if (text === undefined) return;
   if (((checked.fileMode?.(files.key) ?? 0) & OTHERS) !== 0) {
@@ -210,6 +233,29 @@ function checkCertificatePair(
   else if (key !== undefined && certificates?.[0].checkPrivateKey(key) === false) {
     report.fault(keyPath, `is not the key of ${JSON.stringify(files.certificate)}`);
   }
+}
+
+/** Those who are trusted. */
+function checkAuthorities(path: string, file: string | undefined, checked: Checked): void {
+  const certificates = checkCertificates(path, file, checked);
+  // One that has signed itself may be trusted as it is.
+  if (certificates?.every(({ ca, subject, issuer }) => !ca && subject !== issuer)) {
+    checked.report.warn(path, "none of its certificates is an authority's: nobody will be trusted");
+  }
+}
+
+/** RFC 5246 §7.4.2: each certifies the one before it. Many clients sort them, and not all. */
+function tellOrder(path: string, certificates: X509Certificate[], report: Report): void {
+  const at = certificates.findIndex(({ issuer }, i) =>
+    i + 1 < certificates.length && certificates[i + 1]!.subject !== issuer
+  );
+  if (at < 0) return;
+  report.warn(
+    path,
+    `certificate ${at + 2} is not that of the issuer of certificate ${
+      at + 1
+    }: some clients will refuse them`,
+  );
 }
 
 function checkCertificates(

@@ -155,6 +155,29 @@ Deno.test("tls config: an end that is near or past, and a key that others may re
   );
 });
 
+Deno.test("tls config: certificates out of order, and a file of authorities without one, are warnings", async () => {
+  const between = authority.issueAuthority("Between");
+  const leaf = between.issue({ name: "leaf" });
+  const chain = (...those: Certificate[]) =>
+    file("chain.crt", new TextEncoder().encode(those.map(textOf).join("")));
+  assert.equal(await check(pair(chain(leaf, between, authority), leaf.keyPath)), "");
+  assert.match(
+    await check(pair(chain(leaf, authority, between), leaf.keyPath)),
+    /^warning: .*tls_certificate: certificate 2 is not that of the issuer of certificate 1/,
+  );
+  const { certificatePath, keyPath } = certificate;
+  const trusting = (file: string) =>
+    pair(certificatePath, keyPath, `tls_mode = "verify-ca"\ntls_ca_cert = "${file}"`);
+  assert.match(
+    await check(trusting(leaf.certificatePath)),
+    /^warning: .*tls_ca_cert: none of its certificates is an authority's/,
+  );
+});
+
+function textOf({ certificate }: Certificate): string {
+  return new TextDecoder().decode(certificate);
+}
+
 Deno.test("tls config: without OpenSSL a start with TLS names the package, and one without needs none", async () => {
   const libraries = join(folder, "libraries");
   Deno.mkdirSync(libraries);
