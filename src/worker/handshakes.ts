@@ -3,7 +3,8 @@
  * their number is bounded, and so is, by `tls_rate_limit_per_second`, how many begin in a hundredth of a second, over all
  * workers. Few begin in one turn, too: hundreds of signatures at once would keep everybody else waiting for a second. Who
  * comes beyond waits in line, within `client_login_timeout`: each address (in IPv6 each network of 64 bits) has a line of
- * its own, and the address with the fewest places is the next.
+ * its own, and the address with the fewest places is the next. While places are wanting, its oldest and its newest client
+ * are taken by turns: whoever comes is not behind thousands who have come to stay.
  *
  * What must hold: whoever has begun is in the places of his address, in the order of their last steps, until `over`. Where
  * all places are taken and somebody waits, the one whose last step is the oldest, and too old, is ended, at the address
@@ -52,6 +53,7 @@ interface Line {
   /** When each that has a place has last gone on. */
   readonly underWay: Map<EncryptingClient, number>;
   readonly waiting: Set<EncryptingClient>;
+  newestNext: boolean;
 }
 
 export class Handshakes implements HandshakesUnderWay {
@@ -65,6 +67,8 @@ export class Handshakes implements HandshakesUnderWay {
   readonly #lines = new Map<string, Line>();
   readonly #lineOf = new Map<EncryptingClient, Line>();
   #underWay = 0;
+  /** Some wait for want of places, and not for their time alone. */
+  #crowded = false;
   #timer: Timer | undefined = undefined;
   #begunThisTurn = 0;
   #looksSoon = false;
@@ -90,6 +94,7 @@ export class Handshakes implements HandshakesUnderWay {
       return true;
     }
     line.waiting.add(client);
+    this.#crowded ||= this.#underWay >= this.#most;
     this.#lookAgain();
     return false;
   }
@@ -126,7 +131,7 @@ export class Handshakes implements HandshakesUnderWay {
     const address = this.#lines.has(own) || this.#lines.size < MOST_LINES ? own : OTHERS;
     let line = this.#lines.get(address);
     if (line === undefined) {
-      line = { address, underWay: new Map(), waiting: new Set() };
+      line = { address, underWay: new Map(), waiting: new Set(), newestNext: false };
       this.#lines.set(address, line);
     }
     this.#lineOf.set(client, line);
@@ -185,12 +190,13 @@ export class Handshakes implements HandshakesUnderWay {
     this.#endSilent();
     while (this.#waiting > 0 && this.#hasRoom && this.#admit()) {
       const line = this.#nextLine()!;
-      const [client] = line.waiting as Iterable<EncryptingClient>;
-      line.waiting.delete(client!);
-      this.#begins(client!, line);
-      client!.proceed();
+      const client = this.#nextOf(line);
+      line.waiting.delete(client);
+      this.#begins(client, line);
+      client.proceed();
     }
     if (this.#waiting > 0) this.#lookAgain();
+    else this.#crowded = false;
   }
 
   /** The line that somebody waits in and that has the fewest places. */
@@ -201,6 +207,14 @@ export class Handshakes implements HandshakesUnderWay {
       if (next === undefined || line.underWay.size < next.underWay.size) next = line;
     }
     return next;
+  }
+
+  #nextOf(line: Line): EncryptingClient {
+    const newest = this.#crowded && line.newestNext;
+    line.newestNext = !newest && line.waiting.size > 1;
+    let client: EncryptingClient | undefined;
+    for (client of line.waiting) if (!newest) break;
+    return client!;
   }
 
   /** Makes as much room as this turn may have use for. */

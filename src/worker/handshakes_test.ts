@@ -144,7 +144,7 @@ Deno.test("handshakes: addresses with as many places take turns", () => {
   clients.addresses = ["a", "a", "a", "b", "b", "c"].map((letter) => `10.0.0.${letter}`);
   clients.begin(0, 1, 2, 3, 4, 5);
   const order: string[] = [];
-  for (const n of [0, 1, 3, 5, 2, 4]) {
+  for (const n of [0, 1, 3, 5, 2]) {
     clients.over(n);
     order.push(...clients.happened.splice(0));
   }
@@ -174,6 +174,29 @@ Deno.test("handshakes: a crowd in thousands keeps another address waiting for le
   let waited = 0;
   while (!clients.pass(10).includes("4000 proceeds")) waited += 10;
   assert.ok(waited < 500, `${waited} ms`);
+});
+
+Deno.test("handshakes: while places are wanting the oldest and the newest take turns, and else the oldest", () => {
+  const clients = new Clients(0, 2);
+  clients.begin(0, 1, 2, 3, 4, 5, 6);
+  for (const n of [0, 1, 2, 6, 3]) clients.over(n);
+  assert.deepEqual(
+    clients.happened.splice(0),
+    [2, 6, 3, 5, 4].map((n) => `${n} proceeds`),
+  );
+  const paced = new Clients(100, 10);
+  paced.begin(0, 1, 2, 3);
+  assert.deepEqual([...paced.pass(10), ...paced.pass(10)], ["1 proceeds", "2 proceeds"]);
+});
+
+Deno.test("handshakes: nobody waits behind thousands of his own address who make no step", () => {
+  const clients = new Clients(0, 512);
+  for (let n = 0; n < 4000; n++) clients.begin(n);
+  for (let turn = 0; turn < 100; turn++) clients.pass(0);
+  assert.deepEqual(clients.begin(4000), [false]);
+  let waited = 0;
+  while (!clients.pass(10).includes("4000 proceeds")) waited += 10;
+  assert.ok(waited < 1200, `${waited} ms`);
 });
 
 Deno.test("handshakes: addresses of one network in IPv6 are one, and beyond a number of them all are", () => {
