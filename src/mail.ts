@@ -6,6 +6,7 @@
 
 import type {
   ClientTls,
+  ConsoleRole,
   GeneralSettings,
   PasswordShape,
   PasswordSource,
@@ -215,7 +216,14 @@ export interface PresenceRow {
 export type WorkerToControl =
   | { kind: "ready"; index: number }
   | { kind: "log"; record: LogRecord }
-  | { kind: "admin_open"; client: number; user: string; database: string; address: string }
+  | {
+    kind: "admin_open";
+    client: number;
+    user: string;
+    database: string;
+    address: string;
+    role: ConsoleRole;
+  }
   /** Frontend messages of an admin client, whole messages only, type byte included. */
   | { kind: "admin_request"; client: number; bytes: Uint8Array }
   | { kind: "admin_closed"; client: number }

@@ -16,6 +16,7 @@ import type { Command } from "./commands.ts";
 import { columnsOf, parseCommands } from "./commands.ts";
 import type { AdminClient, AdminEnvironment } from "./environment.ts";
 import type { CommandingConsole, Outcome } from "./execute.ts";
+import { refusalToStats } from "./roles.ts";
 import { execute, outcome } from "./execute.ts";
 import { ExtendedQuery } from "./extended.ts";
 import { MessageBody } from "./message_body.ts";
@@ -209,6 +210,8 @@ export class Console {
   }
 
   async #run(command: Command): Promise<Outcome> {
+    const refusal = this.#client.role === "admin" ? undefined : refusalToStats(command);
+    if (refusal !== undefined) throw refusal;
     switch (command.kind) {
       case "begin":
         return this.#begin(command.tag);

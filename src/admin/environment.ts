@@ -16,6 +16,7 @@ import type {
   PreparedRow,
   ServerRow,
 } from "../mail.ts";
+import type { ConsoleRole } from "../config/settings.ts";
 import type { UpgradeTotals } from "../stats/upgrades.ts";
 
 /** One line of SHOW CONFIG; secrets are masked by whoever makes it. */
@@ -125,4 +126,5 @@ export interface AdminClient {
   database: string;
   /** `ip:port`, for the log. */
   address: string;
+  role: ConsoleRole;
 }

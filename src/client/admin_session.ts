@@ -21,8 +21,11 @@ export class AdminSession {
   }
 
   open(): void {
-    const { id, user, database, address } = this.#session.state;
-    this.#session.context.toControl({ kind: "admin_open", client: id, user, database, address });
+    const { context, state } = this.#session;
+    const { id, user, database, address } = state;
+    // A reload may have taken the name away while its password was checked.
+    const role = context.general.console_users.find((one) => one.user === user)?.role ?? "stats";
+    context.toControl({ kind: "admin_open", client: id, user, database, address, role });
   }
 
   take(bytes: Uint8Array<ArrayBuffer>, at: number, end: number): void {

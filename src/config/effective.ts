@@ -15,6 +15,8 @@ import { sharingRole } from "./shared_pool.ts";
 import { mergeParameters } from "./startup_parameters.ts";
 import type {
   ClientLimit,
+  ConsoleRole,
+  ConsoleUser,
   GeneralSettings,
   PasswordSource,
   PoolSettings,
@@ -122,11 +124,9 @@ function passwordOf(user: UserConfig, resolving: Resolving): StoredPassword {
 }
 
 function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSettings {
-  const { admin_username } = general;
   return {
     max_connections: general.max_connections,
-    admin_username,
-    admin_password: storedPassword(general.admin_password, admin_username, resolving),
+    console_users: consoleUsers(general, resolving),
     client_login_timeout: general.client_login_timeout,
     unix_socket_buffer_size: general.unix_socket_buffer_size,
     tcp_socket_buffer_size: general.tcp_socket_buffer_size,
@@ -154,6 +154,20 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     hba: hbaRules(general, resolving),
     ident: general.pg_ident?.rules ?? [],
   };
+}
+
+function consoleUsers(general: GeneralConfig, resolving: Resolving): ConsoleUser[] {
+  const { admin_username, admin_password, admin_users, stats_users } = general;
+  const listed = (role: ConsoleRole, users: Iterable<[string, string]>): ConsoleUser[] =>
+    Array.from(users, ([user, password]) => ({
+      user,
+      password: storedPassword(password, user, resolving),
+      role,
+    }));
+  return [
+    ...listed("admin", [[admin_username, admin_password], ...admin_users]),
+    ...listed("stats", stats_users),
+  ];
 }
 
 function hbaRules(general: GeneralConfig, resolving: Resolving): HbaRule[] | undefined {

@@ -149,8 +149,18 @@ Deno.test("effective: stored passwords by form", () => {
     kind: "unsupported",
     what: "auth_pam_service",
   });
-  const { general } = settingsOf(`${GENERAL}[pools]\n`);
-  assert.equal(general.admin_password.kind, "plain");
+  const { general } = settingsOf(
+    `${GENERAL}admin_users = { ann = "", eve = "${MD5}" }\nstats_users.monitor = "x"\n[pools]\n`,
+  );
+  assert.deepEqual(
+    general.console_users.map(({ user, role, password }) => [user, role, password.kind]),
+    [
+      ["admin", "admin", "plain"],
+      ["ann", "admin", "empty"],
+      ["eve", "admin", "md5"],
+      ["monitor", "stats", "plain"],
+    ],
+  );
 });
 
 Deno.test("effective: which secret a pool uses towards PostgreSQL", () => {

@@ -364,6 +364,23 @@ const TABLE: KeyTable<GeneralConfig> = {
     reload: "N",
     doc: "Its password: plain text, an md5 hash or a SCRAM verifier.",
   },
+  admin_users: {
+    type: "string_map",
+    secret: true,
+    default: new Map(),
+    reload: "N",
+    doc:
+      "More users of the admin console, each with a password as `admin_password`; an empty one is none, for those who come " +
+      "by `cert`, `peer` or `trust` of `pg_hba`. Not in upstream.",
+  },
+  stats_users: {
+    type: "string_map",
+    secret: true,
+    default: new Map(),
+    reload: "N",
+    doc:
+      "The same for users who may look and do nothing: `SHOW` alone, without texts of queries. Not in upstream.",
+  },
   prepared_statements: {
     type: "bool",
     default: true,

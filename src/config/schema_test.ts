@@ -190,6 +190,8 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "syslog_facility",
     "io_uring",
     "pg_ident",
+    "admin_users",
+    "stats_users",
     "max_client_prepared_memory",
     "max_prepared_memory",
     "max_user_connections",
@@ -282,7 +284,7 @@ Deno.test("schema: every row is fit for the reference", () => {
 Deno.test("schema: every password is secret", () => {
   for (const [name, , rows] of SECTIONS) {
     for (const [key, spec] of rows) {
-      const isPassword = /password(_command)?$/.test(key);
+      const isPassword = /password(_command)?$|^(admin|stats)_users$/.test(key);
       assert.equal(spec.secret === true, isPassword, `${name}.${key}`);
     }
   }

@@ -190,12 +190,21 @@ export interface SocketSettings {
   tcp_user_timeout: number;
 }
 
+/** What a user of the console may do: anything, or look. */
+export type ConsoleRole = "admin" | "stats";
+
+/** A user of the console. */
+export interface ConsoleUser {
+  user: string;
+  password: StoredPassword;
+  role: ConsoleRole;
+}
+
 /** Settings that hold for every client and server of the process. */
 export interface GeneralSettings extends SocketSettings {
   max_connections: number;
-  admin_username: string;
-  /** md5 and SCRAM forms of the admin's password are derived from it at load. */
-  admin_password: StoredPassword;
+  /** Who may enter the console; each name once. */
+  console_users: ConsoleUser[];
   /** Milliseconds from accept to the end of the login; 0 = as many as it likes. */
   client_login_timeout: number;
   retain_connections_time: number;

@@ -160,6 +160,9 @@ export interface GeneralConfig
 
   admin_username: string;
   admin_password: string;
+  /** Passwords by name. */
+  admin_users: Map<string, string>;
+  stats_users: Map<string, string>;
   prepared_statements: boolean;
   prepared_statements_cache_size: number;
   server_prepared_statements_cache_size?: number;

@@ -3,6 +3,7 @@
 import type { HbaRule } from "./hba_rule.ts";
 import { isReachable, openConsole } from "./open_console.ts";
 import type { Report } from "./report.ts";
+import { keyPath } from "./source.ts";
 import { passwordForm } from "./stored_password.ts";
 import type { GeneralConfig } from "./types.ts";
 
@@ -16,19 +17,42 @@ export function checkAccess(general: GeneralConfig, report: Report): void {
   }
   checkConsole(general, report);
   for (const rule of general.pg_hba?.rules ?? []) checkRule(rule, general, report);
-  if (passwordForm(general.admin_password) === "broken_scram") {
-    report.fault(
-      "general.admin_password",
-      "starts like a SCRAM verifier and is none",
-      "copy the whole verifier",
-    );
+  checkConsoleUsers(general, report);
+}
+
+/** A name has one password and one role. */
+function checkConsoleUsers(general: GeneralConfig, report: Report): void {
+  const { admin_username, admin_password, admin_users, stats_users } = general;
+  const known = new Map([[admin_username, "admin_username"]]);
+  checkConsolePassword("general.admin_password", admin_password, report);
+  for (
+    const [key, users] of [["admin_users", admin_users], ["stats_users", stats_users]] as const
+  ) {
+    for (const [user, password] of users) {
+      const path = ["general", key, user].reduce(keyPath);
+      const other = known.get(user);
+      if (other !== undefined) report.fault(path, `is in ${other} already`, "keep one of the two");
+      known.set(user, key);
+      checkConsolePassword(path, password, report);
+    }
+  }
+}
+
+function checkConsolePassword(path: string, password: string, report: Report): void {
+  const form = passwordForm(password);
+  if (form === "broken_scram") {
+    report.fault(path, "starts like a SCRAM verifier and is none", "copy the whole verifier");
   }
 }
 
 /** `trust` for all databases has the console in it, which nobody thinks of. */
-function checkConsole({ host, admin_username, pg_hba }: GeneralConfig, report: Report): void {
+function checkConsole(
+  { host, admin_username, admin_users, pg_hba }: GeneralConfig,
+  report: Report,
+): void {
   if (pg_hba === undefined || report.isFaulty("general.pg_hba") || !isReachable(host)) return;
-  const rule = openConsole(pg_hba.rules, admin_username);
+  const names = [admin_username, ...admin_users.keys()];
+  const rule = names.map((name) => openConsole(pg_hba.rules, name)).find((found) => found);
   if (rule === undefined) return;
   report.warn(
     "general.pg_hba",

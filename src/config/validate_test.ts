@@ -604,3 +604,17 @@ Deno.test("validate: rules of pg_hba against maps and certificates", () => {
     "general.pg_hba: line 1 of the rules: clientcert needs tls_ca_cert",
   ]);
 });
+
+Deno.test("validate: a user of the console has one password and one role", () => {
+  assert.deepEqual(generalFaults('admin_users = { ann = "" }\nstats_users = { eve = "x" }'), []);
+  assert.deepEqual(generalFaults('admin_users = { ann = "", admin = "x" }'), [
+    "general.admin_users.admin: is in admin_username already",
+  ]);
+  assert.deepEqual(generalFaults('admin_users.ann = "x"\nstats_users.ann = "x"'), [
+    "general.stats_users.ann: is in admin_users already",
+  ]);
+  assert.deepEqual(generalFaults('stats_users.ann = "SCRAM-SHA-256$4096:"'), [
+    "general.stats_users.ann: starts like a SCRAM verifier and is none",
+  ]);
+  assert.equal(generalFaults('stats_users = "ann, eve"').length, 1);
+});

@@ -27,6 +27,7 @@ export const showInterner: Show = {
 export function showInternerTexts(most: number): Show {
   return {
     name: "interner",
+    texts: true,
     columns: [text("hash"), text("kind"), numeric("bytes"), numeric("idle_ms"), text("query")],
     async rows(environment) {
       const texts = await environment.internerTexts(most);

@@ -10,6 +10,7 @@ import type { Show } from "./show.ts";
  */
 export const showPreparedStatements: Show = {
   name: "prepared_statements",
+  texts: true,
   columns: [
     text("pool"),
     numeric("hash"),

@@ -13,6 +13,8 @@ export interface AskingConsole {
 export interface Show {
   readonly name: string;
   readonly columns: readonly Column[];
+  /** It has texts of queries, with whatever they hold. */
+  readonly texts?: true;
   rows(environment: AdminEnvironment, console: AskingConsole): Row[] | Promise<Row[]>;
 }
 

@@ -25,7 +25,13 @@ async function show(
   changes: Partial<AdminEnvironment> = {},
 ): Promise<{ columns: string[]; rows: string[][] }> {
   const { environment } = fakeEnvironment(changes);
-  const client = { id: 1, user: "admin", database: "pgdoorman", address: "127.0.0.1:1" };
+  const client = {
+    id: 1,
+    user: "admin",
+    database: "pgdoorman",
+    address: "127.0.0.1:1",
+    role: "admin" as const,
+  };
   const { bytes } = await new Console(environment, client).handle(query(`SHOW ${name}`));
   const messages = read(bytes);
   assert.deepEqual(messages.slice(-2).map((message) => message.text), ["SHOW", "I"]);
@@ -288,7 +294,13 @@ Deno.test("show: in the console of the name pgbouncer STATS and DATABASES have a
   ];
   const changes = { pools: () => Promise.resolve(rows) };
   const { environment } = fakeEnvironment(changes);
-  const client = { id: 1, user: "admin", database: "pgbouncer", address: "127.0.0.1:1" };
+  const client = {
+    id: 1,
+    user: "admin",
+    database: "pgbouncer",
+    address: "127.0.0.1:1",
+    role: "admin" as const,
+  };
   const session = new Console(environment, client);
   const stats = rowsOf(read((await session.handle(query("SHOW STATS"))).bytes));
   assert.deepEqual(stats.map((row) => [...row.slice(0, 4), row.at(-4)].join(" ")), [

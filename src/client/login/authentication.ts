@@ -25,7 +25,7 @@ import {
 import type { HbaRule } from "../../config/hba_rule.ts";
 import type { ExternalTerms } from "../../config/external_check.ts";
 import type { UserMaps } from "../../auth/user_maps.ts";
-import type { PasswordShape, StoredPassword } from "../../config/settings.ts";
+import type { ConsoleUser, PasswordShape, StoredPassword } from "../../config/settings.ts";
 import { Authentication, Frontend, readLength } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
@@ -101,6 +101,16 @@ export function unknownAccount(
   missing: "user" | "database" = "user",
 ): Account {
   return { stored: undefined, shape: mockShape(state.user, context.mockSecret, known), missing };
+}
+
+/** A user of the console, or somebody who would be one. */
+export function consoleAccount(
+  login: Pick<AuthenticatingLogin, "state" | "context">,
+  users: readonly ConsoleUser[],
+): Account {
+  const known = users.find(({ user }) => user === login.state.user);
+  if (known !== undefined) return knownAccount(known.password);
+  return unknownAccount(login, users.map(({ password }) => shapeOf(password)));
 }
 
 /** Asks for what the account has to show. `undefined`: it is accepted or refused already. */

@@ -19,7 +19,7 @@ import { parseIdent } from "../../auth/ident_file.ts";
 import { UserMaps } from "../../auth/user_maps.ts";
 import type { CertificateNames } from "../../tls/certificate_names.ts";
 import type { HbaRule } from "../../config/hba_rule.ts";
-import type { StoredPassword } from "../../config/settings.ts";
+import type { ConsoleUser, StoredPassword } from "../../config/settings.ts";
 import { messagesIn } from "../../protocol/testing/wire.ts";
 import { type Reason, reasonText } from "../../reasons.ts";
 import {
@@ -28,6 +28,7 @@ import {
   type AuthenticatingLogin,
   type Challenge,
   challenge,
+  consoleAccount,
   knownAccount,
   unknownAccount,
 } from "./authentication.ts";
@@ -237,7 +238,7 @@ Deno.test("authentication: a stored form that can't be checked is refused by nam
   }
   const md5Only = new FakeLogin("scram-sha-256");
   challenge(md5Only, known(MD5));
-  assert.match(md5Only.verdict!, /^28000 .* HBA/);
+  assert.match(md5Only.verdict!, /^28000 .* pg_hba.conf rejects/);
 });
 
 Deno.test("authentication: SCRAM with the right password, of a verifier or a plain one", () => {
@@ -567,4 +568,17 @@ Deno.test("authentication: peer: nobody is named, or the user does not exist", (
   challenge(unknown, unknownAccount(unknown, []));
   unknown.external[0]![1]({ kind: "accepted", identity: "me" });
   assert.equal(unknown.verdict, WRONG);
+});
+
+Deno.test("authentication: users of the console, and one that nobody knows", () => {
+  const login = new FakeLogin("scram-sha-256");
+  const users: ConsoleUser[] = [
+    { user: "admin", password: SCRAM, role: "admin" },
+    { user: "me", password: MD5, role: "stats" },
+  ];
+  assert.deepEqual(consoleAccount(login, users).stored, MD5);
+  login.state.user = "nobody";
+  const unknown = consoleAccount(login, users.slice(0, 1));
+  assert.equal(unknown.stored, undefined);
+  assert.deepEqual(unknown.shape, SCRAM_SHAPE);
 });

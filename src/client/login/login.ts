@@ -34,6 +34,7 @@ import {
   type AuthenticatingLogin,
   type Challenge,
   challenge,
+  consoleAccount,
   knownAccount,
   passwordLength,
   unknownAccount,
@@ -261,9 +262,7 @@ export class ClientLogin implements AuthenticatingLogin {
         return false;
       }
       this.#admin = true;
-      const { admin_username, admin_password } = context.general;
-      const admin = knownAccount(admin_password);
-      this.#authenticate(state.user === admin_username ? admin : { ...admin, stored: undefined });
+      this.#authenticate(consoleAccount(this, context.general.console_users));
       return true;
     }
     const found = context.findPool(state.database, state.user);

@@ -109,8 +109,11 @@ class World {
         max_connections: 2,
         log_client_connections: false,
         login_notify_message: "",
-        admin_username: "admin",
-        admin_password: { kind: "md5", hash: md5Hash("pencil", "admin") },
+        console_users: [{
+          user: "admin",
+          password: { kind: "md5", hash: md5Hash("pencil", "admin") },
+          role: "admin",
+        }],
       },
       hba: { match: () => ({ method: this.method, source: "hba", line: 1 }) },
       log: {
@@ -682,7 +685,7 @@ Deno.test("login: the console has its own user, and no replication", () => {
     assert.equal(world.told(), "R0SSSSSSSSKZ");
     assert.equal(world.state.stage, Stage.Admin);
     assert.deepEqual(world.mail, [
-      { kind: "admin_open", client: 7, user: "admin", database, address: "" },
+      { kind: "admin_open", client: 7, user: "admin", database, address: "", role: "admin" },
     ]);
     assert.equal(world.pool.clients, 0);
     const stranger = new World();
