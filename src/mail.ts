@@ -112,7 +112,20 @@ export type ControlToWorker =
   | { kind: "server_password_is"; request: number; found: FoundPassword }
   /** `most`: of a list without end, so many rows at most. */
   | { kind: "ask"; request: number; what: WorkerQuestion; most?: number }
-  | { kind: "command"; request: number; command: WorkerCommand };
+  | { kind: "command"; request: number; command: WorkerCommand }
+  /** Logs in to each server that pools connect with; answered by a `TriedLogin` for each. */
+  | { kind: "try_logins"; request: number };
+
+/** Whether a login to PostgreSQL works, and of which pool it is the first. */
+export interface TriedLogin {
+  database: string;
+  user: string;
+  /** Server, role and database. */
+  where: string;
+  error: string | undefined;
+  /** What else there is to be said. */
+  note: string;
+}
 
 /**
  * A frozen thing. `fds` are descriptors of the process that reads this: of a session first the client's, then its

@@ -3,7 +3,7 @@
  */
 
 import { EXIT, parseCommandLine, type RunOptions } from "./cli/args.ts";
-import { configFaults, testConfigOutput } from "./cli/test_config.ts";
+import { configFaults, onlineOutput, testConfigOutput } from "./cli/test_config.ts";
 import { VERSION } from "./cli/version.ts";
 import {
   load,
@@ -18,6 +18,7 @@ import { launchNewProcess } from "./control/upgrade/new_process.ts";
 import { sayLast } from "./control/log.ts";
 import { Doorman, ListenError, PidFileError } from "./control/process.ts";
 import { hasToStay, stayAsParent } from "./control/service/first_process.ts";
+import { tryOnline } from "./control/online/online.ts";
 import { findProgram } from "./control/service/program.ts";
 import { Signals } from "./control/service/signals.ts";
 import { inherited, Succession } from "./control/upgrade/successor.ts";
@@ -45,8 +46,11 @@ async function run(args: string[]): Promise<void> {
       return;
     case "test": {
       const { configFile } = command.options;
-      const { stdout, stderr, code } = testConfigOutput(configFile, load(configFile));
-      finish(stdout, stderr, code);
+      const result = load(configFile);
+      const { stdout, stderr, code } = testConfigOutput(configFile, result);
+      if (!command.online || result.config === undefined) return finish(stdout, stderr, code);
+      const online = onlineOutput(await tryOnline(result.config));
+      finish(stdout + online.stdout, stderr + online.stderr, online.code);
       return;
     }
     case "run":

@@ -32,7 +32,8 @@ export interface RunOptions {
 /** What the command line asks for. */
 export type CommandLine =
   | { kind: "run"; options: RunOptions }
-  | { kind: "test"; options: RunOptions }
+  /** `online`: it connects as well. */
+  | { kind: "test"; options: RunOptions; online: boolean }
   /** Text for standard output. */
   | { kind: "help"; text: string }
   | { kind: "version" }
@@ -54,6 +55,7 @@ const OPTIONS = {
   daemon: { type: "boolean", short: "d" },
   "inherit-fd": { type: "string" },
   "test-config": { type: "boolean", short: "t" },
+  online: { type: "boolean" },
   help: { type: "boolean", short: "h" },
   version: { type: "boolean", short: "V" },
 } as const;
@@ -84,12 +86,14 @@ Options:
       --inherit-fd FD      Serve this listening socket instead of opening one
                            [env: INHERIT_FD]
   -t, --test-config        Check the config, say what is wrong with it, and exit
+      --online             With -t: log in to each server as well, and whatever else
+                           the config makes PgDoorman connect to
   -h, --help               Print this text
   -V, --version            Print the version
 
 Exit status:
   0   normal end, or the config is valid
-  1   the process failed
+  1   the process failed, or what -t --online tries
   2   the command line is wrong
   71  the operating system refused something
   78  the config is wrong
@@ -128,7 +132,9 @@ export function parseCommandLine(args: readonly string[], env: Environment): Com
     inheritFd: descriptor(values["inherit-fd"], env, faults),
   };
   if (faults.length > 0) return usageError(faults.join("\nerror: "));
-  return { kind: values["test-config"] ? "test" : "run", options };
+  const online = values.online ?? false;
+  if (values["test-config"]) return { kind: "test", options, online };
+  return online ? usageError("--online goes with --test-config") : { kind: "run", options };
 }
 
 /** A variable that is set but empty counts as not set. */

@@ -132,3 +132,11 @@ Deno.test("args: usage errors say what is wrong and what would be right", () => 
 Deno.test("args: exit codes are upstream's", () => {
   assert.deepEqual(EXIT, { ok: 0, failure: 1, usage: 2, os: 71, config: 78 });
 });
+
+Deno.test("args: --online goes with -t alone", () => {
+  const test = parseCommandLine(["-t", "--online", "a.toml"], () => undefined);
+  assert.ok(test.kind === "test" && test.online && test.options.configFile === "a.toml");
+  const plain = parseCommandLine(["-t"], () => undefined);
+  assert.ok(plain.kind === "test" && !plain.online);
+  assert.equal(parseCommandLine(["--online"], () => undefined).kind, "usage_error");
+});

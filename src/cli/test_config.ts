@@ -27,6 +27,28 @@ export function testConfigOutput(configFile: string, result: LoadResult): TestOu
   };
 }
 
+/** Something that was tried: whether it works, or why not. */
+export interface OnlineFinding {
+  what: string;
+  error: string | undefined;
+  note: string;
+}
+
+/** What `-t --online` says behind the answer of `-t`. */
+export function onlineOutput(findings: readonly OnlineFinding[]): TestOutput {
+  const failed = findings.filter(({ error }) => error !== undefined);
+  const worked = findings.filter(({ error }) => error === undefined);
+  return {
+    stdout: worked.map((each) => `pg_doorman: ${findingLine(each)}\n`).join(""),
+    stderr: failed.map((each) => `error: ${findingLine(each)}\n`).join(""),
+    code: failed.length > 0 ? EXIT.failure : EXIT.ok,
+  };
+}
+
+function findingLine({ what, error, note }: OnlineFinding): string {
+  return oneLine(`${what}: ${error ?? (note === "" ? "ok" : `ok, ${note}`)}`);
+}
+
 /** All that is wrong with a config, and what is only odd after it. */
 export function configFaults(configFile: string, result: LoadResult): string {
   const { faults } = result;

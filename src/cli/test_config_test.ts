@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Config } from "../config/types.ts";
-import { testConfigOutput } from "./test_config.ts";
+import { onlineOutput, testConfigOutput } from "./test_config.ts";
 
 const WARNING = { file: "a.toml", path: "general.x", line: 3, message: "unknown key, ignored" };
 
@@ -35,4 +35,20 @@ Deno.test("test_config: failure lists every fault on a line of its own", () => {
     "warning: a.toml:3: general.x: unknown key, ignored",
     "",
   ]);
+});
+
+Deno.test("test config: what -t --online found, and its exit code", () => {
+  const good = { what: "server a", error: undefined, note: "" };
+  const noted = { what: "server b", error: undefined, note: "with TLS" };
+  const bad = { what: "server c", error: "08001: no\nway", note: "" };
+  assert.deepEqual(onlineOutput([good, noted]), {
+    stdout: "pg_doorman: server a: ok\npg_doorman: server b: ok, with TLS\n",
+    stderr: "",
+    code: 0,
+  });
+  assert.deepEqual(onlineOutput([bad, good]), {
+    stdout: "pg_doorman: server a: ok\n",
+    stderr: "error: server c: 08001: no way\n",
+    code: 1,
+  });
 });

@@ -12,6 +12,7 @@ import type {
   ListenerMail,
   SettingsApplied,
   SettingsChange,
+  TriedLogin,
   WorkerCommand,
   WorkerQuestion,
   WorkerStart,
@@ -287,6 +288,10 @@ export class Supervisor {
   /** Rows of all workers. */
   ask<T>(what: WorkerQuestion, most?: number): Promise<T[]> {
     return this.#gather((request) => ({ kind: "ask", request, what, most })) as Promise<T[]>;
+  }
+
+  tryLogins(): Promise<TriedLogin[]> {
+    return this.#gather((request) => ({ kind: "try_logins", request })) as Promise<TriedLogin[]>;
   }
 
   /** Rows of the workers that answer within `ms`. */

@@ -61,6 +61,9 @@ const ASKED_BY: ReadonlyMap<number, ServerAuthMethod> = new Map([
   [Authentication.SASL, "scram-sha-256"],
 ]);
 
+/** Said where a pool has no secret of its own and PostgreSQL wants one. */
+export const NO_CLIENT_KEY = "no client has logged in yet whose SCRAM key could be passed through";
+
 export class ServerAuthentication {
   /** AuthenticationOk has come. */
   passed = false;
@@ -185,7 +188,7 @@ export class ServerAuthentication {
     if (kind === "scram_passthrough" && this.#secrets.clientKey() === undefined) {
       return this.#login.fail(
         "28000",
-        "no client has logged in yet whose SCRAM key could be passed through",
+        NO_CLIENT_KEY,
         "final",
       );
     }

@@ -22,6 +22,7 @@ import type {
   ListenerMail,
   SettingsApplied,
   SettingsChange,
+  TriedLogin,
   WorkerCommand,
   WorkerQuestion,
   WorkerStart,
@@ -64,6 +65,7 @@ export interface Recipients {
   apply(change: SettingsChange): SettingsApplied;
   rows(what: WorkerQuestion, most: number | undefined): Pieces;
   obey(command: WorkerCommand): number;
+  tryLogins(done: (tried: TriedLogin[]) => void): void;
 }
 
 /** Rows in pieces, each of a moment's work; the last one is what it returns. */
@@ -257,6 +259,9 @@ export class Mailbox implements Handler {
         return;
       case "ask":
         this.#piece(mail.request, to.rows(mail.what, mail.most));
+        return;
+      case "try_logins":
+        to.tryLogins((tried) => this.#answer(mail.request, tried));
         return;
       case "command":
         this.#answer(mail.request, [to.obey(mail.command)]);

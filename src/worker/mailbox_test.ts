@@ -41,6 +41,7 @@ class Post {
         serverPasswordIs: note("serverPasswordIs"),
       },
       listeners: { open: note("open") },
+      tryLogins: note("tryLogins"),
       get departure() {
         return isDeparting() ? departure : undefined;
       },

@@ -23,6 +23,7 @@ import type {
   FrozenItem,
   SettingsApplied,
   SettingsChange,
+  TriedLogin,
   WorkerCommand,
   WorkerQuestion,
   WorkerStart,
@@ -43,6 +44,7 @@ import type { AskedHandshake } from "../server/encryption.ts";
 import { PreparedMemory } from "../stats/prepared_memory.ts";
 import { ofWorker, Own, Shared, Tally } from "../stats/shared.ts";
 import { type Accepted, type Doorway, Listeners } from "./accept.ts";
+import { tryLogins } from "./answers/try_logins.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
 import { WrongKeys } from "./wrong_keys.ts";
 import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
@@ -392,6 +394,10 @@ class Worker
 
   rows(what: WorkerQuestion, most = 0): Pieces {
     return answer(this, what, most);
+  }
+
+  tryLogins(done: (tried: TriedLogin[]) => void): void {
+    tryLogins(this.directory.all(), this, done);
   }
 
   obey(command: WorkerCommand): number {
