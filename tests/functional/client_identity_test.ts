@@ -77,7 +77,7 @@ Deno.test("certificates: services by map, people by both, and what the others he
       "certificates",
       ["/etc/pg_doorman/tls/server.crt", server.certificatePath],
       ["/etc/pg_doorman/tls/server.key", server.keyPath],
-      ["/etc/pg_doorman/tls/clients-ca.crt", authority.certificatePath],
+      ["/etc/pg_doorman/tls/ca.crt", authority.certificatePath],
       ["10.0.0.0/8  ", "127.0.0.0/8"],
     ),
     allowLog: [/login from/, /TLS handshake/],
