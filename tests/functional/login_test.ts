@@ -183,9 +183,8 @@ async function trace(database: string, user: string, password: string): Promise<
     const hidden = new TextDecoder("latin1").decode(body)
       .replaceAll(user, "«user»")
       .replace(/^(.{4}r=)[^,]+(,s=)[A-Za-z0-9+/]{22}==(,i=\d+)$/s, "$1…$2…$3");
-    return `${type}${body.length - (type === "E" ? user.length : 0)} ${
-      code === 5 ? "salt" : hidden
-    }`;
+    const named = type === "E" ? hidden.split("«user»").length - 1 : 0;
+    return `${type}${body.length - named * user.length} ${code === 5 ? "salt" : hidden}`;
   });
 }
 
