@@ -238,7 +238,7 @@ Deno.test("authentication: a stored form that can't be checked is refused by nam
   }
   const md5Only = new FakeLogin("scram-sha-256");
   challenge(md5Only, known(MD5));
-  assert.match(md5Only.verdict!, /^28000 .* pg_hba.conf rejects/);
+  assert.match(md5Only.verdict!, /^28000 pg_hba.conf rejects/);
 });
 
 Deno.test("authentication: SCRAM with the right password, of a verifier or a plain one", () => {
