@@ -1,11 +1,12 @@
 /**
- * Rules of pg_hba as PostgreSQL's own parser reads them (`pg_hba_file_rules`), on generated records: what it takes is taken
- * and means the same, what it refuses is refused. Where ours differs on purpose a piece of a record says so.
+ * Rules of pg_hba and lines of pg_ident as PostgreSQL's own parser reads them (`pg_hba_file_rules`,
+ * `pg_ident_file_mappings`), on generated records: what it takes is taken and means the same, what it refuses is refused. Where ours differs on purpose a piece of a record says so.
  */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseHba } from "../../src/auth/hba_file.ts";
+import { parseIdent } from "../../src/auth/ident_file.ts";
 import { maskedCidr, parseAddress } from "../../src/config/address.ts";
 import type { HbaName, HbaRule } from "../../src/config/hba_rule.ts";
 import { Authority } from "../support/certificates.ts";
@@ -215,5 +216,81 @@ Deno.test("pg_hba: generated records are read as PostgreSQL's own parser reads t
     included.map((row) => [row.file_name, row.line_number, ...meaningOfRow(row)]),
     `seed ${seed}`,
   );
+  await compareMaps(postgres, data, seed);
   await removeFolder(folder);
 });
+
+const SYSTEM_USERS = [
+  ...same("ann", '"a b"', "all", "/^(.*)@x$", '"/^(a,b)$"', "/(", "a,b", "@one", "@names", "a\\b"),
+];
+const DATABASE_USERS = [
+  ...same("app", "all", '"all"', "/^app_", "/[", "a,b", "@one", '"+staff"', "@names", "@missing"),
+  ...stricter("+staff"),
+];
+
+/** A line of a map: in three of four nothing is missing or too much. */
+const MAP_LINE = fc.oneof(
+  fc.tuple(fc.constantFrom(...SYSTEM_USERS), fc.constantFrom(...DATABASE_USERS)),
+  fc.tuple(fc.constantFrom(...SYSTEM_USERS), fc.constantFrom(...DATABASE_USERS)),
+  fc.tuple(
+    fc.constantFrom(...same("/^(.*)@x$", '"/(a) b"')),
+    fc.constantFrom(...same("\\1", "a\\1")),
+  ),
+  fc.constantFrom(
+    same("ann"),
+    [],
+    // PostgreSQL takes these, and lets nobody in by the first two.
+    stricter("ann", "\\1"),
+    stricter("/^ann$", "\\1"),
+    stricter("ann", "app", "more"),
+  ),
+).chain((pieces) =>
+  fc.record({
+    map: fc.constantFrom("m", '"a map"', "@one", "m,n"),
+    between: fc.constantFrom(" ", "\t", " \\\n "),
+  }).map(({ map, between }) => ({
+    text: [map, ...pieces.map(({ text }) => text)].join(between),
+    stricter: pieces.some(({ manner }) => manner === "stricter"),
+  }))
+);
+
+/** The same of pg_ident, with `pg_ident_file_mappings`. */
+async function compareMaps(postgres: Postgres, data: string, seed: number): Promise<void> {
+  await postgres.writeFile("one", "ann\n");
+  const records = fc.sample(MAP_LINE, { numRuns: 300, seed });
+  let text = "";
+  const lines = records.map((record) => {
+    const line = text.split("\n").length;
+    text += `${record.text}\n`;
+    return line;
+  });
+  await postgres.writeFile("pg_ident.conf", text);
+  const rows = await postgres.query<
+    Record<"map_name" | "sys_name" | "pg_username" | "error", string | null> & {
+      line_number: number;
+    }
+  >("SELECT line_number, map_name, sys_name, pg_username, error FROM pg_ident_file_mappings");
+  const byLine = new Map(rows.map((row) => [row.line_number, row]));
+  const differ: unknown[] = [];
+  let compared = 0;
+  for (const [at, { text, stricter }] of records.entries()) {
+    const row = byLine.get(lines[at]!)!;
+    const { rules, faults } = parseIdent(text, {
+      source: `${data}/pg_ident.conf`,
+      readFile: (path) => Deno.readTextFileSync(path),
+    });
+    if (stricter) {
+      if (faults.length === 0) differ.push({ text, error: row.error, told: "not stricter" });
+      continue;
+    }
+    const [rule] = rules;
+    const ours = rule && [rule.map, nameText(rule.system), nameText(rule.user)];
+    const theirs = row.error === null ? [row.map_name, row.sys_name, row.pg_username] : undefined;
+    if (ours !== undefined) compared++;
+    if (JSON.stringify(ours) !== JSON.stringify(theirs)) {
+      differ.push({ text, error: row.error, fault: faults[0]?.message, ours, theirs });
+    }
+  }
+  assert.deepEqual(differ.slice(0, 10), [], `seed ${seed}, ${differ.length} differ`);
+  assert.ok(compared > 50, `${compared} lines were compared`);
+}
