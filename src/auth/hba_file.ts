@@ -54,7 +54,7 @@ const TYPES: ReadonlyMap<string, HbaType> = new Map([
   ["hostnogssenc", "host"],
 ]);
 
-const METHOD_HINT = "use trust, reject, password, md5, scram-sha-256, cert or peer";
+const METHOD_HINT = "use trust, reject, password, md5, scram-sha-256, cert, peer, pam, ldap or jwt";
 const ADDRESS_HINT = 'write a network such as 10.0.0.0/8 or ::1/128, or "all" for any address';
 
 /** Parses a pg_hba text. */
