@@ -61,6 +61,8 @@ export type ControlToWorker =
     successor: boolean;
     /** For this process's life: makes mock SCRAM verifiers of unknown users repeatable. */
     mockSecret: Uint8Array;
+    /** Wrong passwords, by address and user (auth/failures.ts); all threads count in it. */
+    failures: SharedArrayBuffer;
     /** What clients are served TLS with; `undefined`: they are offered none. */
     clientTls: ClientTls | undefined;
   }

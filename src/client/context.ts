@@ -7,6 +7,7 @@ import type { Log } from "../log/log.ts";
 import type { GeneralSettings } from "../config/settings.ts";
 import type { WorkerToControl } from "../mail.ts";
 import type { Derivations } from "../auth/derivations.ts";
+import type { Failures } from "../auth/failures.ts";
 import type { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { UserMaps } from "../auth/user_maps.ts";
@@ -87,6 +88,8 @@ export interface ClientContext {
   readonly handshakes: HandshakesUnderWay;
   /** Checks of passwords that came in clear. */
   readonly passwords: Pick<Derivations, "ask">;
+  /** Wrong passwords of this process. */
+  readonly failures: Pick<Failures, "wait" | "failed" | "succeeded">;
   /** Checks of passwords by others. */
   readonly externalChecks: Pick<ExternalLine, "ask">;
   findPool(database: string, user: string): PoolLookup;

@@ -87,6 +87,8 @@ export interface SessionState {
   applicationName: string;
   /** Other than `none`: it has a server connection of its own from its login to its end. */
   replication: Replication;
+  /** Until the login is through: who it is has been proven, on its way to the pool. */
+  proven: boolean;
   /** What its StartupMessage asked for, until the login is through; for replication as it was sent. */
   startup: [string, string][];
   /** Until the login is through: what SCRAM binds its exchange to, by the certificate that the client was shown. */
@@ -168,6 +170,7 @@ export function newSessionState(id: number, now: number): SessionState {
     user: "",
     applicationName: "",
     replication: "none",
+    proven: false,
     startup: [],
     channelBinding: undefined,
     clientCertificate: undefined,

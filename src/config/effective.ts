@@ -69,7 +69,7 @@ export function resolveSettings(config: Config, resolving: Resolving): Settings 
     }
   }
   assignHomes(pools, resolving);
-  return { general: resolveGeneral(config.general, resolving), pools };
+  return { general: resolveGeneral(config, resolving), pools };
 }
 
 /** Limits of users that hold in all databases; the checks see to it that all pools agree. */
@@ -123,7 +123,7 @@ function passwordOf(user: UserConfig, resolving: Resolving): StoredPassword {
     });
 }
 
-function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSettings {
+function resolveGeneral({ general, talos }: Config, resolving: Resolving): GeneralSettings {
   return {
     max_connections: general.max_connections,
     console_users: consoleUsers(general, resolving),
@@ -153,6 +153,10 @@ function resolveGeneral(general: GeneralConfig, resolving: Resolving): GeneralSe
     query_interner_anon_idle_ttl_seconds: general.query_interner_anon_idle_ttl_seconds,
     hba: hbaRules(general, resolving),
     ident: general.pg_ident?.rules ?? [],
+    talos_databases: talos?.databases ?? [],
+    auth_failure_delay: general.auth_failure_delay,
+    auth_failure_delay_max: general.auth_failure_delay_max,
+    auth_failures_free: general.auth_failures_free,
   };
 }
 

@@ -275,7 +275,6 @@ user = "x"
 `;
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
     "pools.app.auth_query",
-    "talos",
     "web.ui",
   ]);
   assert.ok(warningsOf(text).every((line) => line.includes("not in effect yet: ")));

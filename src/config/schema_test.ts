@@ -198,6 +198,17 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "max_db_client_connections",
     "max_user_client_connections",
     "login_notify_message",
+    "auth_failure_delay",
+    "auth_failure_delay_max",
+    "auth_failures_free",
+    "auth_check_timeout",
+    "auth_checks_at_once",
+    "pam_config_dir",
+    "ldap_tls_ca_cert",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_leeway",
+    "jwt_user_claim",
     "server_fast_close",
     "server_auth",
     "session_isolation",
@@ -293,6 +304,7 @@ Deno.test("schema: every password is secret", () => {
 Deno.test("schema: what a reload leaves alone is what the signals page names, and what is fixed at start", () => {
   const restart = [...GENERAL_KEYS].filter(([, spec]) => spec.reload === "R").map(([key]) => key);
   assert.deepEqual(restart.sort(), [
+    "auth_checks_at_once",
     "backlog",
     "daemon_pid_file",
     "host",

@@ -226,6 +226,12 @@ export interface GeneralSettings extends SocketSettings {
   hba: HbaRule[] | undefined;
   /** What `map=…` in the rules names. */
   ident: IdentRule[];
+  /** Databases that `talos` may log in to; empty: he is a user like others. */
+  talos_databases: string[];
+  /** How long passwords wait after failed ones. */
+  auth_failure_delay: number;
+  auth_failure_delay_max: number;
+  auth_failures_free: number;
 }
 
 /** What clients are served TLS with: the files' contents, as they were read at the start. */

@@ -445,7 +445,6 @@ Deno.test("validate: key files of tokens must be readable", () => {
   );
   assert.deepEqual(warnings.map(({ message }) => message), [
     "not in effect yet: jwt-priv-key-fpath: in pools.app.users[0].server_password",
-    "not in effect yet: pools.app.users[0].auth_pam_service",
   ]);
   const talos =
     `${GENERAL}[pools]\n[talos]\nkeys = ["a.pem", "dir/.pem", "none"]\ndatabases = []\n`;

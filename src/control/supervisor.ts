@@ -3,6 +3,7 @@
  * thread in the place of one that is lost. It knows nothing of what a worker does with a client.
  */
 
+import { FAILURE_WORDS } from "../auth/failures.ts";
 import * as libc from "../os/libc.ts";
 import type { Fd } from "../os/fd.ts";
 import { EFD_CLOEXEC, EFD_NONBLOCK, RLIMIT_NOFILE } from "../os/layout.ts";
@@ -84,6 +85,7 @@ export class Supervisor {
   readonly #events: ThreadEvents;
   readonly #words = new Int32Array(this.shared);
   readonly #orders = new StandingOrders();
+  readonly #failures = new SharedArrayBuffer(FAILURE_WORDS * 4);
   #given = new SharedArrayBuffer(0);
   #mockSecret = new Uint8Array(0);
   #clientTls: ClientTls | undefined = undefined;
@@ -154,6 +156,7 @@ export class Supervisor {
         interfaces: Deno.networkInterfaces().map(({ address, netmask }) => ({ address, netmask })),
         successor,
         mockSecret: this.#mockSecret,
+        failures: this.#failures,
         clientTls: this.#clientTls,
       },
       control: ends.control,

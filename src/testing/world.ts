@@ -16,6 +16,7 @@ import { Derivations, type Derive } from "../auth/derivations.ts";
 import type { ExternalRequest, ExternalVerdict } from "../config/external_check.ts";
 import { shapeOf } from "../auth/mock_password.ts";
 import { UserMaps } from "../auth/user_maps.ts";
+import { FAILURE_WORDS, Failures } from "../auth/failures.ts";
 import { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
 import type { PoolSettings } from "../config/settings.ts";
@@ -143,7 +144,12 @@ export class World {
       shared,
       tally: new Tally(shared),
       mockSecret: new Uint8Array(0),
+      failures: new Failures(new Int32Array(FAILURE_WORDS), new Uint8Array(0)),
       general: {
+        talos_databases: ["talos_db"],
+        auth_failure_delay: 100,
+        auth_failure_delay_max: 5000,
+        auth_failures_free: 3,
         client_login_timeout: 60_000,
         max_connections: 100,
         max_client_prepared_memory: 0,

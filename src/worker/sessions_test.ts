@@ -1,3 +1,4 @@
+import { FAILURE_WORDS, Failures } from "../auth/failures.ts";
 import assert from "node:assert/strict";
 import { UserMaps } from "../auth/user_maps.ts";
 import type { SessionSnapshot } from "../client/freeze.ts";
@@ -33,6 +34,7 @@ class Host implements Disposable {
       shared,
       tally: new Tally(shared),
       mockSecret: new Uint8Array(32),
+      failures: new Failures(new Int32Array(FAILURE_WORDS), new Uint8Array(32)),
       general: { client_login_timeout: 60_000, max_connections: 10 } as GeneralSettings,
       hba: undefined,
       userMaps: new UserMaps([]),

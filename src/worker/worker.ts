@@ -9,6 +9,7 @@ import { type Handler, Reactor } from "../reactor/reactor.ts";
 import { tuneSocket } from "../reactor/sockets.ts";
 import { Derivations, WORKER_DERIVATIONS } from "../auth/derivations.ts";
 import { ExternalLine, WORKER_CHECKS } from "../auth/external.ts";
+import { Failures } from "../auth/failures.ts";
 import { HbaMatcher } from "../auth/hba.ts";
 import { UserMaps } from "../auth/user_maps.ts";
 import type { GeneralSettings, PasswordSource, ServerTls } from "../config/settings.ts";
@@ -85,6 +86,7 @@ class Worker
   readonly shared: Int32Array<SharedArrayBuffer>;
   readonly tally: Tally;
   readonly mockSecret: Uint8Array;
+  readonly failures: Failures;
   readonly texts = new StatementTexts();
   readonly interner: QueryInterner = this.texts.named;
   readonly statements: StatementSource = this;
@@ -134,6 +136,7 @@ class Worker
     this.tickets = new CancelTickets(after);
     this.requests = new Requests((mail) => this.toControl(mail), after);
     this.mockSecret = mail.mockSecret;
+    this.failures = new Failures(new Int32Array(mail.failures), mail.mockSecret);
     this.tls = mail.clientTls && encryptionOf(mail.clientTls);
     this.handshakes = new Handshakes(this, mail.clientTls?.ratePerSecond ?? 0);
     this.general = mail.settings.general;

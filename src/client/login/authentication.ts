@@ -15,6 +15,7 @@ import {
   shapeOf,
   verifierFor,
 } from "../../auth/mock_password.ts";
+import { TALOS_USER } from "../../auth/talos.ts";
 import { verifySalted } from "../../auth/scram.ts";
 import {
   advanceScramServer,
@@ -56,6 +57,8 @@ export interface AuthenticatingLogin extends ProvingLogin {
   readonly checks: Pick<PasswordChecks, "salt" | "external">;
   /** `clientKey` of SCRAM can log in to PostgreSQL. */
   accepted(clientKey: Uint8Array | undefined): void;
+  /** What he has shown says who he is. */
+  acceptedAs(user: string, applicationName: string | undefined): void;
 }
 
 /** Who wants in. */
@@ -92,6 +95,21 @@ const MOST_PASSWORD_BYTES = 65_535;
 /** A user who exists. */
 export function knownAccount(stored: StoredPassword): Account {
   return { stored, shape: shapeOf(stored) };
+}
+
+/** Who says by a token what he is; `undefined`: it is another user. */
+export function talosAccount(
+  { user, database, proven }: Pick<SessionState, "user" | "database" | "proven">,
+  databases: readonly string[],
+): Account | undefined {
+  if (user !== TALOS_USER || proven || !databases.includes(database)) return undefined;
+  return knownAccount({ kind: "external", terms: { method: "talos", options: {} } });
+}
+
+/** Whether what comes next is a proof, and the last that the client has to show. */
+export function wantsProof(asked: Challenge | undefined): boolean {
+  if (asked === undefined || asked.method === "checking") return false;
+  return asked.method !== "scram" || asked.state.step === "client-final";
 }
 
 /** A user who does not exist; `known` are the passwords that could have been meant. */
@@ -179,6 +197,7 @@ function mockKind({ kind }: PasswordShape): StoredPassword["kind"] {
 
 /** Who is to check the password: the rule says it, or else the user's entry. */
 function externalTerms(rule: HbaRule | undefined, { external }: PasswordShape): ExternalTerms {
+  if (external?.method === "talos") return external;
   switch (rule?.method) {
     case "pam":
     case "ldap":
@@ -203,10 +222,16 @@ function proven(login: AuthenticatingLogin, account: Account): void {
 }
 
 /** The password is right, or none is needed: a certificate may have to name the user as well. */
-function accept(login: AuthenticatingLogin, clientKey: Uint8Array | undefined): void {
+function accept(
+  login: AuthenticatingLogin,
+  clientKey: Uint8Array | undefined,
+  { user, applicationName }: { user?: string; applicationName?: string } = {},
+): void {
   const { rule } = login.trail;
-  if (rule === undefined || certificateFits(login, rule)) login.accepted(clientKey);
-  else login.refused(refusalOf(rule.method), login.state.user);
+  if (rule === undefined || certificateFits(login, rule)) {
+    if (user !== undefined) login.acceptedAs(user, applicationName);
+    else login.accepted(clientKey);
+  } else login.refused(refusalOf(rule.method), login.state.user);
 }
 
 /** Bytes of the password message that begins at `at`; 0: not enough is there, −1: it is none. */
@@ -287,8 +312,11 @@ function answerExternal(
     return undefined;
   }
   login.checks.external({ ...terms, user, database, address: ip, password }, (verdict) => {
-    if (verdict.kind === "accepted" && account.stored !== undefined) accept(login, undefined);
-    else {
+    const accepted = verdict.kind === "accepted" && account.stored !== undefined;
+    login.trail.undecided = verdict.kind === "error";
+    if (accepted && (verdict.user !== undefined || terms.method !== "talos")) {
+      accept(login, undefined, verdict);
+    } else {
       login.trail.cause = verdict.kind === "accepted" ? "there is no such user here" : verdict.why;
       wrongFor(login, terms);
     }

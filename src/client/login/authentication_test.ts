@@ -110,6 +110,10 @@ class FakeLogin implements AuthenticatingLogin {
   };
   readonly external: [ExternalRequest, (verdict: ExternalVerdict) => void][] = [];
 
+  acceptedAs(user: string, applicationName: string | undefined): void {
+    this.verdict = `accepted as ${user}, ${applicationName}`;
+  }
+
   accepted(clientKey: Uint8Array | undefined): void {
     assert.equal(this.verdict, undefined, "one verdict");
     this.verdict = "accepted";

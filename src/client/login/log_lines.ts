@@ -13,6 +13,8 @@ export interface Trail {
   rule: HbaRule | undefined;
   /** Why the answer is no, where that is more than a wrong password. */
   cause: string;
+  /** Nobody knows whether the password is right. */
+  undecided?: boolean;
 }
 
 /** Who wanted in, and why he was refused. */

@@ -37,7 +37,9 @@ import {
   consoleAccount,
   knownAccount,
   passwordLength,
+  talosAccount,
   unknownAccount,
+  wantsProof,
 } from "./authentication.ts";
 import { Asked } from "./asked.ts";
 import { PasswordChecks } from "./checks.ts";
@@ -46,6 +48,8 @@ import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
 import { logFailure, logNoPlace, type Trail } from "./log_lines.ts";
+import { ProofDelay } from "./proof_delay.ts";
+import { replicate } from "./replicate.ts";
 import { placesTaken, poolFull, takePlace } from "./places.ts";
 import { adminParameters, welcome } from "./welcome.ts";
 
@@ -73,6 +77,7 @@ export class ClientLogin implements AuthenticatingLogin {
   #account: Account | undefined;
   #challenge: Challenge | undefined;
   readonly checks: PasswordChecks;
+  readonly #delay: ProofDelay;
   readonly trail: Trail = { rule: undefined, cause: "" };
   #admin = false;
   /** It brought a CancelRequest, and is open until that is through. */
@@ -84,8 +89,8 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#session = session;
     this.#encryption = new Encryption(session, this);
     this.checks = new PasswordChecks(session, this);
-    this.#timer = this.#limit();
-    this.waits();
+    this.#delay = new ProofDelay(session);
+    this.resume();
   }
 
   #limit(): Timer | undefined {
@@ -104,7 +109,7 @@ export class ClientLogin implements AuthenticatingLogin {
     else this.#fail(REASONS.loginTimeout, "", "");
   }
 
-  /** After a `cancel` that was for nothing: the session stays. */
+  /** At its begin, and after a `cancel` that was for nothing: the session stays. */
   resume(): void {
     this.#timer = this.#limit();
     this.waits();
@@ -114,6 +119,7 @@ export class ClientLogin implements AuthenticatingLogin {
   cancel(): void {
     this.#timer?.cancel();
     this.checks.end();
+    this.#delay.end();
     this.#encryption.end();
     this.#session.context.logins.over(this);
   }
@@ -180,11 +186,11 @@ export class ClientLogin implements AuthenticatingLogin {
       logFailure(this.#session, REASONS.protocolViolation, "invalid length of startup packet", "");
       this.cancel();
       this.#session.say(NOTHING);
-    } else if (type === Frontend.Password) {
-      this.#fail(REASONS.protocolViolation, "invalid length of password message", "");
     } else {
-      const what = `expected password response, got message type ${type}`;
-      this.#fail(REASONS.protocolViolation, what, "");
+      const what = type === Frontend.Password
+        ? "invalid length of password message"
+        : `expected password response, got message type ${type}`;
+      this.broken(what);
     }
   }
 
@@ -211,7 +217,7 @@ export class ClientLogin implements AuthenticatingLogin {
         );
         return false;
       case "malformed":
-        this.#fail(REASONS.protocolViolation, packet.why, "");
+        this.broken(packet.why);
         return false;
       case "unsupported_version":
         this.#fail(REASONS.unsupportedVersion, `${packet.major}.${packet.minor}`, "");
@@ -265,6 +271,11 @@ export class ClientLogin implements AuthenticatingLogin {
       this.#authenticate(consoleAccount(this, context.general.console_users));
       return true;
     }
+    const talos = talosAccount(state, context.general.talos_databases);
+    if (talos !== undefined) {
+      this.#authenticate(talos);
+      return true;
+    }
     const found = context.findPool(state.database, state.user);
     switch (found.kind) {
       case "elsewhere":
@@ -274,13 +285,15 @@ export class ClientLogin implements AuthenticatingLogin {
       case "no_database":
       case "no_user": {
         const missing = found.kind === "no_user" ? "user" : "database";
-        this.#authenticate(unknownAccount(this, found.known, missing));
+        if (state.proven) this.#fail(REASONS.authenticationFailed, state.user, "");
+        else this.#authenticate(unknownAccount(this, found.known, missing));
         return true;
       }
       case "here":
         session.pool = found.pool;
         found.pool.enter();
-        this.#authenticate(knownAccount(passwordOf(found.pool.settings, state.user)!));
+        if (state.proven) this.accepted(undefined);
+        else this.#authenticate(knownAccount(passwordOf(found.pool.settings, state.user)!));
         return true;
       default:
         return found satisfies never;
@@ -315,7 +328,21 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   #password(bytes: Uint8Array, at: number, end: number): void {
-    this.#challenge = answer(this, this.#account!, this.#challenge, bytes.subarray(at + 5, end));
+    const asked = this.#challenge;
+    const go = (body: Uint8Array) =>
+      void (this.#challenge = answer(this, this.#account!, asked, body));
+    const body = bytes.subarray(at + 5, end);
+    if (!wantsProof(asked) || this.#delay.open(body, go)) go(body);
+    else this.#challenge = { method: "checking" };
+  }
+
+  acceptedAs(user: string, applicationName: string | undefined): void {
+    const { state } = this.#session;
+    this.#delay.succeeded();
+    state.user = user;
+    state.proven = true;
+    if (applicationName !== undefined) state.applicationName = applicationName;
+    this.begin();
   }
 
   tooManyChecks(): void {
@@ -327,6 +354,7 @@ export class ClientLogin implements AuthenticatingLogin {
   accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
     const { state } = session;
+    if (!state.proven) this.#delay.succeeded();
     if (session.pool?.disabled) return this.#fail(REASONS.databaseDisabled, state.database, "");
     const full = session.pool && poolFull(session.pool, state.user);
     if (full !== undefined) return this.#fail(full.reason, full.name, String(full.max));
@@ -342,7 +370,7 @@ export class ClientLogin implements AuthenticatingLogin {
       return;
     }
     keepKey(session.pool!, this.#account, clientKey);
-    if (session.state.replication !== "none") this.#replicate();
+    if (session.state.replication !== "none") replicate(session, this);
     else if (this.#readStart()) this.#goOn();
   }
 
@@ -412,23 +440,6 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#goOn();
   }
 
-  /** A replication client gets a server of its own first: what PostgreSQL says to it is the end of its login. */
-  #replicate(): void {
-    const session = this.#session;
-    const { state, context } = session;
-    if (context.draining) return this.#fail(REASONS.shuttingDown, "", "");
-    session.pool!.replication.open(session, {
-      kind: state.replication,
-      parameters: state.startup,
-      ready: (server) => {
-        state.parameters = state.initial = server.state.parameters;
-        session.own(server);
-        this.#through(state.parameters);
-      },
-      failed: (reason, first, second = "", code) => this.#fail(reason, first, second, code),
-    });
-  }
-
   /** The server's parameters are known, and the client's: the login is through. */
   #begin({ parameters, initial, own, told, notice }: Beginning): void {
     const session = this.#session;
@@ -437,14 +448,15 @@ export class ClientLogin implements AuthenticatingLogin {
     state.initial = initial;
     state.own = own;
     session.moveTo(Stage.Idle);
-    this.#through(told, notice);
+    this.through(told, notice);
   }
 
-  #through(told: ParameterSet, notice?: string): void {
+  through(told: ParameterSet, notice?: string): void {
     const session = this.#session;
     session.state.startup = [];
     session.state.channelBinding = undefined;
     session.state.clientCertificate = undefined;
+    session.state.proven = false;
     session.readyMs = session.context.reactor.now;
     this.#welcome(told, notice);
     session.takeKept();
@@ -465,13 +477,14 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#fail(REASONS.protocolViolation, how, "");
   }
 
-  refused(reason: Reason, first: string, second = ""): void {
-    this.#fail(reason, first, second);
+  refused(reason: Reason, first: string, second = "", code?: string): void {
+    this.#fail(reason, first, second, code);
   }
 
   #fail(reason: Reason, first: string, second: string, code?: string | ErrorAside): void {
     const { database, user } = this.#session.state;
     this.cancel();
+    if (!this.trail.undecided) this.#delay.refused(reason);
     // The client hears that its password is wrong.
     const misses = reason === REASONS.authenticationFailed && this.#account?.missing === "database";
     if (misses) logFailure(this.#session, REASONS.noPool, database, user, this.trail);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { FAILURE_WORDS, Failures } from "../../auth/failures.ts";
 import { shapeOf } from "../../auth/mock_password.ts";
 import { md5Hash } from "../../auth/md5.ts";
 import { formatVerifier, makeVerifier, saltPassword } from "../../auth/scram.ts";
@@ -104,7 +105,10 @@ class World {
       shared: this.shared,
       tally: new Tally(this.shared),
       mockSecret: Uint8Array.of(1),
+      failures: new Failures(new Int32Array(FAILURE_WORDS), Uint8Array.of(1)),
       general: {
+        talos_databases: [],
+        auth_failure_delay: 0,
         client_login_timeout: 60_000,
         max_connections: 2,
         log_client_connections: false,
