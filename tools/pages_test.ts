@@ -1,6 +1,7 @@
 /** What README and the other pages say, as far as a machine can check it: links, tasks, configurations. */
 
 import assert from "node:assert/strict";
+import { optionFaults } from "../src/auth/method_options.ts";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import project from "../deno.json" with { type: "json" };
@@ -73,6 +74,11 @@ Deno.test("pages: tasks that they name are there", () => {
 /** Files that configurations name. */
 const FILES = Object.fromEntries([
   ["/run/secrets/db-password", "secret"],
+  ["/etc/pg_doorman/tls/clients-ca.crt", CERTIFICATE],
+  ["/etc/pg_doorman/tls/directory-ca.crt", CERTIFICATE],
+  ["/etc/pg_doorman/issuer.json", "{}"],
+  ["/etc/pg_doorman/reports.pem", CERTIFICATE],
+  ["/etc/pg_doorman/talos/prod.pem", CERTIFICATE],
   ...["server", "client", "ca"].flatMap((name) => [
     [`/etc/pg_doorman/tls/${name}.crt`, CERTIFICATE],
     [`/etc/pg_doorman/tls/${name}.key`, KEY],
@@ -92,7 +98,11 @@ Deno.test("pages: configurations that they show are valid", () => {
   let count = 0;
   for (const page of PAGES) {
     for (const [, shown] of text(page).matchAll(/^```toml\n([^]*?)^```$/gm)) {
-      const io = memoryIo({ ...FILES, "test.toml": completed(shown!) });
+      const io = {
+        ...memoryIo({ ...FILES, "test.toml": completed(shown!) }),
+        externalMethods: new Set(["pam", "ldap", "jwt", "talos", "peer"] as const),
+        loginFaults: { options: optionFaults },
+      };
       const { faults, warnings } = loadConfig("test.toml", io);
       assert.deepEqual([...faults, ...warnings].map(formatFault), [], page);
       count++;

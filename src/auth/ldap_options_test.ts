@@ -95,7 +95,7 @@ Deno.test("ldap options: what does not go together", () => {
   assert.match(faults({ ldapurl: "x" }), /no URL/);
   assert.match(faults({ ldapurl: "http://a/dc=x" }), /no URL of LDAP/);
   // A password is among them.
-  assert.ok(!faults({ ldapbindpasswd: "geheim" }).includes("geheim"));
+  assert.ok(!faults({ ldapbindpasswd: "hidden" }).includes("hidden"));
 });
 
 Deno.test("ldap options: a name is nothing but a name, in a filter", () => {

@@ -61,6 +61,7 @@ export class Slapd {
   readonly tlsPort: number;
   readonly authorityFile: string;
   readonly #process: Deno.ChildProcess;
+  #stopped = false;
 
   private constructor(ports: [number, number], authorityFile: string, process: Deno.ChildProcess) {
     [this.port, this.tlsPort] = ports;
@@ -122,6 +123,8 @@ access to * by dn.exact="${READER.name}" read by * none
   }
 
   async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
     this.#process.kill("SIGTERM");
     await this.#process.status;
   }

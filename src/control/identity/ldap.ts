@@ -169,6 +169,7 @@ function nameOf({ host, port }: LdapServer): string {
 }
 
 function textOf(error: unknown): string {
+  if (error instanceof ResultCodeError) return `${error.name}, result ${error.code}`;
   const text = error instanceof Error ? error.message : String(error);
   return text.replaceAll("\n", " ");
 }
