@@ -26,7 +26,7 @@ import type {
   Settings,
   StoredPassword,
 } from "./settings.ts";
-import { JWT_PRIVATE_KEY_PREFIX, JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
+import { JWT_PUBLIC_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { Config, GeneralConfig, PoolConfig, UserConfig } from "./types.ts";
 
 /** What resolving needs besides the configuration. */
@@ -347,10 +347,7 @@ function serverCredentials(
   const { username, password } = user;
   const { server_username, server_password } = user.server_username === undefined ? pool : user;
   if (source !== undefined) return { kind: "fetched", source };
-  if (server_password !== undefined) {
-    if (server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)) return { kind: "none" };
-    return passwordCredentials(server_password);
-  }
+  if (server_password !== undefined) return passwordCredentials(server_password);
   if (server_username !== undefined && server_username !== username) return { kind: "none" };
   switch (passwordForm(password)) {
     case "md5":

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { configOf, GENERAL, resolvingWith } from "../../tests/support/config_io.ts";
+import { loadConfig } from "./load.ts";
+import { configOf, GENERAL, memoryIo, resolvingWith } from "../../tests/support/config_io.ts";
 import type { Resolving } from "./effective.ts";
 import { resolveSettings } from "./effective.ts";
 import { poolKey } from "./homes.ts";
@@ -184,10 +185,14 @@ Deno.test("effective: which secret a pool uses towards PostgreSQL", () => {
     kind: "password",
     password: "s",
   });
-  assert.deepEqual(
-    withPassword(MD5, `${same}\nserver_password = "jwt-priv-key-fpath:x"`),
-    { kind: "none" },
-  );
+  const text = `${GENERAL}[pools.app]\n` +
+    user(`password = "${MD5}"\n${other}\nserver_password = "jwt-priv-key-fpath:key.pem"`);
+  const files = { "test.toml": text, "key.pem": "-----BEGIN PRIVATE KEY-----" };
+  const { config } = loadConfig("test.toml", memoryIo(files));
+  assert.deepEqual(resolveSettings(config!, resolvingWith({})).pools[0]!.credentials, {
+    kind: "fetched",
+    source: { from: "token", file: "key.pem", role: "role" },
+  });
 });
 
 Deno.test("effective: startup parameters are merged by canonical name and sorted", () => {

@@ -392,7 +392,8 @@ const USER_TABLE: KeyTable<UserConfig> = {
     secret: true,
     reload: "B",
     unset: "the client's own proof is passed on",
-    doc: "Password of that role, plain or its md5 hash; needs `server_username`.",
+    doc:
+      "Password of that role, plain or its md5 hash, or `jwt-priv-key-fpath:` and a private key that signs tokens; needs `server_username`.",
   },
   ...USER_SERVER_PASSWORD_TABLE,
   auth_pam_service: {

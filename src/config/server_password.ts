@@ -5,7 +5,7 @@
  */
 
 import type { PasswordSource, ServerCredentials } from "./settings.ts";
-import { passwordForm } from "./stored_password.ts";
+import { JWT_PRIVATE_KEY_PREFIX, passwordForm } from "./stored_password.ts";
 import type { PoolConfig, UserConfig } from "./types.ts";
 
 /** PostgreSQL takes no longer ones (`PG_MAX_AUTH_TOKEN_LENGTH`). */
@@ -25,6 +25,10 @@ export function passwordSource(
   user: UserConfig,
   places: PasswordPlaces,
 ): PasswordSource | undefined {
+  if (user.server_password?.startsWith(JWT_PRIVATE_KEY_PREFIX)) {
+    const file = user.server_password.slice(JWT_PRIVATE_KEY_PREFIX.length);
+    return { from: "token", file, role: places.user };
+  }
   if (user.server_password !== undefined) return undefined;
   const own = user.server_password_file !== undefined || user.server_password_command !== undefined;
   const { server_password_file: file, server_password_command: command } = own ? user : pool;
@@ -49,6 +53,7 @@ function withPlaces(part: string, places: PasswordPlaces): string {
 
 /** The key that a source is written by, for texts. */
 export function sourceKey({ from }: PasswordSource): string {
+  if (from === "token") return "server_password";
   return from === "file" ? "server_password_file" : "server_password_command";
 }
 

@@ -67,6 +67,8 @@ export type ServerCredentials =
 /** Where a password towards PostgreSQL is fetched. */
 export type PasswordSource =
   | { from: "file"; file: string }
+  /** A token of this role that the private key in the file signs. */
+  | { from: "token"; file: string; role: string }
   /** A program and its arguments; what it says is used for `ttlMs`. */
   | { from: "command"; command: string[]; ttlMs: number; timeoutMs: number };
 

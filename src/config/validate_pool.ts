@@ -3,7 +3,7 @@
  */
 
 import type { Checked } from "./checks.ts";
-import { checkParameterLayer, checkServerAuth, checkSocketPath } from "./checks.ts";
+import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
 import type { DecodedPool } from "./decode_pool.ts";
 import { CONSOLE_DATABASES } from "./open_console.ts";
 import type { Report } from "./report.ts";
@@ -103,7 +103,7 @@ function checkPassword(user: UserConfig, path: string, checked: Checked): void {
     report.fault(serverPath, "needs server_username as well");
   }
   if (server_password.startsWith(JWT_PRIVATE_KEY_PREFIX)) {
-    report.warn(serverPath, `not in effect yet: ${JWT_PRIVATE_KEY_PREFIX} in ${serverPath}`);
+    checkPem(serverPath, server_password.slice(JWT_PRIVATE_KEY_PREFIX.length), checked);
   }
 }
 

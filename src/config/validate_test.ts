@@ -439,13 +439,10 @@ Deno.test("validate: key files of tokens must be readable", () => {
     'pools.app.users[0].password: could not open "none": no such file',
   ]);
   assert.deepEqual(poolFaults(user("a.pem")), []);
-  const { warnings } = loadText(
-    `${GENERAL}[pools.app]\n${USER}server_username = "x"\n` +
-      'server_password = "jwt-priv-key-fpath:none"\nauth_pam_service = "x"\n',
+  assert.deepEqual(
+    poolFaults(`${USER}server_username = "x"\nserver_password = "jwt-priv-key-fpath:none"\n`),
+    ['pools.app.users[0].server_password: could not open "none": no such file'],
   );
-  assert.deepEqual(warnings.map(({ message }) => message), [
-    "not in effect yet: jwt-priv-key-fpath: in pools.app.users[0].server_password",
-  ]);
   const talos =
     `${GENERAL}[pools]\n[talos]\nkeys = ["a.pem", "dir/.pem", "none"]\ndatabases = []\n`;
   assert.deepEqual(faultsOf(talos), [

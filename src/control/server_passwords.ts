@@ -6,6 +6,7 @@
  * its command run again, but a moment after its last run: where the new one is refused, too, there is no loop.
  */
 
+import { mintToken } from "../auth/token_minting.ts";
 import { MOST_PASSWORD_BYTES, readPassword } from "../config/server_password.ts";
 import type { PasswordSource } from "../config/settings.ts";
 import type { FoundPassword } from "../mail.ts";
@@ -51,9 +52,13 @@ export class ServerPasswords {
     if (known?.found !== undefined && this.#holds(known, refused)) return known.found;
     const restMs = known === undefined ? 0 : known.endedMs + PAUSE_MS - this.#now();
     this.#forget();
-    const isFile = source.from === "file";
-    const running = isFile ? readFile(source.file) : this.#run(source, restMs);
-    const ttlMs = isFile ? 0 : source.ttlMs;
+    const isFile = source.from !== "command";
+    const running = source.from === "command"
+      ? this.#run(source, restMs)
+      : source.from === "token"
+      ? mint(source)
+      : readFile(source.file);
+    const ttlMs = source.from === "command" ? source.ttlMs : 0;
     const entry: Entry = { running, found: undefined, endedMs: 0, ttlMs };
     this.#entries.set(key, entry);
     const found = await running;
@@ -109,6 +114,20 @@ async function readFile(name: string): Promise<FoundPassword> {
     }
   };
   return await within(FILE_MS, reading()) ?? { error: `nothing came within ${FILE_MS} ms` };
+}
+
+/** The key is read for each token. */
+async function mint({ file, role }: PasswordSource & { from: "token" }): Promise<FoundPassword> {
+  const minting = async (): Promise<FoundPassword> => {
+    try {
+      const pem = await Deno.readTextFile(fromStartDirectory(file));
+      const minted = await mintToken(pem, role, Date.now());
+      return "token" in minted ? { password: minted.token } : { error: minted.fault };
+    } catch (error) {
+      return { error: whyNot(error) };
+    }
+  };
+  return await within(FILE_MS, minting()) ?? { error: `nothing came within ${FILE_MS} ms` };
 }
 
 async function runCommand(command: readonly string[], limitMs: number): Promise<FoundPassword> {

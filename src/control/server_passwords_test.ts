@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { decodeJwt } from "jose";
+import { signingKey } from "../auth/testing/tokens.ts";
 import type { PasswordSource } from "../config/settings.ts";
 import { ServerPasswords } from "./server_passwords.ts";
 
@@ -130,4 +132,23 @@ Deno.test("server passwords: a file is read anew for each that asks, without the
   assert.deepEqual(await passwords.get({ from: "file", file: "/dev/zero" }), {
     error: "it holds a zero byte",
   });
+});
+
+Deno.test("server passwords: a token is signed for each that asks, by the key as it is then", async () => {
+  const file = Deno.makeTempFileSync();
+  try {
+    const passwords = new ServerPasswords();
+    const source = { from: "token", file, role: "app" } as const;
+    assert.deepEqual(await passwords.get(source), {
+      error: "it holds no private key that can be read",
+    });
+    const key = signingKey("RS256").privateKey.export({ type: "pkcs8", format: "pem" });
+    Deno.writeTextFileSync(file, key as string);
+    const found = await passwords.get(source);
+    assert.ok("password" in found && decodeJwt(found.password).preferred_username === "app");
+  } finally {
+    Deno.removeSync(file);
+  }
+  const gone = await new ServerPasswords().get({ from: "token", file, role: "app" });
+  assert.deepEqual(gone, { error: "there is no such file" });
 });
