@@ -8,11 +8,15 @@ function ascii(text: string): Uint8Array {
 }
 
 Deno.test("sha256: the examples of FIPS 180-4", () => {
+  // Four letters in a row, then the four from the next one on, and so on.
+  const rows = Array.from(
+    { length: 14 },
+    (_, i) => String.fromCharCode(97 + i, 98 + i, 99 + i, 100 + i),
+  );
   const examples = {
     "": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     abc: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq:
-      "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+    [rows.join("")]: "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
   };
   for (const [text, digest] of Object.entries(examples)) {
     assert.equal(sha256(ascii(text)).toHex(), digest);
