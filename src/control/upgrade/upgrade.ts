@@ -24,9 +24,7 @@ import {
   upgradeCompleted,
   upgradeFailed,
   type UpgradeFault,
-  type UpgradeTotals,
 } from "../../stats/upgrades.ts";
-import type { OpenListener } from "../service/listeners.ts";
 import { NewProcess, type Start, StartError } from "./new_process.ts";
 import { obstacleToMoving } from "./obstacle.ts";
 import {
@@ -38,12 +36,10 @@ import {
   movedText,
   total,
 } from "./progress.ts";
-import type { Program } from "../service/program.ts";
 import {
   type BatchPayload,
   type BeginPayload,
   type CancelPayload,
-  type CommonSecrets,
   type DonePayload,
   type Inherited,
   type InitPayload,
@@ -51,7 +47,7 @@ import {
   type TakenPayload,
   type ThawedPayload,
 } from "./successor.ts";
-import type { Supervisor } from "../supervisor.ts";
+import type { UpgradeEnvironment } from "./environment.ts";
 import { validate } from "./validation.ts";
 
 const TARGET = "pg_doorman::app";
@@ -65,40 +61,6 @@ const STUCK_MS = 5000;
 const REPORT_MS = 1000;
 /** For the last words to leave the sockets. */
 const LAST_WORDS_MS = 200;
-
-/** What an upgrade needs of the process. */
-export interface UpgradeEnvironment {
-  readonly log: Log;
-  readonly program: Program;
-  /** The path of the configuration as it was given. */
-  readonly configFile: string;
-  readonly supervisor: Pick<
-    Supervisor,
-    "shared" | "serving" | "askInTime" | "command" | "send" | "broadcast"
-  >;
-  readonly secrets: () => CommonSecrets;
-  /** The process's own, which this class writes to. */
-  readonly totals: UpgradeTotals;
-  /** The directory that relative names count from. */
-  readonly directory: string;
-  /** Variables that the new process needs besides this one's. */
-  readonly variables: () => Record<string, string>;
-  /** What the new process gets beside the sockets. */
-  readonly passedOn: readonly Fd[];
-  /** A service manager has to be the new process's parent. */
-  readonly launched: boolean;
-  listeners(): OpenListener[];
-  pools(): { database: string; user: string }[];
-  shutdownTimeoutMs(): number;
-  /** The new process is gone: this one serves on. */
-  serveOn(): void;
-  /** The new process is the service from now on. */
-  handedOver(pid: number): void;
-  /** What the new process is to count on from. Plain data. */
-  metrics(): unknown;
-  /** Nothing is left here; `gone` resolves when the new process has all. */
-  exit(gone: Promise<unknown>): void;
-}
 
 export type Phase = "idle" | "validating" | "starting" | "moving";
 

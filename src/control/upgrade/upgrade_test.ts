@@ -9,7 +9,8 @@ import type { Fd } from "../../os/fd.ts";
 import * as libc from "../../os/libc.ts";
 import { SHARED_WORDS } from "../../stats/shared.ts";
 import { newUpgradeTotals } from "../../stats/upgrades.ts";
-import { type RunningProcess, Upgrade, type UpgradeEnvironment } from "./upgrade.ts";
+import type { UpgradeEnvironment } from "./environment.ts";
+import { type RunningProcess, Upgrade } from "./upgrade.ts";
 
 const NOTHING_LEFT: MovingRow = {
   unknownPool: 0,
