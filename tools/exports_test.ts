@@ -38,7 +38,6 @@ const FOR_TESTS: Record<string, string> = {
   "src/log/storm.ts MOST_LINES": "a test reaches the limit",
   "src/os/errno.ts ENOSPC": "a fake descriptor fails with it",
   "src/reactor/outbox.ts MOST_REUSED_BYTES": "a test goes beyond the limit",
-  "src/reactor/posts.ts MOST_POSTED_BYTES": "a test reaches the limit",
   "src/server/marks.ts MOST_NOTICED_BYTES": "a test reaches the limit",
   "src/server/marks.ts MOST_READ_BYTES": "a test reaches the limit",
   "src/stats/counters.ts noCounts": "fakes begin with it",

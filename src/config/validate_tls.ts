@@ -38,10 +38,6 @@ export function checkClientTls(checked: Checked): void {
   if (tls_mode === "disable") return;
   checkCertificatePair("general", "tls_", files, checked);
   checkAuthorities("general.tls_ca_cert", tls_ca_cert, checked);
-  if (tls_ca_cert !== undefined && !tls_mode?.startsWith("verify-")) {
-    const mode = tls_mode ?? "allow";
-    report.warn("general.tls_ca_cert", `has no effect: tls_mode ${mode} asks for no certificate`);
-  }
   if (report.faults.length > 0 || checked.clientTlsFaults === undefined) return;
   const tls = clientTls(general, checked.readText);
   if (tls === undefined) return;
