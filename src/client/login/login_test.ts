@@ -44,6 +44,7 @@ class FakePool {
   readonly managed = new Set(["work_mem"]);
   readonly reported = new Set(["DateStyle", "application_name", "a"]);
   readonly back: ServerConnection[] = [];
+  readonly share = { seats: { change: () => {}, of: () => 0 } };
   readonly settings: Pick<PoolSettings, "password" | "credentials" | "application_name_pinned">;
   replicationRequest: ReplicationRequest | undefined;
   readonly replication = {
@@ -174,8 +175,9 @@ class World {
         state.stage = Stage.Linked;
         Object.assign(session, { server });
       },
-      fail: (severity, { code, text }, first, second, ownCode) => {
+      fail: (severity, { code, text }, first, second, aside) => {
         const message = text.replaceAll("{0}", first).replaceAll("{1}", second);
+        const ownCode = typeof aside === "object" ? aside.code : aside;
         events.push(`${severity} ${ownCode ?? code} ${message}`);
         state.stage = Stage.Closing;
       },
