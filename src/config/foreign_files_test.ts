@@ -52,7 +52,7 @@ Deno.test("foreign files: PgBouncer's is told key by key, with what each is here
     assert.deepEqual(found.map((line) => line.replace(/ \(.*/, "")), [
       `${name}: this is a configuration of PgBouncer, which is not read here`,
       `${name}:3: databases.app: is a database of PgBouncer's`,
-      `${name}:4: databases."*": stands for any database, which is not possible here`,
+      `${name}:4: databases."*": stands for any database of PostgreSQL`,
       `${name}:5: databases."my db": is a database of PgBouncer's`,
       `${name}:8: pgbouncer.listen_addr: is PgBouncer's`,
       `${name}:9: pgbouncer.listen_port: is PgBouncer's`,

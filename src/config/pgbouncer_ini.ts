@@ -63,8 +63,8 @@ function section(line: string): string | undefined {
 function ofDatabase(name: string, value: string): Pick<Fault, "message" | "hint"> {
   if (name === "*") {
     return {
-      message: "stands for any database, which is not possible here",
-      hint: "a [pools.NAME] section for each database",
+      message: "stands for any database of PostgreSQL",
+      hint: 'here [pools."*"] with an auth_query, or a [pools.NAME] section for each database',
     };
   }
   // Values may be quoted, with quotes doubled inside.
