@@ -12,6 +12,7 @@ import type { Column } from "./rows.ts";
 import { text } from "./rows.ts";
 import type { SessionCommand } from "./session_sql.ts";
 import { parseSessionSql, parseSet, parseShowParameter, valueFrom } from "./session_sql.ts";
+import { showAuthQuery } from "./show/auth_query.ts";
 import { showClients } from "./show/clients.ts";
 import { showConfig } from "./show/config.ts";
 import { showConnections } from "./show/connections.ts";
@@ -79,6 +80,7 @@ const SHOWS: readonly Show[] = [
   showVersion,
   showUpgrade,
   showUsers,
+  showAuthQuery,
   showStartupParameters,
   showLogLevel,
   showLists,

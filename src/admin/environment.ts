@@ -5,6 +5,7 @@
  */
 
 import type {
+  AuthQueryRow,
   ClientRow,
   CountsRow,
   InternerRow,
@@ -88,6 +89,7 @@ export interface AdminEnvironment {
   counts(): Promise<CountsRow[]>;
   /** Databases with `max_db_connections`. */
   limits(): Promise<LimitRow[]>;
+  authQueries(): Promise<AuthQueryRow[]>;
   configRows(): ConfigRow[];
   /** Of the configuration in force. */
   startupParameters(): StartupParameterRow[];

@@ -20,6 +20,7 @@ import type { Config } from "../config/types.ts";
 import { formatFilter, type LogFilter, parseFilter } from "../log/filter.ts";
 import type { Log } from "../log/log.ts";
 import type {
+  AuthQueryRow,
   ClientRow,
   ControlToWorker,
   CountsRow,
@@ -135,6 +136,10 @@ export class Consoles implements AdminEnvironment {
 
   limits(): Promise<LimitRow[]> {
     return this.#host.ask("limits");
+  }
+
+  authQueries(): Promise<AuthQueryRow[]> {
+    return this.#host.ask("auth_query");
   }
 
   configRows(): ReturnType<AdminEnvironment["configRows"]> {

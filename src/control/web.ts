@@ -106,6 +106,7 @@ function webEnvironment(host: WebHost): WebEnvironment {
     pools: () => admin.pools(),
     counts: () => admin.counts(),
     limits: () => admin.limits(),
+    authQueries: () => admin.authQueries(),
     preparedMemory: () => admin.preparedMemory(),
     interner: () => admin.interner(),
     sockets: () => admin.sockets(),

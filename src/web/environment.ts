@@ -33,6 +33,7 @@ export interface WebEnvironment extends
     | "pools"
     | "counts"
     | "limits"
+    | "authQueries"
     | "preparedMemory"
     | "interner"
     | "sockets"

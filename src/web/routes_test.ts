@@ -21,6 +21,7 @@ class Site {
       pools: () => Promise.resolve([]),
       counts: () => Promise.resolve([]),
       limits: () => Promise.resolve([]),
+      authQueries: () => Promise.resolve([]),
       preparedMemory: () => Promise.resolve([]),
       interner: () => Promise.resolve([]),
       sockets: () => [],

@@ -9,6 +9,7 @@ import {
 } from "../../stats/upgrades.ts";
 import type { AdminEnvironment } from "../environment.ts";
 import {
+  authQueryRow,
   clientRow,
   counters,
   fakeEnvironment,
@@ -85,6 +86,10 @@ const COLUMNS: Record<string, string> = {
     "replace_begun N, replace_in_time N, replace_failed N, replace_skipped N",
   POOL_COORDINATOR: "database T, max_db_conn N, current N, reserve_size N, reserve_used N, " +
     "evictions N, reserve_acq N, exhaustions N",
+  AUTH_QUERY: "database T, cache_entries N, cache_hits N, cache_misses N, cache_refetches N, " +
+    "cache_rate_limited N, auth_success N, auth_failure N, executor_queries N, " +
+    "executor_errors N, dynamic_pools_current N, dynamic_pools_created N, " +
+    "dynamic_pools_destroyed N",
   PREPARED_STATEMENTS: "pool T, hash N, name T, query T, count_used N, kind T",
   INTERNER: "kind T, entries N, bytes N",
   SERVERS: "server_id T, server_process_id T, database_name T, user T, application_name T, " +
@@ -477,6 +482,13 @@ Deno.test("show: POOL_COORDINATOR adds up a database that is on two workers", as
   ]);
 });
 
+Deno.test("show: AUTH_QUERY has a row for each database that has one", async () => {
+  const rows = [authQueryRow({ database: "b" }), authQueryRow({ database: "*" })];
+  const shown = await show("AUTH_QUERY", { authQueries: () => Promise.resolve(rows) });
+  const numbers = Array.from({ length: 12 }, (_, i) => String(i + 1));
+  assert.deepEqual(shown.rows, [["*", ...numbers], ["b", ...numbers]]);
+});
+
 Deno.test("show: USERS counts a user's servers over all databases", async () => {
   const alice = { user: "alice", max_user_connections: 7 };
   const rows = [
@@ -508,7 +520,7 @@ Deno.test("show: VERSION and LOG_LEVEL", async () => {
 const SHOW_LINE =
   "SHOW HELP|CONFIG|DATABASES|POOLS|POOLS_EXTENDED|POOLS_MEMORY|POOL_COORDINATOR|POOL_SCALING|" +
   "PREPARED_STATEMENTS|INTERNER|CLIENTS|SERVERS|CONNECTIONS|STATS|VERSION|UPGRADE|USERS|" +
-  "STARTUP_PARAMETERS|LOG_LEVEL|LISTS|SOCKETS";
+  "AUTH_QUERY|STARTUP_PARAMETERS|LOG_LEVEL|LISTS|SOCKETS";
 
 Deno.test("show: HELP lists what this build can do", async () => {
   const plain = await show("HELP");

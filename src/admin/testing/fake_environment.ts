@@ -1,6 +1,6 @@
 /** An `AdminEnvironment` for tests: fixed rows, and a record of what it was asked to do. */
 
-import type { ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
+import type { AuthQueryRow, ClientRow, PoolCounters, PoolRow, ServerRow } from "../../mail.ts";
 import { noCounts, noScaling, noSums, type PoolSums } from "../../stats/counters.ts";
 import { newUpgradeTotals } from "../../stats/upgrades.ts";
 import type { AdminEnvironment, PoolCommand } from "../environment.ts";
@@ -179,6 +179,7 @@ export function fakeEnvironment(
         client_anonymous_bytes: 30,
         worker: 0,
       }]),
+    authQueries: () => Promise.resolve([authQueryRow({ database: "app", worker: 1 })]),
     limits: () =>
       Promise.resolve([{
         database: "app",
@@ -223,4 +224,26 @@ export function fakeEnvironment(
     ...changes,
   };
   return { environment, told };
+}
+
+/** A row of an auth_query, each count another one. */
+export function authQueryRow(change: Partial<AuthQueryRow> = {}): AuthQueryRow {
+  return {
+    database: "app",
+    cache_entries: 1,
+    cache_hits: 2,
+    cache_misses: 3,
+    cache_refetches: 4,
+    cache_rate_limited: 5,
+    auth_success: 6,
+    auth_failure: 7,
+    executor_queries: 8,
+    executor_errors: 9,
+    dynamic_pools_current: 10,
+    dynamic_pools_created: 11,
+    dynamic_pools_destroyed: 12,
+    dropped: {},
+    worker: 0,
+    ...change,
+  };
 }

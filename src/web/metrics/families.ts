@@ -2,10 +2,17 @@
  * The metrics, by the names, labels and units of upstream, so that its dashboards and alert rules work. Those marked
  * "Use …" are old names of others, kept for the same reason. Pure: what is gathered goes in, families come out.
  *
- * Families of features have files of their own beside this one: tls_families.ts, and those to come.
+ * Families of features have files of their own beside this one: tls_families.ts, auth_query.ts.
  */
 
-import type { CountsRow, InternerRow, LimitRow, PoolRow, PreparedMemoryRow } from "../../mail.ts";
+import type {
+  AuthQueryRow,
+  CountsRow,
+  InternerRow,
+  LimitRow,
+  PoolRow,
+  PreparedMemoryRow,
+} from "../../mail.ts";
 import type { PoolSums } from "../../stats/counters.ts";
 import {
   durationCounts,
@@ -17,6 +24,7 @@ import { type TimeKind, timePercentiles } from "../../stats/recent_times.ts";
 import { ERROR_CLASSES } from "../../stats/error_classes.ts";
 import { REJECTIONS } from "../../stats/rejections.ts";
 import type { ConfiguredUser, ProcessCounts } from "../environment.ts";
+import { authQueryFamilies } from "./auth_query.ts";
 import { type Family, label, type Point } from "./exposition.ts";
 import { tlsFamilies } from "./tls_families.ts";
 
@@ -31,6 +39,7 @@ export interface Gathered {
   pools: readonly PoolRow[];
   memory: readonly PreparedMemoryRow[];
   limits: readonly LimitRow[];
+  authQueries: readonly AuthQueryRow[];
   interner: readonly InternerRow[];
   counts: readonly CountsRow[];
   process: ProcessCounts;
@@ -84,6 +93,7 @@ export function families(gathered: Gathered): Family[] {
     ...trafficFamilies(gathered),
     ...oldTrafficFamilies(gathered),
     ...scalingFamilies(gathered),
+    ...authQueryFamilies(gathered.authQueries),
     ...preparedFamilies(gathered),
     ...internerFamilies(gathered),
     ...tlsFamilies(gathered.pools),

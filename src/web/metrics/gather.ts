@@ -79,10 +79,11 @@ export class Gathering {
 
   async gather(): Promise<Gathered> {
     const environment = this.#environment;
-    const [all, counts, limits, memory, interner] = await Promise.all([
+    const [all, counts, limits, authQueries, memory, interner] = await Promise.all([
       gatherPools(environment),
       environment.counts(),
       environment.limits(),
+      environment.authQueries(),
       environment.preparedMemory(),
       environment.interner(),
     ]);
@@ -107,6 +108,7 @@ export class Gathering {
       pools,
       memory: this.#mergeMemory(memory),
       limits: this.#boundLimits(mergeLimits(limits)),
+      authQueries,
       interner,
       counts,
       process: this.#process(),

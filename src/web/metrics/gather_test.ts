@@ -31,6 +31,7 @@ class Process {
       counts: () =>
         Promise.resolve([{ total: 9, tls: 1, plain: 7, cancel: 1, clients: 3, worker: 0 }]),
       limits: () => Promise.resolve([]),
+      authQueries: () => Promise.resolve([]),
       preparedMemory: () => Promise.resolve([]),
       interner: () => Promise.resolve([]),
       sockets: () => new Array<number>(34).fill(1),
