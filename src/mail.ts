@@ -5,6 +5,7 @@
  */
 
 import type {
+  AuthQuerySettings,
   ClientTls,
   ConsoleRole,
   GeneralSettings,
@@ -75,11 +76,13 @@ export type ControlToWorker =
   /**
    * Binary upgrade, old process: freeze everything of these pools (and what has none) and mail it; `apart`: the new
    * process takes long byte arrays by a file of their own; `tls`: it takes connections with TLS; not `whole`: the pools
-   * stay for the clients who can't go, and the others go one by one.
+   * stay for the clients who can't go, and the others go one by one. `authQueries`: it has those of
+   * these databases, and so the pools that they make.
    */
   | {
     kind: "move";
     pools: { database: string; user: string }[];
+    authQueries: string[];
     apart: boolean;
     tls: boolean;
     whole: boolean;
@@ -135,7 +138,15 @@ export interface TriedLogin {
  */
 export type FrozenItem =
   /** `pool` is a `PoolSnapshot` of pool/snapshot.ts. */
-  | { type: "pool"; database: string; user: string; fds: number[]; pool: unknown }
+  | {
+    type: "pool";
+    database: string;
+    user: string;
+    fds: number[];
+    pool: unknown;
+    /** A `DynamicOrigin` of worker/auth_queries.ts: it is in no configuration. */
+    dynamic?: unknown;
+  }
   /** `server` is a `ServerSnapshot` of server/link.ts. */
   | { type: "server"; database: string; user: string; fds: number[]; server: unknown }
   /** `session` is a `SessionSnapshot` of client/freeze.ts; before its StartupMessage it has no pool. */
@@ -156,6 +167,7 @@ export type WorkerQuestion =
   | "prepared_memory"
   | "counts"
   | "limits"
+  | "auth_query"
   | "presence"
   | "moving";
 
@@ -209,6 +221,10 @@ export interface SettingsChange {
   /** Of this worker's pools: those that are new or differ. */
   pools: PoolSettings[];
   gone: { database: string; user: string }[];
+  /** Those that are new or differ, of whatever worker. */
+  authQueries: AuthQuerySettings[];
+  /** Databases that have none any more. */
+  goneAuthQueries: string[];
 }
 
 /** Answer of a worker to a slice of new settings. */
@@ -407,6 +423,26 @@ export interface LimitRow {
   evictions: number;
   reserveGrants: number;
   exhaustions: number;
+}
+
+/** Users of a database whom PostgreSQL is asked for, for SHOW AUTH_QUERY. Counts since the start. */
+export interface AuthQueryRow {
+  database: string;
+  cache_entries: number;
+  cache_hits: number;
+  cache_misses: number;
+  cache_refetches: number;
+  cache_rate_limited: number;
+  auth_success: number;
+  auth_failure: number;
+  executor_queries: number;
+  executor_errors: number;
+  dynamic_pools_current: number;
+  dynamic_pools_created: number;
+  dynamic_pools_destroyed: number;
+  /** Parameters of users' own that were not used, by cause. */
+  dropped: Partial<Record<string, number>>;
+  worker: number;
 }
 
 /** A prepared statement of a pool; one without a name has none on servers, either. */

@@ -100,6 +100,16 @@ export const REASONS = {
   ),
   methodUnavailable: reason("method_unavailable", "28000", "{0}"),
   noUser: reason("invalid_startup", "28000", "no PostgreSQL user name specified in startup packet"),
+  lookupFailed: reason(
+    "lookup_failed",
+    "58000",
+    'user "{0}" could not be looked up in PostgreSQL',
+  ),
+  tooManyPools: reason(
+    "too_many_dynamic_pools",
+    "53300",
+    'too many users of database "{0}" at once (max_dynamic_pools={1})',
+  ),
   noPool: reason("no_pool", "3D000", 'no pool configured for database "{0}" and user "{1}"'),
   unsupportedVersion: reason(
     "unsupported_version",

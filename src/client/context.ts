@@ -10,8 +10,12 @@ import type { Derivations } from "../auth/derivations.ts";
 import type { Failures } from "../auth/failures.ts";
 import type { ExternalLine } from "../auth/external.ts";
 import type { HbaMatcher } from "../auth/hba.ts";
+import type { GiveUp, Looked } from "../auth/lookup_cache.ts";
 import type { UserMaps } from "../auth/user_maps.ts";
+import type { FoundUser } from "../pool/auth_query/answer.ts";
+import type { AuthQuery } from "../pool/auth_query/auth_query.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Reason } from "../reasons.ts";
 import type { ClientTlsMode, PasswordShape } from "../config/settings.ts";
 import type { Tally } from "../stats/shared.ts";
 import type { ServingContext } from "../tls/context.ts";
@@ -20,8 +24,24 @@ import type { ServingContext } from "../tls/context.ts";
 export type PoolLookup =
   | { kind: "here"; pool: Pool }
   | { kind: "elsewhere"; worker: number }
+  /** PostgreSQL says whether there is such a user. */
+  | { kind: "lookup"; users: UserLookup }
   /** `known` are the passwords that could have been meant. */
   | { kind: "no_user" | "no_database"; known: readonly PasswordShape[] };
+
+/** Users whom PostgreSQL is asked for; implemented in worker/auth_queries.ts. */
+export interface UserLookup extends Pick<AuthQuery, "shapes" | "ended" | "refetch" | "count"> {
+  /** As it is known, or known again; `told` may be called before this returns. */
+  find(
+    claimed: { database: string; user: string },
+    told: (looked: Looked<FoundUser>) => void,
+  ): GiveUp;
+  /** The pool of a user who has proven itself, or why there is none. */
+  enter(
+    proven: { database: string; user: string },
+    found: FoundUser,
+  ): Pool | { reason: Reason; first: string; second: string };
+}
 
 /** A log-in, as the worker sees it. */
 export interface WaitingLogin {

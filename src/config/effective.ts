@@ -5,6 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { limitsOf, type OwnLimits, resolveAuthQueries } from "./auth_query.ts";
 import type { ExternalMethod, ExternalTerms } from "./external_check.ts";
 import type { HbaRule } from "./hba_rule.ts";
 import { assignHomes } from "./homes.ts";
@@ -68,18 +69,23 @@ export function resolveSettings(config: Config, resolving: Resolving): Settings 
       pools.push(settings);
     }
   }
-  assignHomes(pools, resolving);
-  return { general: resolveGeneral(config, resolving), pools };
+  const auth_queries = resolveAuthQueries(
+    config,
+    ofUsers,
+    (database, pool, user) =>
+      resolvePool({ general: config.general, database, pool, user, tls }, resolving),
+  );
+  assignHomes([...pools, ...auth_queries.map(({ template }) => template)], resolving);
+  for (const each of auth_queries) each.home = each.template.home;
+  return { general: resolveGeneral(config, resolving), pools, auth_queries };
 }
 
 /** Limits of users that hold in all databases; the checks see to it that all pools agree. */
 export const USER_LIMITS = ["max_user_connections", "max_user_client_connections"] as const;
 
-type UserLimits = Pick<UserConfig, typeof USER_LIMITS[number]>;
-
 /** Those of users that have one of their own. */
-function userLimits(pools: Iterable<PoolConfig>): Map<string, UserLimits> {
-  const limits = new Map<string, UserLimits>();
+function userLimits(pools: Iterable<PoolConfig>): Map<string, OwnLimits> {
+  const limits = new Map<string, OwnLimits>();
   for (const { users } of pools) {
     for (const user of users) {
       const known = limits.get(user.username) ?? {};
@@ -90,19 +96,11 @@ function userLimits(pools: Iterable<PoolConfig>): Map<string, UserLimits> {
   return limits;
 }
 
-function limitsOf(general: GeneralConfig, own: UserLimits = {}): Required<UserLimits> {
-  return {
-    max_user_connections: own.max_user_connections ?? general.max_user_connections,
-    max_user_client_connections: own.max_user_client_connections ??
-      general.max_user_client_connections,
-  };
-}
-
 function sharingUsers(
   { users }: PoolConfig,
   { general, ofUsers, resolving }: {
     general: GeneralConfig;
-    ofUsers: ReadonlyMap<string, UserLimits>;
+    ofUsers: ReadonlyMap<string, OwnLimits>;
     resolving: Resolving;
   },
 ): PoolUser[] {

@@ -76,15 +76,17 @@ function groupsOf(pools: readonly PoolSettings[]): PoolSettings[][] {
     const [a, b] = [rootOf(first), rootOf(i)];
     towards[Math.max(a, b)] = Math.min(a, b);
   };
+  // One without a user stands for the pools of everybody who is looked up.
+  const anybody = pools.some(({ user }) => user === "") && pools.some(limitsUsers);
   pools.forEach((pool, i) => {
+    tie(`pool ${poolKey(pool.database, pool.user)}`, i);
     if (pool.max_db_connections > 0 || pool.max_db_client_connections > 0) {
       tie(`database ${pool.database}`, i);
     }
-    if (pool.max_user_connections > 0 || pool.max_user_client_connections > 0) {
-      tie(`user ${pool.user}`, i);
-    }
+    if (anybody && (pool.user === "" || limitsUsers(pool))) tie("users", i);
+    else if (limitsUsers(pool)) tie(`user ${pool.user}`, i);
     for (const { user, max_user_client_connections } of pool.users ?? []) {
-      if (max_user_client_connections > 0) tie(`user ${user}`, i);
+      if (max_user_client_connections > 0) tie(anybody ? "users" : `user ${user}`, i);
     }
   });
   const groups = new Map<number, PoolSettings[]>();
@@ -95,4 +97,10 @@ function groupsOf(pools: readonly PoolSettings[]): PoolSettings[][] {
     else group.push(pool);
   });
   return [...groups.values()];
+}
+
+function limitsUsers(
+  { max_user_connections, max_user_client_connections }: PoolSettings,
+): boolean {
+  return max_user_connections > 0 || max_user_client_connections > 0;
 }

@@ -274,7 +274,6 @@ query = "select 1"
 user = "x"
 `;
   assert.deepEqual(warningsOf(text).map((line) => line.replace(/^.*: /, "")).sort(), [
-    "pools.app.auth_query",
     "web.ui",
   ]);
   assert.ok(warningsOf(text).every((line) => line.includes("not in effect yet: ")));

@@ -266,7 +266,6 @@ const POOL_TABLE: KeyTable<PoolConfig> = {
     type: "table",
     reload: "P",
     unset: "only the users listed here",
-    later: true,
     doc: "Look users up in PostgreSQL; keys below.",
   },
   startup_parameters: {
@@ -459,6 +458,15 @@ const AUTH_QUERY_TABLE: KeyTable<AuthQueryConfig> = {
     default: 0,
     reload: "P",
     doc: "Server connections kept for each user passed through.",
+  },
+  max_dynamic_pools: {
+    type: "u32",
+    default: 1000,
+    min: 1,
+    zeroFault: "nobody could log in",
+    reload: "P",
+    doc:
+      "Pools of users passed through that there may be at once; without a connection they are removed. Not in upstream.",
   },
   cache_ttl: {
     type: "duration",

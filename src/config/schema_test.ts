@@ -245,7 +245,7 @@ const SECTIONS: readonly [string, string, KeyRows, number, readonly string[]][] 
     "server_password_command",
     ...LIMITS,
   ]],
-  ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, []],
+  ["auth_query", AUTH_QUERY, AUTH_QUERY_KEYS, 12, ["max_dynamic_pools"]],
 ];
 
 function specifiedKeys(text: string): Map<string, string> {

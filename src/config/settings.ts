@@ -252,8 +252,33 @@ export interface ClientTls {
   ratePerSecond: number;
 }
 
+/** Limits of one user over all databases; 0 = no limit. */
+export type UserLimits = Pick<PoolSettings, "max_user_connections" | "max_user_client_connections">;
+
+/** Users of a database whom PostgreSQL is asked for: `[pools.NAME.auth_query]`. */
+export interface AuthQuerySettings {
+  /** `*`: every database that is not configured. */
+  database: string;
+  /** Index of the worker that looks up, and that has the pools of those who are found. */
+  home: number;
+  query: string;
+  /** Of the connections that look up. */
+  executor: PoolSettings;
+  /** Of the pools of those who are found: its user is the role that all share, or empty where each is passed through. */
+  template: PoolSettings;
+  /** Of `*`: databases that are configured, and so none of it. */
+  others: string[];
+  /** Of users who have some of their own. */
+  user_limits: [user: string, limits: UserLimits][];
+  max_dynamic_pools: number;
+  cache_ttl: number;
+  cache_failure_ttl: number;
+  min_interval: number;
+}
+
 /** All that the workers are told. */
 export interface Settings {
   general: GeneralSettings;
   pools: PoolSettings[];
+  auth_queries: AuthQuerySettings[];
 }

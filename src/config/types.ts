@@ -243,6 +243,7 @@ export interface AuthQueryConfig {
   server_password?: string;
   pool_size: number;
   min_pool_size: number;
+  max_dynamic_pools: number;
   cache_ttl: number;
   cache_failure_ttl: number;
   min_interval: number;

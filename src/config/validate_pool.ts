@@ -2,6 +2,7 @@
  * The checks of one pool: its users, its sizes, its TLS, fallback and startup parameters.
  */
 
+import { ANY_DATABASE } from "./auth_query.ts";
 import type { Checked } from "./checks.ts";
 import { checkParameterLayer, checkPem, checkServerAuth, checkSocketPath } from "./checks.ts";
 import type { DecodedPool } from "./decode_pool.ts";
@@ -42,7 +43,7 @@ export function validatePool(decoded: DecodedPool, checked: Checked): void {
   checkServerPasswords(decoded, checked);
   checkRole(decoded, report);
   checkSharing(decoded, checked);
-  checkAuthQuery(path, pool, report);
+  checkAuthQuery(decoded, report);
   checkParameters(decoded, checked);
 }
 
@@ -200,10 +201,24 @@ function checkSharing(decoded: DecodedPool, checked: Checked): void {
   });
 }
 
-function checkAuthQuery(path: string, pool: PoolConfig, report: Report): void {
+/** The pool of all databases that are not configured: who may log in is PostgreSQL's to say. */
+function checkAnyDatabase(path: string, pool: PoolConfig, report: Report): void {
+  if (pool.auth_query === undefined) {
+    report.fault(`${path}.auth_query`, "is missing", "PostgreSQL has to say who may log in");
+  }
+  if (pool.users.length > 0) {
+    report.fault(`${path}.users`, "are of one database: list them in a pool of its name");
+  }
+  if (pool.server_database !== undefined) {
+    report.fault(`${path}.server_database`, "is what the client asks for");
+  }
+}
+
+function checkAuthQuery({ name, path, pool }: DecodedPool, report: Report): void {
   const query = pool.auth_query;
-  if (query === undefined) return;
   const queryPath = `${path}.auth_query`;
+  if (name === ANY_DATABASE) checkAnyDatabase(path, pool, report);
+  if (query === undefined) return;
   for (const key of ["query", "user"] as const) {
     if (query[key] === "" && !report.isFaulty(`${queryPath}.${key}`)) {
       report.fault(`${queryPath}.${key}`, "must not be empty");

@@ -517,6 +517,18 @@ Deno.test("validate: max_user_client_connections is one number a user", () => {
   ]);
 });
 
+Deno.test("validate: the pool of any database", () => {
+  const any = (lines: string) => `${GENERAL}[pools."*"]\n${lines}`;
+  const query = '[pools."*".auth_query]\nquery = "q"\nuser = "u"\n';
+  assert.deepEqual(faultsOf(any(query)), []);
+  assert.deepEqual(faultsOf(any("")), ['pools."*".auth_query: is missing']);
+  const users = '[[pools."*".users]]\nusername = "u"\npassword = ""\npool_size = 1\n';
+  assert.deepEqual(faultsOf(any(`server_database = "x"\n${query}${users}`)), [
+    'pools."*".server_database: is what the client asks for',
+    'pools."*".users: are of one database: list them in a pool of its name',
+  ]);
+});
+
 Deno.test("validate: auth_query", () => {
   const query = (lines: string) => `[pools.app.auth_query]\n${lines}`;
   assert.deepEqual(poolFaults(query("")), [

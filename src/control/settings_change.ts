@@ -7,7 +7,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { shapeOf } from "../auth/mock_password.ts";
 import { poolKey } from "../config/homes.ts";
-import type { PoolSettings, Settings } from "../config/settings.ts";
+import type { AuthQuerySettings, PoolSettings, Settings } from "../config/settings.ts";
 import { usersOf } from "../config/shared_pool.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 
@@ -42,7 +42,21 @@ export function settingsChange(before: Settings, after: Settings): ProcessChange
     pools,
     added,
     gone: Array.from(known.values(), ({ database, user }) => ({ database, user })),
+    ...authQueryChange(before.auth_queries, after.auth_queries),
   };
+}
+
+function authQueryChange(
+  before: readonly AuthQuerySettings[],
+  after: readonly AuthQuerySettings[],
+): Pick<SettingsChange, "authQueries" | "goneAuthQueries"> {
+  const known = new Map(before.map((each) => [each.database, each]));
+  const authQueries = after.filter((each) => {
+    const old = known.get(each.database);
+    known.delete(each.database);
+    return !isDeepStrictEqual(old, each);
+  });
+  return { authQueries, goneAuthQueries: [...known.keys()] };
 }
 
 function placeOf(pool: PoolSettings): PoolPlace {
@@ -52,13 +66,19 @@ function placeOf(pool: PoolSettings): PoolPlace {
 }
 
 /** Whether there is anything to tell. */
-export function isEmpty({ general, places, pools, gone }: SettingsChange): boolean {
-  return general === undefined && places.length + pools.length + gone.length === 0;
+export function isEmpty(
+  { general, places, pools, gone, authQueries, goneAuthQueries }: SettingsChange,
+): boolean {
+  const lists = [places, pools, gone, authQueries, goneAuthQueries];
+  return general === undefined && lists.every((list) => list.length === 0);
 }
 
-/** First round for a worker: general settings, and its own pools with their places. */
+/** First round for a worker: general settings, its own pools with their places, and its auth_queries. */
 export function ownSlices(change: SettingsChange, worker: number): SettingsChange[] {
   const slicer = new Slicer(change.general);
+  for (const each of change.authQueries) {
+    if (each.home === worker) slicer.next().authQueries.push(each);
+  }
   for (const pool of change.pools) {
     if (pool.home !== worker) continue;
     const slice = slicer.next();
@@ -77,8 +97,16 @@ export function otherSlices(change: SettingsChange, worker: number): SettingsCha
   for (const place of change.places) {
     if (place.home !== worker) slicer.next().places.push(place);
   }
+  for (const each of change.authQueries) {
+    if (each.home !== worker) slicer.next().authQueries.push(each);
+  }
   for (const gone of change.gone) slicer.next().gone.push(gone);
+  for (const gone of change.goneAuthQueries) slicer.next().goneAuthQueries.push(gone);
   return slicer.slices;
+}
+
+function sliceOf(general: SettingsChange["general"]): SettingsChange {
+  return { general, places: [], pools: [], gone: [], authQueries: [], goneAuthQueries: [] };
 }
 
 class Slicer {
@@ -87,13 +115,13 @@ class Slicer {
 
   constructor(general: SettingsChange["general"]) {
     if (general === undefined) return;
-    this.slices.push({ general, places: [], pools: [], gone: [] });
+    this.slices.push(sliceOf(general));
   }
 
   /** The slice that takes one more entry. */
   next(): SettingsChange {
     if (this.#room === 0) {
-      this.slices.push({ general: undefined, places: [], pools: [], gone: [] });
+      this.slices.push(sliceOf(undefined));
       this.#room = SLICE_ENTRIES;
     }
     this.#room--;

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { shapeOf } from "../auth/mock_password.ts";
-import type { GeneralSettings, PoolSettings, Settings } from "../config/settings.ts";
+import type {
+  AuthQuerySettings,
+  GeneralSettings,
+  PoolSettings,
+  Settings,
+} from "../config/settings.ts";
+import type { SettingsChange } from "../mail.ts";
 import { isEmpty, otherSlices, ownSlices, settingsChange } from "./settings_change.ts";
 
 function pool(database: string, more: Partial<PoolSettings> = {}): PoolSettings {
@@ -16,7 +22,11 @@ function pool(database: string, more: Partial<PoolSettings> = {}): PoolSettings 
 }
 
 function settings(pools: PoolSettings[], general: Partial<GeneralSettings> = {}): Settings {
-  return { general: { max_connections: 1, ...general } as GeneralSettings, pools };
+  return {
+    general: { max_connections: 1, ...general } as GeneralSettings,
+    pools,
+    auth_queries: [],
+  };
 }
 
 Deno.test("settings change: equal settings give nothing to tell", () => {
@@ -85,4 +95,23 @@ Deno.test("settings change: slices are small, and together they are the change",
     assert.ok(others.findIndex(({ gone }) => gone.length > 0) >= lastPlace);
     assert.equal(others.flatMap(({ places }) => places).length, 250);
   }
+});
+
+Deno.test("settings change: auth_queries go to their own worker first, then to the others", () => {
+  const authQuery = (database: string, home: number, query = "q") =>
+    ({ database, home, query }) as AuthQuerySettings;
+  const of = (...auth_queries: AuthQuerySettings[]) => ({ ...settings([]), auth_queries });
+  const before = of(authQuery("same", 0), authQuery("gone", 0), authQuery("changed", 0));
+  const after = of(authQuery("same", 0), authQuery("changed", 0, "r"), authQuery("moved", 1));
+  assert.ok(isEmpty(settingsChange(before, before)));
+  const change = settingsChange(before, after);
+  assert.ok(!isEmpty(change));
+  assert.deepEqual(change.goneAuthQueries, ["gone"]);
+  const names = (slices: SettingsChange[]) =>
+    slices.flatMap(({ authQueries }) => authQueries.map(({ database }) => database));
+  assert.deepEqual(names(ownSlices(change, 0)), ["changed"]);
+  assert.deepEqual(names(ownSlices(change, 1)), ["moved"]);
+  assert.deepEqual(names(otherSlices(change, 0)), ["moved"]);
+  assert.deepEqual(names(otherSlices(change, 1)), ["changed"]);
+  assert.deepEqual(ownSlices(change, 2).flatMap((slice) => slice.goneAuthQueries), ["gone"]);
 });

@@ -3,7 +3,7 @@
  * message, type byte included. Source: PostgreSQL manual, "Message Formats".
  */
 
-import { Backend, Frontend, writeLength } from "./codes.ts";
+import { Backend, Frontend, Named, writeLength } from "./codes.ts";
 
 const encoder = new TextEncoder();
 
@@ -54,6 +54,20 @@ export function parse(name: string, sql: string): Uint8Array<ArrayBuffer> {
 /** Bind of a statement without parameters to the unnamed portal. */
 export function bind(statement: Uint8Array): Uint8Array<ArrayBuffer> {
   return message(Frontend.Bind, join(Uint8Array.of(0), statement, new Uint8Array(7)));
+}
+
+/** Bind of the unnamed statement, which has one parameter, to the unnamed portal: text in and out. */
+export function bindText(value: Uint8Array): Uint8Array<ArrayBuffer> {
+  const head = new Uint8Array(10);
+  const view = new DataView(head.buffer);
+  view.setUint16(4, 1);
+  view.setUint32(6, value.length);
+  return message(Frontend.Bind, join(head, value, new Uint8Array(2)));
+}
+
+/** Describe of the unnamed portal. */
+export function describePortal(): Uint8Array<ArrayBuffer> {
+  return message(Frontend.Describe, Uint8Array.of(Named.Portal, 0));
 }
 
 /** Close of the unnamed statement (`S`) or portal (`P`). */

@@ -10,6 +10,7 @@ import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolLookup } from "../client/context.ts";
 import { shapeOf } from "../auth/mock_password.ts";
+import type { FoundUser } from "../pool/auth_query/answer.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 
 const TARGET = "pg_doorman::pool";
@@ -22,6 +23,19 @@ function key(database: string, user: string): string {
 export interface DirectoryEnvironment extends PoolEnvironment, PoolOwner<Pool> {
   /** The pool's home is another worker from now on. */
   relocate(pool: Pool, home: number): void;
+  /** Users who are in no configuration. */
+  readonly authQueries: {
+    /** Who would know; `undefined`: nobody. */
+    find(database: string): PoolLookup | undefined;
+    /** Whether there are any here. */
+    readonly any: boolean;
+  };
+}
+
+/** What a pool was made by that is in no configuration: `database` is the auth_query's. */
+export interface DynamicOrigin {
+  readonly database: string;
+  readonly found: FoundUser;
 }
 
 export class Directory {
@@ -34,6 +48,8 @@ export class Directory {
   #everybody: PasswordShape[] | undefined;
   readonly #pools = new Map<string, Pool>();
   readonly #retired = new Map<string, Pool>();
+  /** Pools that are in no configuration. */
+  readonly #dynamic = new Map<Pool, DynamicOrigin>();
   /** On their way to another worker. */
   readonly #leaving = new Set<Pool>();
 
@@ -52,9 +68,11 @@ export class Directory {
 
   find(database: string, user: string): PoolLookup {
     const users = this.#logins.get(database);
-    if (users === undefined) return { kind: "no_database", known: this.#shapes };
-    const place = users.get(user)?.place;
+    const place = users?.get(user)?.place;
     if (place === undefined) {
+      const lookup = this.#environment.authQueries.find(database);
+      if (lookup !== undefined) return lookup;
+      if (users === undefined) return { kind: "no_database", known: this.#shapes };
       return { kind: "no_user", known: Array.from(users.values(), ({ shape }) => shape) };
     }
     if (place.home !== this.#index) return { kind: "elsewhere", worker: place.home };
@@ -80,7 +98,7 @@ export class Directory {
 
   /** Whether this worker is to accept clients: it is some pool's home, or there is no pool and it is the first. */
   get accepts(): boolean {
-    if (this.#pools.size > 0) return true;
+    if (this.#pools.size > 0 || this.#environment.authQueries.any) return true;
     return this.#places.size === 0 && this.#index === 0;
   }
 
@@ -106,7 +124,11 @@ export class Directory {
       // Its home was elsewhere: it moves here.
       const moving = this.homeOf(settings) ?? this.#index;
       if (known === undefined) this.#add(settings, moving !== this.#index);
-      else known.apply(settings);
+      else {
+        // From now on it is in the configuration.
+        this.#dynamic.delete(known);
+        known.apply(settings);
+      }
     }
     // A place is found by clients only once its pool is there.
     for (const place of places) this.#place(place);
@@ -134,8 +156,68 @@ export class Directory {
     if (users?.size === 0) this.#logins.delete(database);
   }
 
+  // ── pools that are in no configuration ──────────────────────────────────────────────────────────────────────────
+
+  /** Servers are `expected` from another worker or process that has them. */
+  addDynamic(settings: PoolSettings, origin: DynamicOrigin, servers: "none" | "expected"): Pool {
+    const known = this.#revive(settings);
+    if (known === undefined) this.#add(settings, servers === "expected");
+    else known.apply(settings);
+    const pool = this.here(settings.database, settings.user)!;
+    this.#dynamic.set(pool, origin);
+    return pool;
+  }
+
+  /** What the pool was made by; `undefined`: it is in the configuration. */
+  originOf(pool: Pool): DynamicOrigin | undefined {
+    return this.#dynamic.get(pool);
+  }
+
+  /** A client enters, who was looked up by this. */
+  setOrigin(pool: Pool, origin: DynamicOrigin): void {
+    this.#dynamic.delete(pool);
+    this.#dynamic.set(pool, origin);
+  }
+
+  /** Those of one auth_query that take clients; whose last login is longest ago comes first. */
+  *dynamic(database: string): Iterable<Pool> {
+    for (const [pool, origin] of this.#dynamic) {
+      if (origin.database === database && this.here(...nameOf(pool)) === pool) yield pool;
+    }
+  }
+
+  /** Pools that another process has, too, or makes by these auth_queries. */
+  going(
+    pools: readonly { database: string; user: string }[],
+    authQueries: readonly string[],
+  ): Pool[] {
+    const configured = pools.flatMap(({ database, user }) => this.here(database, user) ?? []);
+    const dynamic = authQueries.flatMap((database) => [...this.dynamic(database)]);
+    return [...new Set([...configured, ...dynamic])];
+  }
+
+  /** Takes no more clients, and ends with the last that it has. */
+  retireDynamic(pool: Pool): void {
+    this.#dynamic.delete(pool);
+    this.#retire(pool);
+  }
+
+  /** Nobody uses it. */
+  endDynamic(pool: Pool): void {
+    this.#dynamic.delete(pool);
+    this.#pools.delete(key(...nameOf(pool)));
+    pool.close();
+    this.#environment.log.debug(TARGET, `[${pool.name}] dynamic pool removed: nobody uses it`);
+  }
+
+  /** Its users are looked up by another worker from now on. */
+  moveDynamic(pool: Pool, home: number): void {
+    const [database, user] = nameOf(pool);
+    this.#leave({ database, user, home });
+  }
+
   /** The pool moves, unless it is on its way to another process already. */
-  #leave({ database, user, home }: PoolPlace): void {
+  #leave({ database, user, home }: Pick<PoolPlace, "database" | "user" | "home">): void {
     const name = key(database, user);
     const pool = this.#pools.get(name);
     if (pool === undefined || pool.moved) return;
@@ -147,6 +229,7 @@ export class Directory {
   /** Nothing of the pool is left here. */
   left(pool: Pool): void {
     this.#leaving.delete(pool);
+    this.#dynamic.delete(pool);
     pool.close();
   }
 
@@ -173,10 +256,13 @@ export class Directory {
 
   #remove(database: string, user: string): void {
     this.#forgetLogins({ database, user });
-    const name = key(database, user);
-    this.#places.delete(name);
-    const pool = this.#pools.get(name);
-    if (pool === undefined) return;
+    this.#places.delete(key(database, user));
+    const pool = this.here(database, user);
+    if (pool !== undefined) this.#retire(pool);
+  }
+
+  #retire(pool: Pool): void {
+    const name = key(...nameOf(pool));
     this.#pools.delete(name);
     pool.retired = true;
     this.#retired.set(name, pool);
@@ -203,4 +289,8 @@ function placeOf(pool: PoolSettings): PoolPlace {
   const { database, user, home } = pool;
   const logins = usersOf(pool).map(({ user, password }) => ({ user, shape: shapeOf(password) }));
   return { database, user, home, logins };
+}
+
+function nameOf({ settings: { database, user } }: Pool): [database: string, user: string] {
+  return [database, user];
 }

@@ -151,6 +151,7 @@ Deno.test("mailbox: what an upgrade says goes to the departure that is under way
   const move = {
     kind: "move",
     pools: [],
+    authQueries: [],
     apart: true,
     tls: true,
     whole: true,
@@ -194,7 +195,8 @@ Deno.test("mailbox: questions and orders are answered under their number", () =>
     request: 5,
     rows: [4],
   });
-  const change = { general: undefined, places: [], pools: [], gone: [] };
+  const lists = { places: [], pools: [], gone: [], authQueries: [], goneAuthQueries: [] };
+  const change = { general: undefined, ...lists };
   assert.deepEqual(post.answer({ kind: "settings", request: 6, change }), {
     kind: "answer",
     request: 6,

@@ -14,6 +14,7 @@ import { REASONS } from "../reasons.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
 import { timePercentiles } from "../stats/recent_times.ts";
 import { Shared } from "../stats/shared.ts";
+import type { AuthQueries } from "./auth_queries.ts";
 import type { Directory } from "./directory.ts";
 import type { StatementTexts } from "./statement_texts.ts";
 
@@ -38,6 +39,7 @@ export interface RoundsPlace {
   readonly sessions: ReadonlyMap<number, Session>;
   readonly texts: Pick<StatementTexts, "sweep">;
   readonly coordinator: Pick<Coordinator, "retain">;
+  readonly authQueries: Pick<AuthQueries, "executors" | "collect">;
 }
 
 export class Rounds {
@@ -62,7 +64,10 @@ export class Rounds {
       place.coordinator.retain();
       const { retain_connections_max: most, retain_connections_time: periodMs } = place.general;
       const mayClose = () => takeClosing(place.shared, most, { periodMs, clockMs: Date.now() });
-      retain(place.directory.all(), mayClose, place.reactor.now);
+      const { directory, authQueries } = place;
+      const pools = [...directory.all(), ...authQueries.executors()];
+      retain(pools, mayClose, place.reactor.now);
+      authQueries.collect();
       this.retainLater();
     });
   }

@@ -80,6 +80,7 @@ class Clock {
   readonly sessions = new Map();
   readonly #came: string[] = [];
   readonly coordinator = { retain: () => this.#comes("retain") };
+  readonly authQueries = { executors: () => [], collect: () => {} };
   readonly texts = {
     sweep: (_: unknown, ttlMs: number) => {
       this.#comes(`sweep ${ttlMs}`);

@@ -49,7 +49,8 @@ import { tryLogins } from "./answers/try_logins.ts";
 import { answer, type AnsweringWorker, obey, type ObeyingWorker } from "./answers/answers.ts";
 import { WrongKeys } from "./wrong_keys.ts";
 import { cancelAnywhere, cancelAsked, type CancelingWorker, CancelTickets } from "./cancel.ts";
-import { Directory, type DirectoryEnvironment } from "./directory.ts";
+import { AuthQueries, type AuthQueryPlace } from "./auth_queries.ts";
+import { Directory, type DirectoryEnvironment, type DynamicOrigin } from "./directory.ts";
 import { encryptionOf, Handshakes } from "./handshakes.ts";
 import { Logins } from "./logins.ts";
 import { Mailbox, type Pieces, type Recipients } from "./mailbox.ts";
@@ -73,6 +74,7 @@ class Worker
     ClientContext,
     PoolEnvironment,
     DirectoryEnvironment,
+    AuthQueryPlace,
     ArrivalPlace,
     StatementSource,
     Doorway,
@@ -112,6 +114,7 @@ class Worker
   readonly sessions: ReadonlyMap<number, Session> = this.clients.all;
   readonly requests: Requests;
   readonly coordinator: Coordinator;
+  readonly authQueries = new AuthQueries(this);
   readonly directory: Directory;
   readonly listeners = new Listeners(this);
   readonly relocations: Relocations;
@@ -155,6 +158,7 @@ class Worker
     this.#setGeneral(mail.settings.general);
     this.coordinator = new Coordinator(this);
     this.directory = new Directory(mail.index, this, mail);
+    this.authQueries.apply({ authQueries: mail.settings.auth_queries, goneAuthQueries: [] });
     this.relocations = new Relocations({
       reactor: this.reactor,
       log: this.log,
@@ -249,11 +253,22 @@ class Worker
     return this.directory.here(database, user);
   }
 
+  openDynamic(
+    { database, user }: { database: string; user: string },
+    origin: DynamicOrigin,
+  ): Pool | undefined {
+    return this.authQueries.arrived({ database, user }, origin);
+  }
+
+  dynamicAdded(pool: Pool, origin: DynamicOrigin): void {
+    this.departure?.joined(pool, origin);
+  }
+
   openThawed(fd: Fd, snapshot: Travelled, pool: Pool | undefined): Session {
     return this.clients.openThawed(fd, snapshot, pool);
   }
 
-  depart({ pools, apart, tls, whole }: ControlToWorker & { kind: "move" }): void {
+  depart({ pools, authQueries, apart, tls, whole }: ControlToWorker & { kind: "move" }): void {
     this.departure = new Departure({
       reactor: this.reactor,
       index: this.index,
@@ -264,7 +279,7 @@ class Worker
       tls,
       whole,
     });
-    this.departure.start(pools);
+    this.departure.start(pools, authQueries);
   }
 
   departureFailed(): void {
@@ -404,6 +419,7 @@ class Worker
   }
 
   obey(command: WorkerCommand): number {
+    if (command.name === "reconnect") this.authQueries.reconnect(command.database);
     return obey(this, command);
   }
 
@@ -416,7 +432,9 @@ class Worker
       if (general.retain_connections_time !== period) this.#rounds.retainLater();
     }
     this.directory.apply(change);
-    this.#asking.keepOnly(Array.from(this.directory.all(), ({ settings }) => settings.server_tls));
+    this.authQueries.apply(change);
+    const pools = [...this.directory.all(), ...this.authQueries.executors()];
+    this.#asking.keepOnly(pools.map(({ settings }) => settings.server_tls));
     this.listeners.accept(this.directory.accepts);
     this.#limits.lookSoon();
     return { worker: this.index, tookMs: performance.now() - started };

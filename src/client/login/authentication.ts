@@ -16,7 +16,7 @@ import {
   verifierFor,
 } from "../../auth/mock_password.ts";
 import { TALOS_USER } from "../../auth/talos.ts";
-import { verifySalted } from "../../auth/scram.ts";
+import { parseVerifier, type ScramVerifier, toBase64, verifySalted } from "../../auth/scram.ts";
 import {
   advanceScramServer,
   beginScramServer,
@@ -131,18 +131,33 @@ export function consoleAccount(
   return unknownAccount(login, users.map(({ password }) => shapeOf(password)));
 }
 
-/** Asks for what the account has to show. `undefined`: it is accepted or refused already. */
-export function challenge(login: AuthenticatingLogin, account: Account): Challenge | undefined {
-  const { context, state } = login;
+/** The line of pg_hba for this login. */
+function ruleFor({ context, state, encrypted, trail }: AuthenticatingLogin): HbaRule | undefined {
   const rule = context.hba?.match({
     transport: state.unix ? "unix" : "tcp",
-    tls: login.encrypted,
+    tls: encrypted,
     address: state.ip,
     database: state.database,
     user: state.user,
     replication: state.replication === "physical",
   });
-  login.trail.rule = rule;
+  trail.rule = rule;
+  return rule;
+}
+
+/** Whether pg_hba lets in whoever it is; if not, the login is refused. */
+export function permitted(login: AuthenticatingLogin): boolean {
+  if (login.context.hba === undefined) return true;
+  const rule = ruleFor(login);
+  if (rule !== undefined && rule.method !== "reject") return true;
+  refusedByHba(login, rule === undefined ? REASONS.hbaMissing : REASONS.hbaRejected);
+  return false;
+}
+
+/** Asks for what the account has to show. `undefined`: it is accepted or refused already. */
+export function challenge(login: AuthenticatingLogin, account: Account): Challenge | undefined {
+  const { context, state } = login;
+  const rule = ruleFor(login);
   if (context.hba !== undefined && rule === undefined) {
     refusedByHba(login, REASONS.hbaMissing);
     return undefined;
@@ -187,6 +202,30 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
     }
     default:
       return method satisfies never;
+  }
+}
+
+/**
+ * What was asked, as if `account` had been known then; `undefined`: another challenge would have been sent, so that the
+ * answer to this one tells nothing.
+ */
+export function askedOf(
+  asked: Challenge | undefined,
+  { stored }: Account,
+): Challenge | undefined {
+  switch (asked?.method) {
+    case "password":
+      return asked;
+    case "md5":
+      return stored?.kind === "md5" ? { ...asked, hash: stored.hash } : undefined;
+    case "scram": {
+      const { state } = asked;
+      const fresh = stored?.kind === "scram" ? parseVerifier(stored.verifier) : undefined;
+      if (fresh === undefined || !sameChallenge(state.verifier, fresh)) return undefined;
+      return { method: "scram", state: { ...state, verifier: fresh } };
+    }
+    default:
+      return undefined;
   }
 }
 
@@ -367,4 +406,8 @@ function refusedByHba(login: AuthenticatingLogin, reason: Reason): void {
     peerAddress(login.state)
   }`;
   login.refused(reason, `${place}, ${encryption}`, who);
+}
+
+function sameChallenge(a: ScramVerifier, b: ScramVerifier): boolean {
+  return a.iterations === b.iterations && toBase64(a.salt) === toBase64(b.salt);
 }

@@ -45,6 +45,24 @@ export class PasswordChecks {
     this.#wait((told) => externalChecks.ask(request, told), done);
   }
 
+  /** Somebody is asked who may know at once. */
+  lookUp<Answer>(
+    ask: (told: (answer: Answer) => void) => () => void,
+    done: (answer: Answer) => void,
+  ): void {
+    const session = this.#session;
+    let told = false;
+    session.context.logins.over(this.#login);
+    session.hold();
+    const giveUp = ask((answer) => {
+      told = true;
+      session.unhold();
+      done(answer);
+    });
+    // What is asked next has been asked by now.
+    if (!told) this.#abandon = giveUp;
+  }
+
   #wait<Answer>(
     ask: (told: (answer: Answer) => void) => (() => void) | undefined,
     done: (answer: Answer) => void,

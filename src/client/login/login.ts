@@ -48,6 +48,7 @@ import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
 import { logFailure, logNoPlace, type Trail } from "./log_lines.ts";
+import { LookedUp, type LookingLogin } from "./looked_up.ts";
 import { ProofDelay } from "./proof_delay.ts";
 import { replicate } from "./replicate.ts";
 import { placesTaken, poolFull, takePlace } from "./places.ts";
@@ -70,12 +71,14 @@ interface Session extends Parts, EncryptingSession, ClientTimes, Waiter, ServerL
 const ADMIN_DATABASES = new Set(["pgdoorman", "pgbouncer"]);
 const NOTHING = new Uint8Array(0);
 
-export class ClientLogin implements AuthenticatingLogin {
+export class ClientLogin implements LookingLogin {
   #session: Session;
   #timer: Timer | undefined;
   readonly #encryption: Encryption;
   #account: Account | undefined;
   #challenge: Challenge | undefined;
+  /** Its user is one whom PostgreSQL is asked for. */
+  #lookedUp: LookedUp | undefined;
   readonly checks: PasswordChecks;
   readonly #delay: ProofDelay;
   readonly trail: Trail = { rule: undefined, cause: "" };
@@ -175,7 +178,7 @@ export class ClientLogin implements AuthenticatingLogin {
   }
 
   get #checking(): boolean {
-    return this.#challenge?.method === "checking";
+    return this.#challenge?.method === "checking" || this.#lookedUp?.waits === true;
   }
 
   /** Whatever this is, it does not begin with what is expected. */
@@ -220,8 +223,7 @@ export class ClientLogin implements AuthenticatingLogin {
         this.broken(packet.why);
         return false;
       case "unsupported_version":
-        this.#fail(REASONS.unsupportedVersion, `${packet.major}.${packet.minor}`, "");
-        return false;
+        return this.#no(REASONS.unsupportedVersion, `${packet.major}.${packet.minor}`);
       case "startup":
         return this.#startup(packet.parameters, packet.minor, packet.options);
       default:
@@ -238,22 +240,13 @@ export class ClientLogin implements AuthenticatingLogin {
       session.write(messages.negotiateProtocolVersion(protocolCode(state.minor), options));
     }
     const { demanded } = this.#encryption;
-    if (demanded !== undefined) {
-      this.#fail(REASONS.tlsRequired, demanded, "");
-      return false;
-    }
+    if (demanded !== undefined) return this.#no(REASONS.tlsRequired, demanded);
     if (placesTaken(context) >= context.general.max_connections) {
       this.#noPlace();
       return false;
     }
-    if (state.user === "") {
-      this.#fail(REASONS.noUser, "", "");
-      return false;
-    }
-    if (fault !== undefined) {
-      this.#fail(REASONS.parametersFailed, fault, "");
-      return false;
-    }
+    if (state.user === "") return this.#no(REASONS.noUser);
+    if (fault !== undefined) return this.#no(REASONS.parametersFailed, fault);
     session.moveTo(Stage.Login);
     return this.begin();
   }
@@ -264,16 +257,15 @@ export class ClientLogin implements AuthenticatingLogin {
     const { context, state } = session;
     if (ADMIN_DATABASES.has(state.database)) {
       if (state.replication !== "none") {
-        this.#fail(REASONS.notSupported, "the admin console takes no replication connections", "");
-        return false;
+        return this.#no(REASONS.notSupported, "the admin console takes no replication connections");
       }
       this.#admin = true;
-      this.#authenticate(consoleAccount(this, context.general.console_users));
+      this.authenticate(consoleAccount(this, context.general.console_users));
       return true;
     }
     const talos = talosAccount(state, context.general.talos_databases);
     if (talos !== undefined) {
-      this.#authenticate(talos);
+      this.authenticate(talos);
       return true;
     }
     const found = context.findPool(state.database, state.user);
@@ -282,18 +274,22 @@ export class ClientLogin implements AuthenticatingLogin {
         this.cancel();
         context.handOver(found.worker, state.id);
         return false;
+      case "lookup":
+        if (state.proven) return this.#no(REASONS.authenticationFailed, state.user);
+        this.#lookedUp = new LookedUp(session, this, found.users);
+        return this.#lookedUp.begin();
       case "no_database":
       case "no_user": {
         const missing = found.kind === "no_user" ? "user" : "database";
-        if (state.proven) this.#fail(REASONS.authenticationFailed, state.user, "");
-        else this.#authenticate(unknownAccount(this, found.known, missing));
+        if (state.proven) return this.#no(REASONS.authenticationFailed, state.user);
+        this.authenticate(unknownAccount(this, found.known, missing));
         return true;
       }
       case "here":
         session.pool = found.pool;
         found.pool.enter();
         if (state.proven) this.accepted(undefined);
-        else this.#authenticate(knownAccount(passwordOf(found.pool.settings, state.user)!));
+        else this.authenticate(knownAccount(passwordOf(found.pool.settings, state.user)!));
         return true;
       default:
         return found satisfies never;
@@ -322,18 +318,26 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#session.write(bytes);
   }
 
-  #authenticate(account: Account): void {
+  authenticate(account: Account): void {
     this.#account = account;
     this.#challenge = challenge(this, account);
   }
 
   #password(bytes: Uint8Array, at: number, end: number): void {
     const asked = this.#challenge;
-    const go = (body: Uint8Array) =>
-      void (this.#challenge = answer(this, this.#account!, asked, body));
     const body = bytes.subarray(at + 5, end);
+    const go = (proof: Uint8Array) => {
+      this.#challenge = undefined;
+      this.takeProof(this.#account!, asked, proof);
+    };
     if (!wantsProof(asked) || this.#delay.open(body, go)) go(body);
     else this.#challenge = { method: "checking" };
+  }
+
+  takeProof(account: Account, asked: Challenge | undefined, body: Uint8Array): void {
+    this.#account = account;
+    this.#lookedUp?.notes(asked, body);
+    this.#challenge = answer(this, account, asked, body) ?? this.#challenge;
   }
 
   acceptedAs(user: string, applicationName: string | undefined): void {
@@ -355,6 +359,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const session = this.#session;
     const { state } = session;
     if (!state.proven) this.#delay.succeeded();
+    if (this.#lookedUp?.enter() === false) return;
     if (session.pool?.disabled) return this.#fail(REASONS.databaseDisabled, state.database, "");
     const full = session.pool && poolFull(session.pool, state.user);
     if (full !== undefined) return this.#fail(full.reason, full.name, String(full.max));
@@ -453,6 +458,7 @@ export class ClientLogin implements AuthenticatingLogin {
 
   through(told: ParameterSet, notice?: string): void {
     const session = this.#session;
+    this.#lookedUp?.through();
     session.state.startup = [];
     session.state.channelBinding = undefined;
     session.state.clientCertificate = undefined;
@@ -473,11 +479,18 @@ export class ClientLogin implements AuthenticatingLogin {
     this.#fail(REASONS.tooManyClients, "", "");
   }
 
+  /** This worker goes on with it no more. */
+  #no(reason: Reason, first = ""): false {
+    this.#fail(reason, first, "");
+    return false;
+  }
+
   broken(how: string): void {
     this.#fail(REASONS.protocolViolation, how, "");
   }
 
   refused(reason: Reason, first: string, second = "", code?: string): void {
+    if (reason === REASONS.authenticationFailed && this.#lookedUp?.triesAgain()) return;
     this.#fail(reason, first, second, code);
   }
 
@@ -485,6 +498,7 @@ export class ClientLogin implements AuthenticatingLogin {
     const { database, user } = this.#session.state;
     this.cancel();
     if (!this.trail.undecided) this.#delay.refused(reason);
+    if (reason === REASONS.authenticationFailed) this.#lookedUp?.wrong();
     // The client hears that its password is wrong.
     const misses = reason === REASONS.authenticationFailed && this.#account?.missing === "database";
     if (misses) logFailure(this.#session, REASONS.noPool, database, user, this.trail);

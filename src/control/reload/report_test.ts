@@ -8,7 +8,15 @@ function changed(path: string, reload: ConfigChange["reload"]): ConfigChange {
 }
 
 Deno.test("reload report: counts of pools, then keys; nothing is nothing", () => {
-  const none = { general: undefined, places: [], pools: [], gone: [], added: new Set<never>() };
+  const none = {
+    general: undefined,
+    places: [],
+    pools: [],
+    gone: [],
+    authQueries: [],
+    goneAuthQueries: [],
+    added: new Set<never>(),
+  };
   assert.equal(summaryOf([], none), "");
   const pools = [{}, {}, {}] as PoolSettings[];
   const change = {
@@ -16,6 +24,8 @@ Deno.test("reload report: counts of pools, then keys; nothing is nothing", () =>
     pools,
     added: new Set([pools[0]!]),
     gone: [{ database: "a", user: "b" }],
+    authQueries: [],
+    goneAuthQueries: [],
   };
   assert.equal(
     summaryOf([changed("general.idle_timeout", "P"), {
@@ -28,7 +38,15 @@ Deno.test("reload report: counts of pools, then keys; nothing is nothing", () =>
 });
 
 Deno.test("reload report: a long list of keys is cut", () => {
-  const none = { general: undefined, places: [], pools: [], gone: [], added: new Set<never>() };
+  const none = {
+    general: undefined,
+    places: [],
+    pools: [],
+    gone: [],
+    authQueries: [],
+    goneAuthQueries: [],
+    added: new Set<never>(),
+  };
   const many = Array.from({ length: 100 }, (_, i) => changed(`pools.p${i}.pool_mode`, "P"));
   assert.match(summaryOf(many, none), /p11\.pool_mode and 88 more$/);
 });

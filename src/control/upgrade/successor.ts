@@ -10,6 +10,7 @@ import { duplicate } from "../../os/descriptors.ts";
 import * as libc from "../../os/libc.ts";
 import { type Frame, FrameKind, FrameSocket } from "../../handover/frames.ts";
 import { compatible, SNAPSHOT_VERSION, type SnapshotVersion } from "../../handover/version.ts";
+import { ANY_DATABASE } from "../../config/auth_query.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { ConnectionCounts, FrozenItem } from "../../mail.ts";
 import type { Log } from "../../log/log.ts";
@@ -62,6 +63,8 @@ export interface ReadyPayload {
   /** Versions of snapshots that are understood: the process's own, and the old one's if they are compatible. */
   versions: number[];
   pools: { database: string; user: string }[];
+  /** Databases with an auth_query, `*` among them: their pools are taken, too. Absent from a program of before them. */
+  authQueries?: string[];
   /** Long byte arrays may come in a file of their own. Absent from a program of before that. */
   apart?: boolean;
   /** It takes connections with TLS. Absent from a program of before that. */
@@ -189,7 +192,7 @@ export class Succession {
   async take(
     options: {
       supervisor: SuccessionWorkers;
-      settings: Pick<Settings, "pools">;
+      settings: Pick<Settings, "pools" | "auth_queries">;
       log: Log;
       accepting: () => void;
       /** Nothing more will come; the old process waits until this has returned. */
@@ -200,7 +203,8 @@ export class Succession {
     const pools = settings.pools.map(({ database, user }) => ({ database, user }));
     const versions = [SNAPSHOT_VERSION];
     if (compatible(this.init)) versions.push(this.init.version);
-    const able = { apart: true, thaws: true, tls: true };
+    const authQueries = settings.auth_queries.map(({ database }) => database);
+    const able = { apart: true, thaws: true, tls: true, authQueries };
     await this.#tell(FrameKind.Ready, { pid: Deno.pid, versions, pools, ...able });
     const begin = await this.#frames.receive();
     if (begin?.kind === FrameKind.Begin) {
@@ -241,11 +245,13 @@ export class Succession {
 
   /** Takes what comes until the old process's last word; `undefined` when it ended without. */
   async #receive(
-    options: { supervisor: SuccessionWorkers; settings: Pick<Settings, "pools">; log: Log },
+    options: {
+      supervisor: SuccessionWorkers;
+      settings: Pick<Settings, "pools" | "auth_queries">;
+      log: Log;
+    },
   ): Promise<DonePayload | undefined> {
-    const homes = new Map(
-      options.settings.pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
-    );
+    const homes = homesOf(options.settings);
     let clients = 0;
     let servers = 0;
     const take = async (frame: Frame) => {
@@ -285,7 +291,7 @@ export class Succession {
   /** Gives a batch to the workers, acknowledges what they hold, and has them thaw it. */
   async #takeBatch(
     frame: Frame,
-    homes: ReadonlyMap<string, number>,
+    homes: HomeOf,
     supervisor: SuccessionWorkers,
   ): Promise<FrozenItem[]> {
     const payload = frame.payload as BatchPayload;
@@ -356,7 +362,7 @@ export class Succession {
   /** What each worker gets of a batch; `undefined` for want of descriptors, and then all of them are closed. */
   #distribute(
     { payload, descriptors }: Frame,
-    homes: ReadonlyMap<string, number>,
+    homes: HomeOf,
     supervisor: SuccessionWorkers,
   ): { places: Map<number, Place>; refused: number[] } | undefined {
     if (descriptors === undefined) return undefined;
@@ -368,9 +374,7 @@ export class Succession {
       item.fds = descriptors.slice(at, at + item.fds.length);
       at += item.fds.length;
       const anywhere = item.type === "session" && item.user === "";
-      const home = anywhere
-        ? this.#next++ % supervisor.workers
-        : homes.get(`${item.database}\0${item.user}`);
+      const home = anywhere ? this.#next++ % supervisor.workers : homes(item);
       if (home === undefined || !this.#takes(batch)) {
         refused.push(i);
         for (const fd of item.fds) libc.close(fd as Fd);
@@ -460,4 +464,16 @@ function nextTotals(given: UpgradeTotals): UpgradeTotals {
   const totals = withDefaults(newUpgradeTotals(), given);
   totals.generation++;
   return totals;
+}
+
+type HomeOf = (item: FrozenItem) => number | undefined;
+
+/** Which worker an item of a pool belongs to. */
+function homesOf({ pools, auth_queries }: Pick<Settings, "pools" | "auth_queries">): HomeOf {
+  const configured = new Map(
+    pools.map(({ database, user, home }) => [`${database}\0${user}`, home]),
+  );
+  const lookedUp = new Map(auth_queries.map(({ database, home }) => [database, home]));
+  return ({ database, user }) =>
+    configured.get(`${database}\0${user}`) ?? lookedUp.get(database) ?? lookedUp.get(ANY_DATABASE);
 }

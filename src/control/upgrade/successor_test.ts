@@ -44,7 +44,8 @@ class NewProcess {
       },
       settings: {
         pools: ["a", "b"].map((database, home) => ({ database, user: "me", home })),
-      } as Settings,
+        auth_queries: [],
+      } as unknown as Settings,
       log: createRecordLog({
         filter: levelFilter("info"),
         emit: ({ message }) => this.lines.push(message),

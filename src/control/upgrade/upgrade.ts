@@ -14,6 +14,7 @@ import type { Fd } from "../../os/fd.ts";
 import { socketPair } from "../../os/fd_passing.ts";
 import * as libc from "../../os/libc.ts";
 import { FrameKind, FrameSocket } from "../../handover/frames.ts";
+import { poolKey } from "../../config/homes.ts";
 import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
 import type { CountsRow, WorkerToControl } from "../../mail.ts";
 import type { Log } from "../../log/log.ts";
@@ -239,21 +240,21 @@ export class Upgrade {
     this.#phase = "moving";
     this.#thaws = ready.thaws === true;
     const begunAt = performance.now();
-    const known = new Set(ready.pools.map(({ database, user }) => `${database}\0${user}`));
     await supervisor.command({ name: "stop_accepting", database: undefined }, ANSWER_MS);
     const obstacle = await obstacleToMoving(ready, supervisor, ANSWER_MS);
     const whole = obstacle === undefined;
     const understood = obstacle?.moves !== "nothing";
-    const pools = understood
-      ? this.#environment.pools().filter(({ database, user }) => known.has(`${database}\0${user}`))
-      : [];
+    const { pools: theirs, authQueries = [] } = understood ? ready : { pools: [] };
+    const known = new Set(theirs.map(({ database, user }) => poolKey(database, user)));
+    const pools = this.#environment.pools()
+      .filter(({ database, user }) => known.has(poolKey(database, user)));
     let lost = false;
     this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
     await frames.send(FrameKind.Begin, await this.#beginning(whole ? pools : [])).catch(() => {});
     if (!whole) log.warn(TARGET, `binary upgrade: ${obstacle.why}`);
     const { apart = false, tls = false } = ready;
-    supervisor.broadcast({ kind: "move", pools, apart, tls, whole });
+    supervisor.broadcast({ kind: "move", pools, authQueries, apart, tls, whole });
     const how = await this.#watch({ lost: () => lost, begunAt, understood });
     if (how === "lost") await this.#takeBack();
     else {

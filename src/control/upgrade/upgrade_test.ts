@@ -167,6 +167,7 @@ Deno.test("upgrade: everything moves that both know, and the process ends", asyn
   assert.deepEqual(service.commands, ["stop_accepting"]);
   assert.deepEqual(service.mail("move"), {
     kind: "move",
+    authQueries: [],
     pools: [{ database: "a", user: "me" }],
     apart: true,
     tls: true,

@@ -6,6 +6,7 @@ import type { ConnectionCounts, MovingRow, WorkerCommand, WorkerQuestion } from 
 import type { Session } from "../../client/session.ts";
 import type { Log } from "../../log/log.ts";
 import type { Coordinator } from "../../pool/coordinator.ts";
+import type { AuthQueries } from "../auth_queries.ts";
 import type { Directory } from "../directory.ts";
 import type { StatementTexts } from "../statement_texts.ts";
 import { commandPools, killClient, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
@@ -20,6 +21,7 @@ export interface AnsweringWorker {
   readonly directory: Pick<Directory, "all">;
   readonly texts: Pick<StatementTexts, "row" | "longest">;
   readonly coordinator: Pick<Coordinator, "databases">;
+  readonly authQueries: Pick<AuthQueries, "rows">;
   readonly counts: ConnectionCounts;
   /** Of the binary upgrade that is under way. */
   readonly departure: { row(): MovingRow } | undefined;
@@ -74,6 +76,8 @@ function answerWhole(
       return serverRows(directory.all(), now, index);
     case "limits":
       return [...worker.coordinator.databases()];
+    case "auth_query":
+      return worker.authQueries.rows();
     case "moving":
       return worker.departure === undefined ? [] : [worker.departure.row()];
     case "presence":

@@ -19,6 +19,7 @@ import { ServerConnection } from "../../server/connection.ts";
 import type { ServerSnapshot } from "../../server/link.ts";
 import type { SocketTuner } from "../../server/dial.ts";
 import { streamOf } from "../../server/stream_of.ts";
+import type { DynamicOrigin } from "../directory.ts";
 import { completeListener, completePool, completeServer, completeSession } from "./completion.ts";
 
 /** What thawing needs of its worker. */
@@ -27,6 +28,8 @@ export interface ArrivalPlace {
   readonly log: Log;
   readonly tune: SocketTuner;
   pool(database: string, user: string): Pool | undefined;
+  /** A pool that is in no configuration, if whoever makes such is here. */
+  openDynamic(name: { database: string; user: string }, origin: DynamicOrigin): Pool | undefined;
   /** A session that this worker knows from now on; with a login if it is not through. */
   openThawed(
     fd: Fd,
@@ -39,9 +42,14 @@ export interface ArrivalPlace {
 export function thaw(item: FrozenItem, place: ArrivalPlace): void {
   const pool = place.pool(item.database, item.user);
   switch (item.type) {
-    case "pool":
-      pool?.moving.thaw(completePool(item.pool));
+    case "pool": {
+      const { dynamic } = item;
+      const own = dynamic === undefined
+        ? pool
+        : pool ?? place.openDynamic(item, dynamic as DynamicOrigin);
+      own?.moving.thaw(completePool(item.pool));
       return;
+    }
     case "lost":
       pool?.moving.arrived();
       return;

@@ -58,6 +58,7 @@ Deno.test("arrival: what can't be thawed leaves nothing behind and closes its de
       log: undefined as unknown as ArrivalPlace["log"],
       tune: () => {},
       pool: () => pool,
+      openDynamic: () => undefined,
       openThawed: (fd, state) => world.openThawed(fd, state),
     };
     assert.throws(() => thaw(item, place), TypeError, what);

@@ -28,10 +28,10 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { REASONS } from "../../reasons.ts";
 import { ServerStage } from "../../server/state.ts";
 import { TlsStream } from "../../tls/stream.ts";
-import type { Directory } from "../directory.ts";
+import type { Directory, DynamicOrigin } from "../directory.ts";
 import { type Batch, BatchQueue, inBatches, LARGE_BYTES, MOST_BATCH_BYTES } from "./batches.ts";
-import { type Held, keeper, lost, putBack } from "./held.ts";
 import { Packing, sizeOf } from "./blobs.ts";
+import { type Held, heldPool, keeper, lost, putBack } from "./held.ts";
 
 const IDLE_BATCH = 50;
 /** Of one thing with its long byte arrays apart: as much as both processes have to have at once. */
@@ -67,6 +67,8 @@ export class Departure {
   readonly #stranded = new Set<Pool>();
   readonly #done: (() => void) | undefined;
   readonly #pools = new Set<Pool>();
+  /** Databases whose auth_query the new process has, too. */
+  #authQueries: readonly string[] = [];
   #candidates: Session[] = [];
   #lastBatch = 0;
   #ended = false;
@@ -102,11 +104,22 @@ export class Departure {
     this.#done = worker.done;
   }
 
-  /** Begins with the pools that the new process has, too. */
-  start(pools: readonly { database: string; user: string }[]): void {
-    this.begin(
-      pools.flatMap(({ database, user }) => this.#directory.here(database, user) ?? []),
-    );
+  /** Begins with the pools that the new process has, too, or can make by these auth_queries. */
+  start(
+    pools: readonly { database: string; user: string }[],
+    authQueries: readonly string[],
+  ): void {
+    this.#authQueries = authQueries;
+    this.begin(this.#directory.going(pools, authQueries));
+  }
+
+  /** A pool was made meanwhile: it follows. */
+  joined(pool: Pool, { database }: DynamicOrigin): void {
+    if (this.#ended || !this.#authQueries.includes(database)) return;
+    // Its first client is about to enter.
+    this.#reactor.atEndOfTurn(() => {
+      if (!this.#ended && !pool.moved) this.begin([pool]);
+    });
   }
 
   /** Begins with these pools. */
@@ -129,12 +142,7 @@ export class Departure {
   #freezePool(pool: Pool, linked: Session[]): Held[] {
     const { database, user } = pool.settings;
     const snapshot = this.#whole ? pool.moving.begin() : pool.moving.copy();
-    const held: Held[] = [{
-      item: { type: "pool", database, user, fds: [], pool: snapshot },
-      pool,
-      session: undefined,
-      server: undefined,
-    }];
+    const held = [heldPool(pool, snapshot, this.#directory.originOf(pool))];
     if (!this.#whole) return held.concat(this.#freezeClients(pool, linked));
     const listener = this.#listenerGoes(pool) ? pool.listener.freeze() : undefined;
     if (listener !== undefined) {

@@ -24,7 +24,10 @@ class Leaving {
       reactor: world.reactor as unknown as Reactor,
       index: 0,
       sessions: new Map(world.clients.map(({ session }) => [session.state.id, session])),
-      directory: { here: () => world.pool } as unknown as Directory,
+      directory: {
+        going: (pools: unknown[]) => pools.map(() => world.pool),
+        originOf: () => {},
+      } as unknown as Directory,
       apart: false,
       tls,
       whole,
@@ -37,7 +40,7 @@ class Leaving {
   }
 
   start(): void {
-    this.departure.start([{ database: "db", user: "me" }]);
+    this.departure.start([{ database: "db", user: "me" }], []);
     this.world.reactor.endTurn();
   }
 
@@ -84,6 +87,7 @@ Deno.test("departure: pools without servers and clients don't take a batch each"
   const leaving = new Leaving(world);
   leaving.departure.start(
     Array.from({ length: 50 }, (_, i) => ({ database: `db${i}`, user: "me" })),
+    [],
   );
   assert.equal(leaving.batches.length, 1);
   assert.equal(leaving.batches[0]!.items.filter(({ type }) => type === "pool").length, 50);

@@ -14,6 +14,13 @@ export interface Held {
   server: ServerConnection | undefined;
 }
 
+/** A pool itself; `dynamic`: what it was made by, if it is in no configuration. */
+export function heldPool(pool: Pool, snapshot: unknown, dynamic: unknown): Held {
+  const { database, user } = pool.settings;
+  const item: FrozenItem = { type: "pool", database, user, fds: [], pool: snapshot, dynamic };
+  return { item, pool, session: undefined, server: undefined };
+}
+
 /** A server that will not come after all. */
 export function lost(pool: Pool): Held {
   const { database, user } = pool.settings;
