@@ -9,7 +9,7 @@ import type { PoolLookup, UserLookup } from "../client/context.ts";
 import { ANY_DATABASE } from "../config/auth_query.ts";
 import type { AuthQuerySettings, PoolSettings } from "../config/settings.ts";
 import type { Log } from "../log/log.ts";
-import type { AuthQueryRow, SettingsChange } from "../mail.ts";
+import type { AuthQueryRow, SettingsChange, WorkerCommand } from "../mail.ts";
 import type { FoundUser } from "../pool/auth_query/answer.ts";
 import { AuthQuery } from "../pool/auth_query/auth_query.ts";
 import type { PoolEnvironment, PoolOwner } from "../pool/environment.ts";
@@ -51,6 +51,8 @@ export class AuthQueries {
   readonly #place: AuthQueryPlace;
   /** Of all workers, by database. */
   readonly #settings = new Map<string, AuthQuerySettings>();
+  /** By database; those that are not named: as `undefined` says. */
+  readonly #disabled = new Map<string | undefined, boolean>();
   /** Of this worker. */
   readonly #here = new Map<string, { users: Users; executor: Pool }>();
 
@@ -85,11 +87,25 @@ export class AuthQueries {
     for (const { executor } of this.#here.values()) yield executor;
   }
 
-  /** RECONNECT: replaces the connections that look up, for one database or all. */
-  reconnect(database: string | undefined): void {
-    for (const [name, { executor }] of this.#here) {
-      if (database === undefined || database === name) executor.reconnect();
+  /** Of the console's orders, what concerns the connections that look up, and pools that are yet to be made. */
+  obey({ name, database }: WorkerCommand): void {
+    switch (name) {
+      case "reconnect":
+        for (const [own, { executor }] of this.#here) {
+          if (database === undefined || database === own) executor.reconnect();
+        }
+        return;
+      case "enable":
+      case "disable":
+        // One for all databases leaves nothing of what was said of single ones.
+        if (database === undefined) this.#disabled.clear();
+        this.#disabled.set(database, name === "disable");
     }
+  }
+
+  /** DISABLE: nobody may log in to the database. */
+  isDisabled(database: string): boolean {
+    return this.#disabled.get(database) ?? this.#disabled.get(undefined) ?? false;
   }
 
   rows(): AuthQueryRow[] {
@@ -121,7 +137,10 @@ export class AuthQueries {
 
   #begin(settings: AuthQuerySettings): void {
     const executor = new Pool(settings.executor, this.#place);
-    const users = new Users(settings, this.#place, executor);
+    const users = new Users(settings, this.#place, {
+      executor,
+      isDisabled: (database) => this.isDisabled(database),
+    });
     this.#here.set(settings.database, { users, executor });
   }
 
@@ -161,10 +180,16 @@ export class AuthQueries {
 class Users implements UserLookup {
   readonly query: AuthQuery;
   readonly #place: AuthQueryPlace;
+  readonly #isDisabled: (database: string) => boolean;
 
-  constructor(settings: AuthQuerySettings, place: AuthQueryPlace, executor: Pool) {
+  constructor(
+    settings: AuthQuerySettings,
+    place: AuthQueryPlace,
+    { executor, isDisabled }: { executor: Pool; isDisabled: (database: string) => boolean },
+  ) {
     const { reactor, log } = place;
     this.#place = place;
+    this.#isDisabled = isDisabled;
     this.query = new AuthQuery(settings, { reactor, log, executor });
   }
 
@@ -232,7 +257,9 @@ class Users implements UserLookup {
   #add(settings: PoolSettings, origin: DynamicOrigin, servers: "none" | "expected"): Pool {
     if (this.#counts) this.query.count("dynamic_pools_created");
     const { home } = this.query.settings;
-    return this.#place.directory.addDynamic({ ...settings, home }, origin, servers);
+    const pool = this.#place.directory.addDynamic({ ...settings, home }, origin, servers);
+    pool.disabled ||= this.#isDisabled(settings.database);
+    return pool;
   }
 
   /** The one that all users share is as good as configured. */

@@ -419,7 +419,7 @@ class Worker
   }
 
   obey(command: WorkerCommand): number {
-    if (command.name === "reconnect") this.authQueries.reconnect(command.database);
+    this.authQueries.obey(command);
     return obey(this, command);
   }
 

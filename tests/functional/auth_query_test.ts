@@ -151,16 +151,22 @@ async function entered(what: string, database: string, user: string): Promise<vo
   });
 }
 
-/** SHOW AUTH_QUERY of a database. */
-async function counts(database: string): Promise<Record<string, number>> {
+/** What the console answers. */
+async function order(command: string): Promise<wire.Message[]> {
   using admin = await WireClient.login({
     port: doorman.port,
     database: "pgdoorman",
     user: ADMIN.user,
     password: ADMIN.password,
   });
-  const messages = await admin.query("SHOW AUTH_QUERY");
+  const messages = await admin.query(command);
   await admin.terminate();
+  return messages;
+}
+
+/** SHOW AUTH_QUERY of a database. */
+async function counts(database: string): Promise<Record<string, number>> {
+  const messages = await order("SHOW AUTH_QUERY");
   const row = wire.recordsOf(messages).find((each) => each.database === database)!;
   return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value)]));
 }
@@ -302,6 +308,18 @@ Deno.test("auth_query: connections are kept for users who have been there", asyn
     return (await postgres.query<{ n: number }>(there))[0]!.n === 2 || undefined;
   });
   assert.equal((await counts("kept")).dynamic_pools_current, 1);
+});
+
+Deno.test("auth_query: DISABLE holds for users who come later, too", async () => {
+  await order("DISABLE app");
+  assert.equal((await refusal("app", "trent")).C, "55000");
+  assert.equal(
+    (await refusal("app", "trent", "wrong")).C,
+    "28P01",
+    "told to who has proven itself",
+  );
+  await order("ENABLE app");
+  (await login("app", "trent")).close();
 });
 
 Deno.test("auth_query: any database that PostgreSQL has", async () => {

@@ -46,7 +46,7 @@ type Value = Uint8Array | undefined;
 /** `name`, `text`, `bpchar`, `varchar`, and a literal without a type. */
 const TEXTS = new Set([19, 25, 1042, 1043, 705]);
 /** `json`, `jsonb`. */
-const JSONS = new Set([114, 3802]);
+const JSON_TYPES = new Set([114, 3802]);
 /** Longest that a password of PostgreSQL's may be; its own longest verifier has some 200. */
 const MOST_PASSWORD_BYTES = 2000;
 
@@ -145,7 +145,9 @@ type Parameters = Pick<FoundUser, "parameters" | "dropped">;
 function parametersOf(column: Column | undefined, value: Value): Parameters {
   const nothing = (...dropped: DropReason[]): Parameters => ({ parameters: [], dropped });
   if (column === undefined || value === undefined || value.length === 0) return nothing();
-  if (!TEXTS.has(column.type) && !JSONS.has(column.type)) return nothing("auth_query_bad_type");
+  if (!TEXTS.has(column.type) && !JSON_TYPES.has(column.type)) {
+    return nothing("auth_query_bad_type");
+  }
   if (value.length > PARAMETER_BUDGET_BYTES) return nothing("auth_query_oversize");
   let read: unknown;
   try {
