@@ -14,7 +14,6 @@ import type { Fd } from "../../os/fd.ts";
 import { socketPair } from "../../os/fd_passing.ts";
 import * as libc from "../../os/libc.ts";
 import { FrameKind, FrameSocket } from "../../handover/frames.ts";
-import { poolKey } from "../../config/homes.ts";
 import { OURS, SNAPSHOT_VERSION } from "../../handover/version.ts";
 import type { CountsRow, WorkerToControl } from "../../mail.ts";
 import type { Log } from "../../log/log.ts";
@@ -245,9 +244,9 @@ export class Upgrade {
     const whole = obstacle === undefined;
     const understood = obstacle?.moves !== "nothing";
     const { pools: theirs, authQueries = [] } = understood ? ready : { pools: [] };
-    const known = new Set(theirs.map(({ database, user }) => poolKey(database, user)));
+    const known = new Set(theirs.map(({ database, user }) => `${database}\0${user}`));
     const pools = this.#environment.pools()
-      .filter(({ database, user }) => known.has(poolKey(database, user)));
+      .filter(({ database, user }) => known.has(`${database}\0${user}`));
     let lost = false;
     this.#heardAt = begunAt;
     const listening = this.#listen(frames).then(() => lost = true);
