@@ -113,5 +113,5 @@ Deno.test("settings change: auth_queries go to their own worker first, then to t
   assert.deepEqual(names(ownSlices(change, 1)), ["moved"]);
   assert.deepEqual(names(otherSlices(change, 0)), ["moved"]);
   assert.deepEqual(names(otherSlices(change, 1)), ["changed"]);
-  assert.deepEqual(ownSlices(change, 2).flatMap((slice) => slice.goneAuthQueries), ["gone"]);
+  assert.deepEqual(otherSlices(change, 2).flatMap((slice) => slice.goneAuthQueries), ["gone"]);
 });

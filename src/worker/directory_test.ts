@@ -13,7 +13,8 @@ class Workers {
 
   constructor(pools: PoolSettings[]) {
     this.settings = settingsOf(pools);
-    const { environment } = this.#world;
+    const authQueries: DirectoryEnvironment["authQueries"] = { find: () => undefined, any: false };
+    const environment = { ...this.#world.environment, authQueries };
     this.directories = [0, 1].map((index) =>
       new Directory(index, environment as DirectoryEnvironment, {
         settings: this.settings,
@@ -50,7 +51,7 @@ class Workers {
 }
 
 function settingsOf(pools: PoolSettings[]): Settings {
-  return { general: {}, pools } as unknown as Settings;
+  return { general: {}, pools, auth_queries: [] } as unknown as Settings;
 }
 
 function shared(users: string[], change: Partial<PoolSettings> = {}): PoolSettings {

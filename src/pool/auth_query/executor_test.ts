@@ -59,6 +59,12 @@ class Run {
     return looked?.kind === "failed" ? looked.message : undefined;
   }
 
+  /** PostgreSQL is through. */
+  ready(status: number): void {
+    const settled = true;
+    this.lookup.readyForQuery(status, settled);
+  }
+
   wait(ms: number): void {
     this.reactor.now += ms;
     this.reactor.timers.expire(this.reactor.now);
@@ -74,7 +80,7 @@ Deno.test("lookup: the name is the value of a parameter, whatever it holds", () 
   assert.ok(bind!.includes("a'); DROP TABLE x; --"));
   assert.deepEqual(run.owed, [3, 4, 7, 8, 10]);
   run.lookup.deliver(ERROR, 0, ERROR.length);
-  run.lookup.readyForQuery(IDLE, true);
+  run.ready(IDLE);
   assert.match(run.message!, /^42601: /);
   assert.equal(run.back, 1);
 });
@@ -104,7 +110,7 @@ Deno.test("lookup: an answer has a deadline and a bound, and ends in no transact
   assert.equal(long.closed.length, 1);
 
   const open = new Run();
-  open.lookup.readyForQuery(0x54, true);
+  open.ready(0x54);
   assert.match(open.message!, /transaction/);
   assert.deepEqual([open.back, open.closed.length, open.told.length], [0, 1, 1]);
 });
