@@ -101,9 +101,9 @@ Deno.test.beforeAll(async () => {
       /WARN .* login from /,
       /WARN .*auth_query of database "app", user "heidi": startup_parameters .*invalid_entry/,
       /ERROR .*auth_query of database "(twice|unqualified|app)"/,
-      /ERROR .*\[finder@app\] server login failed: 28000/,
+      /ERROR .*\[finder@.*\] server login failed: 28000/,
       /ERROR .*\[rupert@nowhere\] server login failed: 3D000/,
-      /WARN .*\[finder@app\] .*FATAL 57P01/,
+      /WARN .*\[finder@.*\] .*FATAL 57P01/,
     ],
   });
 });
