@@ -7,13 +7,7 @@
 import { peerUser } from "../../os/libc.ts";
 import { Frontend } from "../../protocol/codes.ts";
 import * as messages from "../../protocol/messages.ts";
-import {
-  NEWEST_MINOR,
-  protocolCode,
-  readStartup,
-  startupLength,
-  startupSettings,
-} from "../../protocol/startup.ts";
+import { NEWEST_MINOR, protocolCode, readStartup, startupLength } from "../../protocol/startup.ts";
 import { peerName, type Reason, REASONS } from "../../reasons.ts";
 import { settleSoon } from "../../reactor/posts.ts";
 import type { Timer } from "../../reactor/timers.ts";
@@ -43,7 +37,7 @@ import {
 } from "./authentication.ts";
 import { Asked } from "./asked.ts";
 import { PasswordChecks } from "./checks.ts";
-import { type Beginning, noteStartup } from "./start.ts";
+import { type Beginning, noteStartup, openStartup } from "./start.ts";
 import { type EncryptingSession, Encryption } from "./encryption.ts";
 import { clientOf } from "./process_id.ts";
 import { keepKey } from "./key.ts";
@@ -375,20 +369,10 @@ export class ClientLogin implements LookingLogin {
       return;
     }
     keepKey(session.pool!, this.#account, clientKey);
-    if (session.state.replication !== "none") replicate(session, this);
-    else if (this.#readStart()) this.#goOn();
-  }
-
-  /** Opens up what the StartupMessage sets; `false`: the login is over. */
-  #readStart(): boolean {
-    const { state } = this.#session;
-    const read = startupSettings(state.startup);
-    if ("settings" in read) {
-      state.startup = read.settings;
-      return true;
-    }
-    this.#fail(REASONS.parametersFailed, read.fault.why, "", read.fault.code);
-    return false;
+    if (session.state.replication !== "none") return replicate(session, this);
+    const fault = openStartup(session.state);
+    if (fault === undefined) this.#goOn();
+    else this.#fail(REASONS.parametersFailed, fault.why, "", fault.code);
   }
 
   /** Through, unless the server's parameters are not known or PostgreSQL is to be asked about the client's. */

@@ -7,7 +7,8 @@
  */
 
 import { canonicalName } from "../../config/parameter_names.ts";
-import { asSent, NEWEST_MINOR, readReplication } from "../../protocol/startup.ts";
+import { asSent, NEWEST_MINOR, readReplication, startupSettings } from "../../protocol/startup.ts";
+import type { ParameterFault } from "../../protocol/startup_options.ts";
 import { bytesOfText, isAscii, textOfBytes } from "../../protocol/text_bytes.ts";
 import { peerName } from "../../reasons.ts";
 import type { SessionState } from "../state.ts";
@@ -76,6 +77,16 @@ export function noteStartup(
     return `invalid value for parameter "replication": "${peerName(asked ?? "")}"`;
   }
   state.replication = replication;
+  return undefined;
+}
+
+/** Opens up what a StartupMessage sets, or tells what of it PostgreSQL would not take. */
+export function openStartup(
+  state: Pick<SessionState, "startup">,
+): ParameterFault | undefined {
+  const read = startupSettings(state.startup);
+  if ("fault" in read) return read.fault;
+  state.startup = read.settings;
   return undefined;
 }
 
