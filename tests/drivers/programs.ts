@@ -23,7 +23,7 @@ export interface ProgramOptions {
   database: string;
   /** With TLS, verified in full: the file of whom to trust. */
   ca?: string;
-  /** It goes on until this file is there; absent: for a number of rounds. */
+  /** It goes on for a few rounds and then until this file is there; absent: for a number of rounds. */
   file?: string;
 }
 
@@ -58,9 +58,11 @@ function optionsOf(options: ProgramOptions): { url: string; ssl?: { ca: string }
   return ca === undefined ? { url } : { url, ssl: { ca: Deno.readTextFileSync(ca) } };
 }
 
-/** A file that exists: the program is to end. */
-function isThere(file: string | undefined): boolean {
-  if (file === undefined) return true;
+function isOver({ file }: ProgramOptions): (() => boolean) | undefined {
+  return file === undefined ? undefined : () => isThere(file);
+}
+
+function isThere(file: string): boolean {
   try {
     Deno.statSync(file);
     return true;
@@ -199,13 +201,13 @@ export async function findPrograms(): Promise<Program[]> {
       name: "node-postgres",
       tables: "node_pg",
       ready: true,
-      run: (options) => runNodePostgres(optionsOf(options), () => isThere(options.file)),
+      run: (options) => runNodePostgres(optionsOf(options), isOver(options)),
     },
     {
       name: "postgres.js",
       tables: "postgres_js",
       ready: true,
-      run: (options) => runPostgresJs(optionsOf(options), () => isThere(options.file)),
+      run: (options) => runPostgresJs(optionsOf(options), isOver(options)),
     },
   ];
 }

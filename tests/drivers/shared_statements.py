@@ -3,7 +3,7 @@
 usage: shared_statements.py URL DRIVER [FILE]      DRIVER: asyncpg, psycopg, psycopg2
 Mixed: statements that are prepared by default, transactions, errors, SET and SET LOCAL, DDL on a table of the client's
 own and on one that all share (drivers_shared, made by the test), pipelines where the driver has them, and what keeps a
-client at its server: temporary tables, advisory locks, LISTEN. It ends after ROUNDS rounds, or later when FILE is there.
+client at its server: temporary tables, advisory locks, LISTEN. It ends after ROUNDS rounds, or when FILE is there, after LEAST_ROUNDS.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import threading
 
 CLIENTS = 50
 ROUNDS = 9
+LEAST_ROUNDS = 2
 URL, DRIVER, FILE = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
 ZONES = ["Asia/Tokyo", "Europe/Paris", "America/New_York", "UTC"]
 
@@ -25,7 +26,7 @@ def expect(got, wanted):
 
 def rounds():
     round = 0
-    while round < ROUNDS or FILE is not None and not os.path.exists(FILE):
+    while round < (ROUNDS if FILE is None else LEAST_ROUNDS) or FILE is not None and not os.path.exists(FILE):
         yield round
         round += 1
 

@@ -1,3 +1,5 @@
+/// <reference lib="deno.unstable" />
+
 /** Where the log goes beside standard error and `log_file`: to syslog, and with severities to the journal. */
 
 import assert from "node:assert/strict";
