@@ -166,7 +166,7 @@ Deno.test("PAUSE holds new requests back, lets transactions end, and RESUME serv
   const started = performance.now();
   assert.equal(wire.letters(await operator.query("RESUME one")), "CZ");
   assert.deepEqual(wire.rowsOf(await outside.readUntil("Z")), [["2"]]);
-  assert.ok(performance.now() - started < 500);
+  assert.ok(performance.now() - started < 3000);
   assert.equal(
     (await show(operator, "SHOW POOLS")).find(({ database }) => database === "one")!.paused,
     "0",

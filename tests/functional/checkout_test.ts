@@ -171,7 +171,7 @@ Deno.test("query_wait_timeout: simple protocol gets ERROR 53300 and ReadyForQuer
     const started = performance.now();
     const answer = await client!.query("SELECT 1; SELECT 2");
     const took = performance.now() - started;
-    assert.ok(took > 280 && took < 1500, `${took} ms`);
+    assert.ok(took > 280 && took < 4000, `${took} ms`);
     assert.equal(wire.letters(answer), "EZ");
     const fields = wire.errorFields(answer[0]!);
     assert.deepEqual([fields.S, fields.V, fields.C], ["ERROR", "ERROR", "53300"]);

@@ -221,7 +221,7 @@ Deno.test("query_timeout: what PostgreSQL does not cancel ends with its server, 
   const tookMs = performance.now() - started;
   assert.equal(C, "57014");
   assert.match(M!, /query_timeout \(200 ms\)/);
-  assert.ok(tookMs > 5000 && tookMs < 7000, `${tookMs} ms`);
+  assert.ok(tookMs > 5000 && tookMs < 10_000, `${tookMs} ms`);
   using next = await login(doorman);
   assert.equal(await next.value("SELECT 1"), "1");
 });

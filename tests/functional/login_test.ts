@@ -546,7 +546,7 @@ Deno.test("client_login_timeout cuts off who does not finish in time, with or wi
     client.send(start);
     const answer = await client.readToEnd();
     const took = performance.now() - started;
-    assert.ok(took > 250 && took < 3000, `${took} ms`);
+    assert.ok(took > 250 && took < 8000, `${took} ms`);
     assert.match(wire.errorFields(answer.at(-1)!).M!, /authentication.*timeout/);
   }
   // Whoever is through is not cut off.

@@ -199,7 +199,7 @@ Deno.test("PostgreSQL's refusal reaches the client with its own SQLSTATE: wrong 
     const fields = await refusal(at(doorman, database, user));
     assert.deepEqual([fields.S, fields.C], ["FATAL", code]);
     assert.match(fields.M!, text);
-    assert.ok(performance.now() - started < 2000, "told at once, not after a wait");
+    assert.ok(performance.now() - started < 4000, "told at once, not after a wait");
   }
   await judge(doorman);
 });

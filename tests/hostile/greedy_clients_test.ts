@@ -90,7 +90,7 @@ Deno.test("log-ins that come a byte at a time are cut off at the timeout", async
   }));
   const tookMs = performance.now() - started;
   assert.deepEqual(new Set(codes), new Set(["08006"]));
-  assert.ok(tookMs > 900 && tookMs < 4000, `${tookMs} ms`);
+  assert.ok(tookMs > 900 && tookMs < 10_000, `${tookMs} ms`);
   await waitFor("sockets are closed", 5000, () => socketCount(doorman) <= before + 2 || undefined);
 });
 

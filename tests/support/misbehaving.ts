@@ -5,6 +5,7 @@
 
 import { join } from "node:path";
 import config from "../../deno.json" with { type: "json" };
+import { readIfThere } from "./detached_process.ts";
 
 const LIBC = new URL("../../src/os/libc.ts", import.meta.url).href;
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -67,7 +68,8 @@ ${"export"} { wait as epollWait };
   /** Worker threads of the process, oldest first. */
   workers(pid: number): number[] {
     return [...Deno.readDirSync(`/proc/${pid}/task`)].map(({ name }) => Number(name)).filter(
-      (thread) => Deno.readTextFileSync(`/proc/${pid}/task/${thread}/comm`).startsWith("worker-"),
+      // One that is about to end may be gone before its name is read.
+      (thread) => readIfThere(`/proc/${pid}/task/${thread}/comm`)?.startsWith("worker-"),
     ).sort((a, b) => a - b);
   }
 
