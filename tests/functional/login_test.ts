@@ -76,6 +76,7 @@ admin_password = "word-of-the-admin"
 unix_socket_dir = "\${DIR}"
 unix_socket_mode = "0660"
 worker_threads = 2
+auth_failure_delay = 0
 pg_hba = """${HBA}"""
 ${
       Object.entries({

@@ -400,7 +400,7 @@ Deno.test("replication: physical needs pg_hba's keyword, logical its database", 
       },
       pools: { app: poolOf(postgres), other: poolOf(postgres) },
     },
-    allowLog: [/HBA/],
+    allowLog: [/no pg_hba.conf entry/],
   });
   const { port } = strict;
   using physical = await login("true", { port, database: "app" });

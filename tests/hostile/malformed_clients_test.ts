@@ -15,6 +15,7 @@ let postgres: Postgres;
 let doorman: Doorman;
 
 const EXPECTED_LOG = [
+  /checkout timeout/,
   /login from .* failed: (invalid|unexpected|unsupported|malformed|startup|cancel)/,
   /failed: .*(startup packet|frontend protocol|client final|client first|SCRAM|password)/i,
   /invalid (frontend )?message/,
@@ -35,7 +36,11 @@ Deno.test.beforeAll(async () => {
       pools: {
         app: poolOf(postgres, { users, query_wait_timeout: 3000 }),
         session: poolOf(postgres, { users, pool_mode: "session" }),
-        narrow: poolOf(postgres, { users: [{ ...users[0], pool_size: 1 }] }),
+        // Who only says no more waits on.
+        narrow: poolOf(postgres, {
+          users: [{ ...users[0], pool_size: 1 }],
+          query_wait_timeout: 300,
+        }),
       },
     },
     allowLog: EXPECTED_LOG,
@@ -174,6 +179,7 @@ const TOLD = new Set([
   "22021",
   "26000",
   "34000",
+  "53300",
   "57014",
 ]);
 
