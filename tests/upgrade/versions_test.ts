@@ -112,7 +112,7 @@ Deno.test.beforeAll(async () => {
       "  outbox: undefined,\n  tail: undefined,\n  ownError",
     ]],
     "src/control/upgrade/successor.ts": [
-      ["const able = { apart: true, thaws: true, tls: true };", "const able = {};"],
+      ["const able = { apart: true, thaws: true, tls: true, authQueries };", "const able = {};"],
     ],
     "src/control/upgrade/upgrade.ts": [
       ["const { apart = false, tls = false } = ready;", "const apart = false, tls = false;"],
