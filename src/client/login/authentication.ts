@@ -164,7 +164,9 @@ export function challenge(login: AuthenticatingLogin, account: Account): Challen
   }
   if (rule !== undefined && certificateMissing(login, rule)) return undefined;
   const { stored, shape } = account;
-  const method = decideMethod(rule?.method ?? "auto", stored?.kind ?? mockKind(shape));
+  const decided = decideMethod(rule?.method ?? "auto", stored?.kind ?? mockKind(shape));
+  // No other proof says whose login it becomes.
+  const method = decided !== "reject" && shape.external?.method === "talos" ? "external" : decided;
   switch (method) {
     case "trust":
       proven(login, account);
@@ -252,10 +254,12 @@ function externalTerms(rule: HbaRule | undefined, { external }: PasswordShape): 
   }
 }
 
-/** No password is needed, or no more. */
+/** No password is needed, or no more. Whose certificate is another's does not hear whether the user exists. */
 function proven(login: AuthenticatingLogin, account: Account): void {
-  const { state } = login;
-  if (account.stored !== undefined) accept(login, undefined);
+  const { state, trail: { rule } } = login;
+  if (rule !== undefined && !certificateFits(login, rule)) {
+    login.refused(refusalOf(rule.method), state.user);
+  } else if (account.stored !== undefined) accept(login, undefined);
   else if (account.missing !== "database") wrong(login);
   else login.refused(REASONS.noPool, state.database, state.user);
 }

@@ -30,6 +30,7 @@ import {
   challenge,
   consoleAccount,
   knownAccount,
+  talosAccount,
   unknownAccount,
 } from "./authentication.ts";
 
@@ -500,6 +501,31 @@ Deno.test("authentication: cert: no certificate, and a user who does not exist",
   const external = withCertificate({}, "me");
   challenge(external, knownAccount(EXTERNAL));
   assert.equal(external.verdict, "accepted");
+});
+
+Deno.test("authentication: cert: whose name is another's hears nothing of who exists", () => {
+  for (const missing of ["user", "database"] as const) {
+    const login = withCertificate({}, "you");
+    challenge(login, unknownAccount(login, [], missing));
+    assert.equal(login.verdict, '28000 certificate authentication failed for user "me"', missing);
+  }
+});
+
+Deno.test("authentication: talos: only a token says who he is, and no rule but reject changes that", () => {
+  for (const method of ["cert", "peer", "trust", "pam", "reject"] as const) {
+    const login = withCertificate({ method }, "talos");
+    Object.assign(login.state, { user: "talos", unix: method === "peer" });
+    const account = talosAccount({ ...login.state, proven: false }, ["db"])!;
+    if (method === "reject") {
+      challenge(login, account);
+      assert.match(login.verdict!, /^28000 /);
+      continue;
+    }
+    assert.equal(sent(login, account).method, "talos", method);
+    assert.equal(login.verdict, undefined, method);
+    login.external[0]![1]({ kind: "accepted", user: "owner" });
+    assert.equal(login.verdict, "accepted as owner, undefined", method);
+  }
 });
 
 Deno.test("authentication: clientcert: a certificate besides the method, and its name with verify-full", () => {
