@@ -262,6 +262,8 @@ export class ClientLogin implements LookingLogin {
       this.authenticate(talos);
       return true;
     }
+    // Whom PostgreSQL was asked for may be in the configuration by now.
+    this.#lookedUp = undefined;
     const found = context.findPool(state.database, state.user);
     switch (found.kind) {
       case "elsewhere":

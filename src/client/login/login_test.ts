@@ -21,7 +21,7 @@ import type { ServerConnection } from "../../server/connection.ts";
 import { parameterSet } from "../../server/parameters.ts";
 import { Shared, SHARED_WORDS, Tally } from "../../stats/shared.ts";
 import { FakeReactor } from "../../testing/fake_reactor.ts";
-import type { ClientContext, PoolLookup } from "../context.ts";
+import type { ClientContext, PoolLookup, UserLookup } from "../context.ts";
 import { newSessionState, Stage } from "../state.ts";
 import { ClientLogin } from "./login.ts";
 
@@ -320,6 +320,29 @@ Deno.test("login: what PostgreSQL would refuse at the login is refused at the lo
   unkept.server.state.answer = hexOf([null]);
   unkept.world.login.answered(undefined);
   assert.match(unkept.world.happened().at(-1)!, /^FATAL 0A000 .*"session_authorization"/);
+});
+
+Deno.test("login: who was being looked up, and is a user of the configuration by then, is that one", () => {
+  const world = new World();
+  let told: Parameters<UserLookup["find"]>[1] | undefined;
+  const users: UserLookup = {
+    ended: true,
+    shapes: [],
+    find: (_, done) => {
+      told = done;
+      return () => {};
+    },
+    refetch: () => assert.fail("he was not found"),
+    enter: () => assert.fail("his pool is another"),
+    count: (what) => assert.fail(what),
+  };
+  const { found } = world;
+  world.found = { kind: "lookup", users };
+  world.send(ME);
+  world.found = found;
+  told!({ kind: "failed", message: "the pool is closed" });
+  assert.equal(world.state.stage, Stage.Idle);
+  assert.equal(world.pool.clients, 1);
 });
 
 Deno.test("login: the database is the user's name where there is none", () => {
