@@ -113,9 +113,9 @@ export class LookupCache<Found> {
   /** The user's proof does not fit `seen`: what PostgreSQL says now, or the same if it is not to be asked again so soon. */
   refetch(user: string, seen: Remembered<Found>, told: Told<Found>): GiveUp {
     const entry = this.#known.get(user) ?? this.#unknown.get(user);
-    const newer = entry !== undefined && entry.looked !== seen ? entry.looked : undefined;
-    if (newer !== undefined && !this.#underWay.has(user)) {
-      told(newer);
+    const newer = this.#fresh(user);
+    if (newer !== undefined && !isSame(newer.looked, seen) && !this.#underWay.has(user)) {
+      told(newer.looked);
       return nothing;
     }
     const sinceMs = this.#environment.now() - (entry?.refetchedMs ?? -Infinity);
@@ -201,6 +201,11 @@ export class LookupCache<Found> {
     if (kept.size >= most) kept.delete(kept.keys().next().value!);
     kept.set(user, { looked, sinceMs, refetchedMs });
   }
+}
+
+/** Pools remember what they were made by, too, without the answer that it came with. */
+function isSame<Found>(a: Remembered<Found>, b: Remembered<Found>): boolean {
+  return a === b || a.kind === "found" && b.kind === "found" && a.found === b.found;
 }
 
 function isTooLong(user: string): boolean {

@@ -113,6 +113,17 @@ Deno.test("lookup cache: after a wrong proof it is asked again, but not more oft
   assert.deepEqual(clock.find("me"), [MISSING], "gone from PostgreSQL");
 });
 
+Deno.test("lookup cache: what was seen is asked for again whatever object says it, and what is past its time", () => {
+  const clock = new Clock();
+  clock.known("me", found("old"));
+  clock.now += 50;
+  assert.deepEqual(clock.refetch("me", found("old")), [], "a pool remembers what it was made by");
+  clock.answer(found("newer"));
+  clock.now += 1000;
+  assert.deepEqual(clock.refetch("me", found("old")), [], "newer, and too old");
+  assert.equal(clock.asked.length, 3);
+});
+
 Deno.test("lookup cache: of an unknown user it is waited as long, and not asked", () => {
   const clock = new Clock();
   clock.known("nobody", MISSING);
