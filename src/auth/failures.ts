@@ -51,6 +51,8 @@ const NOTHING: Wait = { pairMs: 0, addressMs: 0 };
 export class Failures {
   readonly #words: Int32Array;
   readonly #secret: Uint8Array;
+  /** How many passwords of a pair others check at the moment, for this thread. */
+  readonly #checking = new Map<string, number>();
 
   /** `words` has FAILURE_WORDS, shared by all threads; `secret` is the same on all of them. */
   constructor(words: Int32Array, secret: Uint8Array) {
@@ -62,13 +64,16 @@ export class Failures {
   wait(address: string, user: string, nowMs: number, limits: FailureLimits): Wait {
     if (limits.auth_failure_delay === 0 || !this.#any(nowMs)) return NOTHING;
     const { auth_failures_free: free } = limits;
-    const pair = this.#find(`user\0${user}\0${place(address)}`);
+    const key = pairOf(address, user);
+    const pair = this.#find(key);
     const pairCount = this.#count(pair, nowMs, PAIR_DRAIN_MS);
     const whole = this.#find(`address\0${place(address)}`);
     const addressCount = this.#count(whole, nowMs, ADDRESS_DRAIN_MS);
     const closed = delay(pairCount - free, limits);
+    // What is being checked may be wrong, too.
+    const sinceMs = this.#checking.has(key) ? 0 : this.#since(pair, nowMs);
     return {
-      pairMs: closed === 0 ? 0 : Math.max(0, closed - this.#since(pair, nowMs)),
+      pairMs: closed === 0 ? 0 : Math.max(0, closed - sinceMs),
       addressMs: delay(addressCount - free * ADDRESS_SHARE, limits),
     };
   }
@@ -76,15 +81,28 @@ export class Failures {
   /** A password was wrong. */
   failed(address: string, user: string, nowMs: number): void {
     Atomics.store(this.#words, LAST, (nowMs | 0) || 1);
-    this.#add(`user\0${user}\0${place(address)}`, nowMs, PAIR_DRAIN_MS);
+    this.#add(pairOf(address, user), nowMs, PAIR_DRAIN_MS);
     this.#add(`address\0${place(address)}`, nowMs, ADDRESS_DRAIN_MS);
   }
 
   /** A password was right: what was wrong before was of the same person. Other users' failures are not forgotten. */
   succeeded(address: string, user: string, nowMs: number): void {
     if (!this.#any(nowMs)) return;
-    const at = this.#find(`user\0${user}\0${place(address)}`);
+    const at = this.#find(pairOf(address, user));
     if (at >= 0) this.#words[at + 1] = 0;
+  }
+
+  /** A check has begun that takes a while; `checkEnds` when it is over. */
+  checkBegins(address: string, user: string): void {
+    const key = pairOf(address, user);
+    this.#checking.set(key, (this.#checking.get(key) ?? 0) + 1);
+  }
+
+  checkEnds(address: string, user: string): void {
+    const key = pairOf(address, user);
+    const left = (this.#checking.get(key) ?? 0) - 1;
+    if (left > 0) this.#checking.set(key, left);
+    else this.#checking.delete(key);
   }
 
   #any(nowMs: number): boolean {
@@ -141,6 +159,10 @@ export class Failures {
     }
     return least;
   }
+}
+
+function pairOf(address: string, user: string): string {
+  return `user\0${user}\0${place(address)}`;
 }
 
 function delay(over: number, limits: FailureLimits): number {

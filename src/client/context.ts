@@ -109,7 +109,10 @@ export interface ClientContext {
   /** Checks of passwords that came in clear. */
   readonly passwords: Pick<Derivations, "ask">;
   /** Wrong passwords of this process. */
-  readonly failures: Pick<Failures, "wait" | "failed" | "succeeded">;
+  readonly failures: Pick<
+    Failures,
+    "wait" | "failed" | "succeeded" | "checkBegins" | "checkEnds"
+  >;
   /** Checks of passwords by others. */
   readonly externalChecks: Pick<ExternalLine, "ask">;
   findPool(database: string, user: string): PoolLookup;

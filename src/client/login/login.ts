@@ -326,8 +326,8 @@ export class ClientLogin implements LookingLogin {
       this.#challenge = undefined;
       this.takeProof(this.#account!, asked, proof);
     };
-    if (!wantsProof(asked) || this.#delay.open(body, go)) go(body);
-    else this.#challenge = { method: "checking" };
+    if (!wantsProof(asked)) go(body);
+    else if (!this.#delay.look(body, go)) this.#challenge = { method: "checking" };
   }
 
   takeProof(account: Account, asked: Challenge | undefined, body: Uint8Array): void {
@@ -482,8 +482,8 @@ export class ClientLogin implements LookingLogin {
 
   #fail(reason: Reason, first: string, second: string, code?: string | ErrorAside): void {
     const { database, user } = this.#session.state;
+    this.#delay.refused(this.trail.undecided ? undefined : reason);
     this.cancel();
-    if (!this.trail.undecided) this.#delay.refused(reason);
     if (reason === REASONS.authenticationFailed) this.#lookedUp?.wrong();
     // The client hears that its password is wrong.
     const misses = reason === REASONS.authenticationFailed && this.#account?.missing === "database";

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { md5Hash } from "../../auth/md5.ts";
+import type { ExternalVerdict } from "../../config/external_check.ts";
 import { readError } from "../../protocol/error_response.ts";
 import { concat, frontend, messagesIn, startup } from "../../protocol/testing/wire.ts";
+import { REASONS } from "../../reasons.ts";
 import { type FakeClient, World } from "../../testing/world.ts";
 import { Stage } from "../state.ts";
 
@@ -133,6 +135,65 @@ Deno.test("proof delay: that nobody could tell is no failure", () => {
   }
   assert.equal(outcome(login(place, "x")), "waits");
   assert.equal(place.external.length, 0, "nobody is asked before");
+});
+
+/** Passwords that others check. */
+function checkedWorld(): World {
+  return new World(
+    { password: { kind: "external", terms: { method: "pam", options: {} } } },
+    { method: "auto" },
+  );
+}
+
+function answer(place: World, verdict: ExternalVerdict): void {
+  place.external.shift()![1](verdict);
+  place.settle();
+}
+
+const NO: ExternalVerdict = { kind: "refused", why: "no" };
+
+Deno.test("proof delay: many at once are no faster where others check", () => {
+  const place = checkedWorld();
+  place.addServer();
+  for (let i = 0; i < 3; i++) {
+    login(place, "x");
+    answer(place, NO);
+  }
+  const clients = Array.from({ length: 10 }, () => login(place, "x"));
+  const over = () => clients.filter((client) => outcome(client) !== "waits").length;
+  for (const [ms, before] of [[100, 0], [200, 1], [400, 2]] as const) {
+    later(place, ms);
+    assert.deepEqual([place.external.length, over()], [1, before]);
+    later(place, ms);
+    later(place, ms);
+    assert.deepEqual([place.external.length, over()], [1, before], "one after the other");
+    answer(place, NO);
+  }
+  later(place, 800);
+  answer(place, { kind: "accepted" });
+  later(place, 800);
+  assert.equal(place.external.length, 1, "the others wait no longer");
+  assert.equal(outcome(login(place, "x")), "53300", "for more than the line");
+});
+
+Deno.test("proof delay: without a failure all are looked at", () => {
+  const place = checkedWorld();
+  for (let i = 0; i < 2; i++) assert.equal(outcome(login(place, "x")), "waits");
+  assert.equal(outcome(login(place, "x")), "53300", "the line of the test is full");
+});
+
+Deno.test("proof delay: who does not wait for the answer was wrong", () => {
+  const place = checkedWorld();
+  for (let i = 0; i < 3; i++) {
+    login(place, "x").session.close(REASONS.clientGone, "");
+    place.external.shift();
+  }
+  assert.equal(outcome(login(place, "x")), "waits");
+  assert.equal(place.external.length, 0);
+  later(place, 99);
+  assert.equal(place.external.length, 0);
+  later(place, 1);
+  assert.equal(place.external.length, 1);
 });
 
 Deno.test("talos: who has a role goes on as that user; who has none is refused", () => {
