@@ -227,6 +227,16 @@ function checkAuthQuery({ name, path, pool }: DecodedPool, report: Report): void
   if (query.server_password !== undefined && query.server_user === undefined) {
     report.fault(`${queryPath}.server_password`, "needs server_user as well");
   }
+  const listed = pool.users.find(({ username }) => username === query.server_user);
+  const role = listed?.server_username ?? pool.server_username ?? listed?.username;
+  // The role's own pool is theirs, too.
+  if (listed !== undefined && pool.shared_pool_size === undefined && role !== listed.username) {
+    report.fault(
+      `${queryPath}.server_user`,
+      `"${listed.username}" is a listed user, whose pool logs in as "${role}"`,
+      "all who are found would be that one: name the role that they are to have",
+    );
+  }
   if (query.min_pool_size > query.pool_size) {
     report.fault(
       `${queryPath}.min_pool_size`,

@@ -451,6 +451,20 @@ Deno.test("validate: key files of tokens must be readable", () => {
   ]);
 });
 
+Deno.test("validate: the role of those who are found is no listed user with another role", () => {
+  const faults = (more: string, user: string) =>
+    poolFaults(
+      `${more}auth_query = { query = "q", user = "u", server_user = "a" }\n${USER}${user}`,
+    );
+  const fault = (role: string) => [
+    `pools.app.auth_query.server_user: "a" is a listed user, whose pool logs in as "${role}"`,
+  ];
+  assert.deepEqual(faults("", 'server_username = "postgres"\n'), fault("postgres"));
+  assert.deepEqual(faults('server_username = "owner"\n', ""), fault("owner"));
+  assert.deepEqual(faults('server_username = "owner"\n', 'server_username = "a"\n'), []);
+  assert.deepEqual(faults("", ""), []);
+});
+
 Deno.test("validate: the connections that users share", () => {
   const shared = (lines: string, user = USER) => `max_db_connections = 5\n${lines}\n${user}`;
   assert.deepEqual(poolFaults(shared("", `${USER}min_pool_size = 6\n`)), [
