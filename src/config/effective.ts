@@ -153,9 +153,15 @@ function resolveGeneral({ general, talos }: Config, resolving: Resolving): Gener
     ident: general.pg_ident?.rules ?? [],
     talos_databases: talos?.databases ?? [],
     auth_failure_delay: general.auth_failure_delay,
-    auth_failure_delay_max: general.auth_failure_delay_max,
+    auth_failure_delay_max: longestDelay(general),
     auth_failures_free: general.auth_failures_free,
   };
+}
+
+/** Who brings the right password is served in time, whoever was wrong before. */
+function longestDelay({ auth_failure_delay_max, client_login_timeout }: GeneralConfig): number {
+  if (client_login_timeout === 0) return auth_failure_delay_max;
+  return Math.min(auth_failure_delay_max, client_login_timeout / 2);
 }
 
 function consoleUsers(general: GeneralConfig, resolving: Resolving): ConsoleUser[] {

@@ -23,6 +23,14 @@ function poolOf(userLines: string, poolLines = "", generalLines = ""): PoolSetti
   return settingsOf(text).pools[0] as PoolSettings;
 }
 
+Deno.test("effective: a password that has to wait is looked at before the login's time is over", () => {
+  const most = (lines: string) =>
+    settingsOf(`${GENERAL}${lines}\n[pools]\n`).general.auth_failure_delay_max;
+  assert.equal(most(""), 5000);
+  assert.equal(most('client_login_timeout = "8s"'), 4000);
+  assert.equal(most('client_login_timeout = 0\nauth_failure_delay_max = "9m"'), 540_000);
+});
+
 Deno.test("effective: user beats pool beats general", () => {
   const general = `pooler_check_query = "select 1"
 connect_timeout = 1

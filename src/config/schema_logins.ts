@@ -18,7 +18,7 @@ export const LOGIN_TABLE: KeyTable<LoginConfig> = {
     type: "duration",
     default: 5_000,
     reload: "N",
-    doc: "The longest such delay. Not in upstream.",
+    doc: "The longest such delay; never more than half of `client_login_timeout`. Not in upstream.",
   },
   auth_failures_free: {
     type: "u32",
