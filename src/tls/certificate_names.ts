@@ -15,7 +15,7 @@ const NID_COMMON_NAME = 13;
 /** XN_FLAG_RFC2253: control characters and those beyond ASCII are escaped. */
 const RFC_2253 = 0x1110317n;
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** The names in a certificate in DER; `undefined`: it is none. */
 export function namesOf(der: Uint8Array<ArrayBuffer>): CertificateNames | undefined {

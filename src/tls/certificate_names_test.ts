@@ -23,6 +23,7 @@ Deno.test("certificate names: as PostgreSQL reads them", () => {
     commonName: "jürgen",
     distinguishedName: "CN=j\\C3\\BCrgen",
   });
+  assert.equal(names("/CN=\ufeffann")?.commonName, "\ufeffann", "somebody else");
   const long = "x".repeat(60);
   assert.equal(names(`/CN=${long}`)?.commonName, long);
   assert.equal(namesOf(Uint8Array.of(1, 2, 3)), undefined);
