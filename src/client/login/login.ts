@@ -232,6 +232,8 @@ export class ClientLogin implements LookingLogin {
     const fault = noteStartup(state, parameters, minor);
     if (minor > NEWEST_MINOR || options.length > 0) {
       session.write(messages.negotiateProtocolVersion(protocolCode(state.minor), options));
+      // The connection may turn out to be broken: the session has ended.
+      if (session.login !== this) return false;
     }
     const { demanded } = this.#encryption;
     if (demanded !== undefined) return this.#no(REASONS.tlsRequired, demanded);
@@ -354,6 +356,7 @@ export class ClientLogin implements LookingLogin {
   accepted(clientKey: Uint8Array | undefined): void {
     const session = this.#session;
     const { state } = session;
+    if (session.login !== this) return;
     if (!state.proven) this.#delay.succeeded();
     if (this.#lookedUp?.enter() === false) return;
     if (session.pool?.disabled) return this.#fail(REASONS.databaseDisabled, state.database, "");
@@ -366,7 +369,7 @@ export class ClientLogin implements LookingLogin {
       session.admin = new AdminSession(session);
       session.moveTo(Stage.Admin);
       this.#welcome(adminParameters());
-      session.admin.open();
+      session.admin?.open();
       session.takeKept();
       return;
     }
