@@ -34,6 +34,14 @@ function checkTalos(checked: Checked): void {
     }
     stems.add(stem);
   });
+  talos?.databases.forEach((database, index) => {
+    if (checked.config.pools.has(database)) return;
+    checked.report.warn(
+      `talos.databases[${index}]`,
+      "there is no pool of that name: nobody gets into it",
+      "add the pool, with the users owner, read_write and read_only",
+    );
+  });
 }
 
 function checkRule(rule: HbaRule, checked: Checked): void {

@@ -451,6 +451,14 @@ Deno.test("validate: key files of tokens must be readable", () => {
   ]);
 });
 
+Deno.test("validate: Talos leads to databases with a pool", () => {
+  const talos = `${GENERAL}[pools.app]\n${USER}[talos]\nkeys = ["a.pem"]\n`;
+  assert.deepEqual(warningsOf(`${talos}databases = ["app"]\n`), []);
+  assert.deepEqual(warningsOf(`${talos}databases = ["app", "other"]\n`), [
+    "talos.databases[1]: there is no pool of that name: nobody gets into it",
+  ]);
+});
+
 Deno.test("validate: the role of those who are found is no listed user with another role", () => {
   const faults = (more: string, user: string) =>
     poolFaults(
