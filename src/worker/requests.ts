@@ -72,26 +72,25 @@ export class Requests {
   }
 
   resolved(request: number, addresses: string[], error: string | undefined): void {
-    const done = this.#resolving.get(request);
-    this.#resolving.delete(request);
-    done?.(addresses, error);
+    taken(this.#resolving, request)?.(addresses, error);
   }
 
   checked(request: number, verdict: ExternalVerdict): void {
-    const done = this.#checking.get(request);
-    this.#checking.delete(request);
-    done?.(verdict);
+    taken(this.#checking, request)?.(verdict);
   }
 
   serverPasswordIs(request: number, found: FoundPassword): void {
-    const done = this.#fetching.get(request);
-    this.#fetching.delete(request);
-    done?.(found);
+    taken(this.#fetching, request)?.(found);
   }
 
   derived(request: number, salted: Uint8Array | undefined): void {
-    const done = this.#deriving.get(request);
-    this.#deriving.delete(request);
-    done?.(salted);
+    taken(this.#deriving, request)?.(salted);
   }
+}
+
+/** Who waits for an answer, once. */
+function taken<Done>(waiting: Map<number, Done>, request: number): Done | undefined {
+  const done = waiting.get(request);
+  waiting.delete(request);
+  return done;
 }
