@@ -6,6 +6,7 @@
  * its command run again, but a moment after its last run: where the new one is refused, too, there is no loop.
  */
 
+import { Line } from "../auth/line.ts";
 import { mintToken } from "../auth/token_minting.ts";
 import { MOST_PASSWORD_BYTES, readPassword } from "../config/server_password.ts";
 import type { PasswordSource } from "../config/settings.ts";
@@ -36,8 +37,11 @@ export class ServerPasswords {
   readonly #entries = new Map<string, Entry>();
   readonly #now: () => number;
   readonly #pause: (ms: number) => Promise<void>;
-  #commands = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #commands = new Line({
+    atOnce: MOST_COMMANDS,
+    waiting: Infinity,
+    waitingBytes: Infinity,
+  });
 
   constructor(now: () => number = () => performance.now(), pause = sleep) {
     this.#now = now;
@@ -84,16 +88,11 @@ export class ServerPasswords {
     restMs: number,
   ): Promise<FoundPassword> {
     if (restMs > 0) await this.#pause(restMs);
-    if (this.#commands >= MOST_COMMANDS) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#commands++;
+    const leave = await new Promise<() => void>((begin) => void this.#commands.enter(0, begin));
     try {
       return await runCommand(command, timeoutMs);
     } finally {
-      // Its place is the next one's.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#commands--;
-      else next();
+      leave();
     }
   }
 }
