@@ -8,7 +8,6 @@
 
 import type { Socket } from "node:net";
 import { Client, type DN, ResultCodeError } from "ldapts";
-import type { ExternalCheck } from "../../auth/external.ts";
 import {
   bindNameFor,
   filterFor,
@@ -17,46 +16,26 @@ import {
   readLdapOptions,
 } from "../../auth/ldap_options.ts";
 import type { ExternalRequest, ExternalVerdict } from "../../config/external_check.ts";
+import { type CheckTerms, ConfiguredCheck } from "./configured_check.ts";
 import { type DirectoryStream, openDirectory } from "./ldap_connection.ts";
 
 /** How directories are asked. */
-export interface LdapTerms {
-  atOnce: number;
-  timeoutMs: number;
+export interface LdapTerms extends CheckTerms {
   /** Authorities besides those that everybody knows, PEM. */
   authorities: string | undefined;
 }
 
 type Search = LdapOptions["how"] & { kind: "search" };
 
-export class LdapCheck implements ExternalCheck {
-  #terms: LdapTerms;
-
-  constructor(terms: LdapTerms) {
-    this.#terms = terms;
-  }
-
-  get atOnce(): number {
-    return this.#terms.atOnce;
-  }
-
-  get timeoutMs(): number {
-    return this.#terms.timeoutMs;
-  }
-
-  /** For checks that begin from now on. */
-  configure(terms: LdapTerms): void {
-    this.#terms = terms;
-  }
-
-  async check(request: ExternalRequest, signal: AbortSignal): Promise<ExternalVerdict> {
+export class LdapCheck extends ConfiguredCheck<LdapTerms> {
+  override async check(request: ExternalRequest, signal: AbortSignal): Promise<ExternalVerdict> {
     const read = readLdapOptions(request.options);
     if ("faults" in read) return { kind: "error", why: read.faults[0]!.message };
     const password = new TextDecoder().decode(request.password);
     if (password === "") return { kind: "refused", why: "the password is empty" };
     // A check that nobody waits for any more must end, too.
-    const ends = AbortSignal.any([signal, AbortSignal.timeout(this.#terms.timeoutMs)]);
-    const directory = new Directory(read.options, this.#terms.authorities, ends);
+    const ends = AbortSignal.any([signal, AbortSignal.timeout(this.terms.timeoutMs)]);
+    const directory = new Directory(read.options, this.terms.authorities, ends);
     return await directory.check(request.user, password);
   }
 }

@@ -6,17 +6,15 @@
  * never more than `atOnce`.
  */
 
-import type { ExternalCheck } from "../../auth/external.ts";
 import type { ExternalRequest, ExternalVerdict } from "../../config/external_check.ts";
 import type { PamRequest, PamResult } from "../../os/pam.ts";
+import { type CheckTerms, ConfiguredCheck } from "./configured_check.ts";
 import { frameOf, MOST_FRAME_BYTES } from "./pam_helper.ts";
 
 /** How PAM is asked. */
-export interface PamTerms {
+export interface PamTerms extends CheckTerms {
   /** Starts a helper. */
   command: { path: string; args: string[] };
-  atOnce: number;
-  timeoutMs: number;
   configDirectory: string | undefined;
 }
 
@@ -38,32 +36,16 @@ const FAILURES: ReadonlySet<number> = new Set([
   28, // MODULE_UNKNOWN
 ]);
 
-export class PamCheck implements ExternalCheck {
+export class PamCheck extends ConfiguredCheck<PamTerms> {
   readonly #idle: Helper[] = [];
   /** Processes that are not gone. */
   readonly #alive = new Set<Helper>();
-  #terms: PamTerms;
-
-  constructor(terms: PamTerms) {
-    this.#terms = terms;
-  }
-
-  get atOnce(): number {
-    return this.#terms.atOnce;
-  }
-
-  get timeoutMs(): number {
-    return this.#terms.timeoutMs;
-  }
-
-  /** For checks that begin from now on. */
-  configure(terms: PamTerms): void {
-    this.#terms = terms;
-  }
 
   /** Goes on when nobody waits any more: a process is not worth less than the time that is left to it. */
-  async check({ user, address, password, options }: ExternalRequest): Promise<ExternalVerdict> {
-    const { timeoutMs, configDirectory } = this.#terms;
+  override async check(
+    { user, address, password, options }: ExternalRequest,
+  ): Promise<ExternalVerdict> {
+    const { timeoutMs, configDirectory } = this.terms;
     const text = textOf(password);
     if (text === undefined) return { kind: "refused", why: "the password is not UTF-8" };
     const service = options.pamservice ?? DEFAULT_SERVICE;
@@ -98,7 +80,7 @@ export class PamCheck implements ExternalCheck {
   /** Another process, or why there is none. */
   #start(): Helper | string {
     try {
-      const helper = new Helper(this.#terms.command);
+      const helper = new Helper(this.terms.command);
       this.#alive.add(helper);
       void helper.gone.then(() => this.#gone(helper));
       return helper;
