@@ -6,6 +6,9 @@
  * last 15 to 30 seconds. Nothing is locked: a reader may miss what is counted at that moment, no more.
  */
 
+/** Shares of the times that percentiles are told of. */
+export const TOLD_SHARES: readonly number[] = [0.5, 0.9, 0.95, 0.99];
+
 /** What is timed. */
 export type TimeKind = "query" | "xact" | "wait";
 

@@ -13,6 +13,9 @@ import { shapeOf } from "../auth/mock_password.ts";
 import type { FoundUser } from "../pool/auth_query/answer.ts";
 import type { PoolPlace, SettingsChange } from "../mail.ts";
 
+/** Pools that something is done for in one go, where it is done for all: more would keep clients waiting. */
+export const POOLS_AT_ONCE = 64;
+
 const TARGET = "pg_doorman::pool";
 
 function key(database: string, user: string): string {

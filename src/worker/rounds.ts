@@ -12,16 +12,11 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { Timer } from "../reactor/timers.ts";
 import { REASONS } from "../reasons.ts";
 import { PERIOD_SECONDS } from "../stats/counters.ts";
-import { timePercentiles } from "../stats/recent_times.ts";
+import { timePercentiles, TOLD_SHARES } from "../stats/recent_times.ts";
 import { Shared } from "../stats/shared.ts";
 import type { AuthQueries } from "./auth_queries.ts";
-import type { Directory } from "./directory.ts";
+import { type Directory, POOLS_AT_ONCE } from "./directory.ts";
 import type { StatementTexts } from "./statement_texts.ts";
-
-/** Of percentiles in the log. */
-const SHARES = [0.5, 0.9, 0.95, 0.99];
-/** Pools whose period is closed in one go: more would keep clients waiting. */
-const POOLS_AT_ONCE = 64;
 
 /** What comes round needs of its worker. */
 export interface RoundsPlace {
@@ -124,7 +119,7 @@ export function closePeriod(pools: Iterable<Pool>, log: Log): void {
 /** Percentiles in milliseconds, as upstream writes them. */
 function timesLine(buffers: SharedArrayBuffer[]): string {
   return (["query", "xact", "wait"] as const).map((kind) => {
-    const [p50, p90, p95, p99] = timePercentiles(buffers, kind, SHARES)
+    const [p50, p90, p95, p99] = timePercentiles(buffers, kind, TOLD_SHARES)
       .map((us) => (us / 1000).toFixed(2));
     return `${kind}_ms p50=${p50} p90=${p90} p95=${p95} p99=${p99}`;
   }).join(" | ");

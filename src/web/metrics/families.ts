@@ -20,7 +20,7 @@ import {
   WAIT_BOUNDS_US,
   XACT_BOUNDS_US,
 } from "../../stats/durations.ts";
-import { type TimeKind, timePercentiles } from "../../stats/recent_times.ts";
+import { type TimeKind, timePercentiles, TOLD_SHARES } from "../../stats/recent_times.ts";
 import { ERROR_CLASSES } from "../../stats/error_classes.ts";
 import { REJECTIONS } from "../../stats/rejections.ts";
 import type { ConfiguredUser, ProcessCounts } from "../environment.ts";
@@ -321,13 +321,11 @@ function trafficFamilies({ pools }: Gathered): Family[] {
   ];
 }
 
-const SHARES = [0.5, 0.9, 0.95, 0.99];
-
 /** Times in milliseconds. */
 function percentiles(of: TimeKind): Readonly<Record<string, Value>> {
   const known = new Map<PoolRow, number[]>();
   const at = (place: number): Value => (pool) => {
-    const times = known.get(pool) ?? timePercentiles(pool.times, of, SHARES);
+    const times = known.get(pool) ?? timePercentiles(pool.times, of, TOLD_SHARES);
     known.set(pool, times);
     return times[place]! / 1000;
   };

@@ -7,7 +7,7 @@ import type { Session } from "../../client/session.ts";
 import type { Log } from "../../log/log.ts";
 import type { Coordinator } from "../../pool/coordinator.ts";
 import type { AuthQueries } from "../auth_queries.ts";
-import type { Directory } from "../directory.ts";
+import { type Directory, POOLS_AT_ONCE } from "../directory.ts";
 import type { StatementTexts } from "../statement_texts.ts";
 import { commandPools, killClient, killPools, sendHome, sendHomeAtRest } from "./commands.ts";
 import { preparedMemoryRows, preparedRows } from "./prepared_rows.ts";
@@ -36,9 +36,6 @@ export interface ObeyingWorker {
   readonly listeners: { close(): void };
   draining: boolean;
 }
-
-/** Rows of pools that are made in one go: more would keep clients waiting. */
-const POOLS_AT_ONCE = 64;
 
 /** Answers a question, in pieces that are made when they are asked for; the last one is returned. */
 export function* answer(
