@@ -6,7 +6,14 @@
 
 import { cidrContains, hostCidr, maskedCidr, parseAddress, parseCidr } from "../config/address.ts";
 import type { Cidr, IpAddress } from "../config/address.ts";
-import type { HbaAddress, HbaMethod, HbaName, HbaRule, HbaType } from "../config/hba_rule.ts";
+import type {
+  HbaAddress,
+  HbaExternalMethod,
+  HbaMethod,
+  HbaName,
+  HbaRule,
+  HbaType,
+} from "../config/hba_rule.ts";
 import type { StoredPassword } from "../config/settings.ts";
 
 /** A login as the rules see it. `user` and `database` are claims: nothing is proven yet. */
@@ -31,15 +38,7 @@ export interface LocalInterface {
 export type StoredPasswordKind = StoredPassword["kind"];
 
 /** What to do with a login; "scram-sha-256" and "md5" for users without a password run against a mock and fail. */
-export type LoginMethod =
-  | "trust"
-  | "reject"
-  | "password"
-  | "md5"
-  | "scram-sha-256"
-  | "cert"
-  | "peer"
-  | "external";
+export type LoginMethod = Exclude<HbaMethod, "auto" | HbaExternalMethod> | "external";
 
 /** Longer names are nobody's (PostgreSQL's end at 63 bytes); patterns are not run on what a stranger may send. */
 const MAX_NAME_CHARACTERS = 256;
