@@ -1,37 +1,24 @@
 import assert from "node:assert/strict";
 import type { LogRecord } from "./format.ts";
 import { MOST_ADDRESSES, ProvokedLines } from "./provoked.ts";
+import { Periods } from "./testing/periods.ts";
 
-class Place {
+class Place extends Periods {
   readonly messages: string[] = [];
   readonly lines: ProvokedLines;
-  #timers: { ms: number; action: () => void }[] = [];
 
   constructor() {
+    super();
     this.lines = new ProvokedLines({
       emit: ({ message }) => this.messages.push(message),
       now: () => 0,
-      later: (ms, action) => this.#timers.push({ ms, action }),
+      later: this.later,
     });
   }
 
   take(kind: string, address: string, message: string): void {
     const record: LogRecord = { level: "warn", target: "t", message, file: "f", line: 1, at: 0 };
     this.lines.take(record, { kind, address });
-  }
-
-  /** Lets ten seconds go by. */
-  period(): void {
-    const timers = this.#timers;
-    this.#timers = [];
-    for (const { ms, action } of timers) {
-      assert.equal(ms, 10_000);
-      action();
-    }
-  }
-
-  get timers(): number {
-    return this.#timers.length;
   }
 }
 

@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import type { LogLevel } from "./format.ts";
 import { MOST_KINDS, MOST_LINES, StormLimit } from "./storm.ts";
+import { Periods } from "./testing/periods.ts";
 
-class Place {
+class Place extends Periods {
   readonly told: string[] = [];
   readonly limit: StormLimit;
-  #timers: { ms: number; action: () => void }[] = [];
 
   constructor() {
+    super();
     this.limit = new StormLimit({
       tell: (level, target, message) => this.told.push(`${level} ${target} ${message}`),
-      later: (ms, action) => this.#timers.push({ ms, action }),
+      later: this.later,
     });
   }
 
@@ -19,20 +20,6 @@ class Place {
     let written = 0;
     for (let i = 0; i < count; i++) if (this.limit.admit(level, "t", message(i))) written++;
     return written;
-  }
-
-  /** Lets ten seconds go by. */
-  period(): void {
-    const timers = this.#timers;
-    this.#timers = [];
-    for (const { ms, action } of timers) {
-      assert.equal(ms, 10_000);
-      action();
-    }
-  }
-
-  get timers(): number {
-    return this.#timers.length;
   }
 }
 

@@ -7,25 +7,24 @@ function changed(path: string, reload: ConfigChange["reload"]): ConfigChange {
   return { path, kind: "changed", reload };
 }
 
+const NONE = {
+  general: undefined,
+  places: [],
+  pools: [],
+  gone: [],
+  authQueries: [],
+  goneAuthQueries: [],
+  added: new Set<never>(),
+};
+
 Deno.test("reload report: counts of pools, then keys; nothing is nothing", () => {
-  const none = {
-    general: undefined,
-    places: [],
-    pools: [],
-    gone: [],
-    authQueries: [],
-    goneAuthQueries: [],
-    added: new Set<never>(),
-  };
-  assert.equal(summaryOf([], none), "");
+  assert.equal(summaryOf([], NONE), "");
   const pools = [{}, {}, {}] as PoolSettings[];
   const change = {
-    ...none,
+    ...NONE,
     pools,
     added: new Set([pools[0]!]),
     gone: [{ database: "a", user: "b" }],
-    authQueries: [],
-    goneAuthQueries: [],
   };
   assert.equal(
     summaryOf([changed("general.idle_timeout", "P"), {
@@ -38,17 +37,8 @@ Deno.test("reload report: counts of pools, then keys; nothing is nothing", () =>
 });
 
 Deno.test("reload report: a long list of keys is cut", () => {
-  const none = {
-    general: undefined,
-    places: [],
-    pools: [],
-    gone: [],
-    authQueries: [],
-    goneAuthQueries: [],
-    added: new Set<never>(),
-  };
   const many = Array.from({ length: 100 }, (_, i) => changed(`pools.p${i}.pool_mode`, "P"));
-  assert.match(summaryOf(many, none), /p11\.pool_mode and 88 more$/);
+  assert.match(summaryOf(many, NONE), /p11\.pool_mode and 88 more$/);
 });
 
 Deno.test("reload report: each key that is not applied says what it needs", () => {
